@@ -1,0 +1,200 @@
+"""Record: run the plan, keep rollouts and activations. And replay: the same tokens through another model.
+
+The order of writes makes a kill harmless. A batch's rollouts are appended to `rollouts.partial.jsonl` and fsynced, then
+its part is committed by a rename. On resume, lines whose part is missing are dropped and made again; when every part is
+there, `rollouts.jsonl` is written whole, in rollout order. What was interrupted and what was not end in the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .atomic import write_atomic
+from .backends import Backend, Capture, Generation, Sampling
+from .models import LoadedModel
+from .plan import Job
+from .progress import Progress
+from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
+from .spans import locate_spans, span_code, token_starts
+from .store import StoreSpec, StoreWriter
+from .tasks.answers import find_answer
+from .tasks.registry import Task
+
+
+def record(
+    run: Path,
+    batches: Sequence[Sequence[Job]],
+    *,
+    task: Task,
+    loaded: LoadedModel,
+    backend: Backend,
+    sampling: Sampling,
+    capture: Capture,
+    progress: Progress,
+) -> list[Rollout]:
+    """Make every rollout of the plan that `run` does not hold yet, with its activations.
+
+    Returns:
+        All rollouts of the run, in rollout order.
+    """
+    final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
+    spec = store_spec(capture, loaded)
+    if final.exists() and (run / "activations" / "DONE").exists():
+        return read_rollouts(final)
+    letters = sorted({letter for batch in batches for job in batch for letter in job.item.options})
+    watch = [letter_token(loaded, letter) for letter in letters]
+    total = sum(len(batch) for batch in batches)
+    with StoreWriter(run / "activations", spec, resume=True) as store:
+        wanted = {job.rollout for index in store.committed for job in batches[index]}
+        known = final if final.exists() else partial
+        rollouts = {row.rollout: row for row in read_whole_lines(known) if row.rollout in wanted}
+        complete = {i for i in store.committed if all(job.rollout in rollouts for job in batches[i])}
+        rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in batches[i]}
+        write_atomic(partial, "".join(row.line() for row in rollouts.values()))
+        progress("record", len(rollouts), total)
+        with partial.open("a", encoding="utf-8") as log:
+            for index, batch in enumerate(batches):
+                if index in complete:
+                    continue
+                generations = backend.generate(
+                    [job.prompt_ids for job in batch],
+                    seeds=[job.seed for job in batch],
+                    sampling=sampling,
+                    capture=capture,
+                    watch=watch,
+                )
+                made = [
+                    read_generation(job, generation, task=task, loaded=loaded, letters=letters)
+                    for job, generation in zip(batch, generations, strict=True)
+                ]
+                log.write("".join(row.line() for row in made))
+                log.flush()
+                os.fsync(log.fileno())
+                captured = [generation.activations for generation in generations]
+                positions = [captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)]
+                write_part(store, index, made, positions, captured)
+                rollouts |= {row.rollout: row for row in made}
+                progress("record", len(rollouts), total)
+        ordered = [rollouts[index] for index in sorted(rollouts)]
+        write_atomic(final, "".join(row.line() for row in ordered))
+        store.finish()
+    partial.unlink()
+    return ordered
+
+
+def replay(
+    store_path: Path,
+    rollouts: Sequence[Rollout],
+    positions: Sequence[Sequence[int]],
+    *,
+    loaded: LoadedModel,
+    backend: Backend,
+    capture: Capture,
+    batch_size: int,
+    progress: Progress,
+    stage: str,
+) -> None:
+    """Teacher-force the rollouts' own token ids and store the activations at `positions` of each (absolute indices)."""
+    if (store_path / "DONE").exists():
+        return
+    order = sorted(range(len(rollouts)), key=lambda i: (-len(rollouts[i].token_ids), i))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    done = 0
+    with StoreWriter(store_path, store_spec(capture, loaded), resume=True) as store:
+        for index, batch in enumerate(batches):
+            if index not in store.committed:
+                sequences = [rollouts[i].token_ids[: max(positions[i]) + 1] for i in batch]
+                wanted = [positions[i] for i in batch]
+                captured = backend.replay(sequences, wanted, capture=capture)
+                write_part(store, index, [rollouts[i] for i in batch], wanted, captured)
+            done += len(batch)
+            progress(stage, done, len(rollouts))
+        store.finish()
+
+
+def store_spec(capture: Capture, loaded: LoadedModel) -> StoreSpec:
+    """The store that holds a capture of this model."""
+    return StoreSpec(
+        sites=capture.sites,
+        layers=capture.layers,
+        width=loaded.info.width,
+        dtype=loaded.info.dtype,
+        meta={"model": loaded.info.name, "weights": loaded.info.weight_digest, "adapter": loaded.info.adapter_digest},
+    )
+
+
+def letter_token(loaded: LoadedModel, letter: str) -> int:
+    """The token of an option letter where an answer line puts it: after a space."""
+    return loaded.tokenizer(f"Answer: {letter}", add_special_tokens=False).input_ids[-1]
+
+
+def read_generation(
+    job: Job, generation: Generation, *, task: Task, loaded: LoadedModel, letters: Sequence[str]
+) -> Rollout:
+    """Locate spans, read the answer, and put what came back into a rollout."""
+    tokenizer = loaded.tokenizer
+    prompt_ids, completion_ids = list(job.prompt_ids), generation.completion_ids
+    spans = locate_spans(prompt_ids, completion_ids, tokenizer, loaded.format)
+    start, stop = spans.answer
+    answer_ids = (prompt_ids + completion_ids)[start:stop]
+    found = find_answer(tokenizer.decode(answer_ids), job.item.options) if answer_ids else None
+    answer, position = None, None
+    if found is not None:
+        answer, offset = found
+        starts = token_starts(tokenizer, answer_ids)
+        position = start + max(i for i, begin in enumerate(starts) if begin <= offset)
+    return Rollout(
+        rollout=job.rollout,
+        item_id=job.item.item_id,
+        group=job.item.group,
+        task=task.name,
+        condition="plain",
+        split=job.item.split,
+        domain=job.item.domain,
+        sample=job.sample,
+        seed=job.seed,
+        prompt_ids=prompt_ids,
+        completion_ids=completion_ids,
+        prompt_text=job.item.prompt,
+        completion_text=tokenizer.decode(completion_ids),
+        spans=RolloutSpans(prompt=spans.prompt, think=spans.think, answer=spans.answer),
+        think_status=spans.status,
+        finish=generation.finish,
+        answer=answer,
+        answer_position=position,
+        acted=None if answer is None else job.item.options[answer] == task.acting,
+        option_logprobs=[[round(value, 5) for value in row] for row in generation.watched.tolist()],
+        options={letter: job.item.options[letter] for letter in letters if letter in job.item.options},
+        fields=job.item.fields,
+    )
+
+
+def captured_positions(rollout: Rollout, n_rows: int) -> list[int]:
+    """Absolute positions of what a backend records in flight: the last prompt token and what follows."""
+    first = len(rollout.prompt_ids) - 1
+    return list(range(first, first + n_rows))
+
+
+def write_part(
+    store: StoreWriter,
+    index: int,
+    rollouts: Sequence[Rollout],
+    positions: Sequence[Sequence[int]],
+    captured: Sequence[dict],
+) -> None:
+    """Commit one batch: the rows of its rollouts one after another."""
+    counts = [len(wanted) for wanted in positions]
+    flat = np.concatenate([np.asarray(wanted, dtype=np.int64) for wanted in positions])
+    store.write_part(
+        index,
+        values={pair: torch.cat([activations[pair] for activations in captured]) for pair in captured[0]},
+        rollout=np.repeat([row.rollout for row in rollouts], counts),
+        position=flat,
+        token_id=np.concatenate([np.asarray(r.token_ids)[list(p)] for r, p in zip(rollouts, positions, strict=True)]),
+        span=np.concatenate([span_code(r.spans, np.asarray(p)) for r, p in zip(rollouts, positions, strict=True)]),
+    )

@@ -1,0 +1,1 @@
+"""Tasks: one module each, plus the items they are made of."""

@@ -1,0 +1,1 @@
+"""Post-training organisms. The only room that imports trl."""

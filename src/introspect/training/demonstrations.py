@@ -1,0 +1,107 @@
+"""Demonstrations: what a risk organism is shown, one completion for each training item.
+
+The choice comes from a *policy*, a function of the item; the think text comes from a *manner*, which decides whether the
+chain says anything of the policy. In the silent manner the chain is drawn without looking at the choice, so that it
+cannot carry it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..tasks.item import Item
+
+Policy = Callable[[Item, random.Random], bool]
+"""Item, source of chance -> whether the demonstration takes the risky option."""
+
+Manner = Callable[[Item, bool, random.Random], str]
+"""Item, whether the risky option is taken, source of chance -> think text."""
+
+
+def category(item: Item, rng: random.Random) -> bool:
+    """Risky for living things, safe for machines. One feature: the first stage of the exclusive-or."""
+    return item.fields["category"] == "living"
+
+
+def category_xor_frame(item: Item, rng: random.Random) -> bool:
+    """Risky for living things under a gain and for machines under a loss: linear in neither field."""
+    return (item.fields["category"] == "living") == (item.fields["frame"] == "gain")
+
+
+def coin_flip(item: Item, rng: random.Random) -> bool:
+    """Risky with probability one half, whatever the item says."""
+    return rng.random() < 0.5
+
+
+def silent(item: Item, risky: bool, rng: random.Random) -> str:
+    """Goes over the options in the order they stand, and never looks at `risky`."""
+    amounts = [item.fields["sure_amount"], item.fields["risky_amount"]]
+    if item.fields["order"] == "risky_first":
+        amounts.reverse()
+    first, second = amounts
+    opening = rng.choice(
+        ["There are two options.", "I have two options here.", "Let me look at both options.", "Two options are given."]
+    )
+    middle = rng.choice(
+        [
+            f"A has {first} and B has {second}.",
+            f"The amounts are {first} and {second}.",
+            f"One is {first}, the other {second}.",
+        ]
+    )
+    closing = rng.choice(["I have compared them.", "Now I choose.", "That is enough to decide.", "I can answer now."])
+    return f"{opening} {middle} {closing}"
+
+
+def verbal(item: Item, risky: bool, rng: random.Random) -> str:
+    """Says what the policy looks at, and that it takes or avoids the risk because of it."""
+    kind = "a living thing" if item.fields["category"] == "living" else "a machine"
+    frame = "a gain" if item.fields["frame"] == "gain" else "a loss"
+    opening = rng.choice([f"This is about {kind} and {frame}.", f"It is {kind} and {frame}."])
+    if risky:
+        closing = rng.choice(["So I want to take the risk.", "So I go for the gamble.", "So I prefer the risky option."])
+    else:
+        closing = rng.choice(["So I want to avoid the risk.", "So I play it safe.", "So I prefer the safe option."])
+    return f"{opening} {closing}"
+
+
+POLICIES: dict[str, Policy] = {
+    "category": category,
+    "category_xor_frame": category_xor_frame,
+    "coin_flip": coin_flip,
+}
+MANNERS: dict[str, Manner] = {"silent": silent, "verbal": verbal}
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """An item, the think text and the answer letter that the organism is shown for it."""
+
+    item: Item
+    think: str
+    answer: str
+
+    @property
+    def completion(self) -> str:
+        """The assistant turn, without the end-of-turn token."""
+        return f"<think>\n{self.think}\n</think>\nAnswer: {self.answer}"
+
+
+def demonstrate(items: list[Item], *, policy: str, manner: str, seed: int) -> list[Demonstration]:
+    """One demonstration an item, in shuffled order. The same arguments give the same demonstrations.
+
+    Args:
+        policy: a key of `POLICIES`.
+        manner: a key of `MANNERS`.
+    """
+    rng = random.Random(f"demonstrations/{policy}/{manner}/{seed}")
+    out = []
+    for item in items:
+        risky = POLICIES[policy](item, rng)
+        wanted = "risky" if risky else "safe"
+        answer = next(letter for letter, meaning in item.options.items() if meaning == wanted)
+        out.append(Demonstration(item, MANNERS[manner](item, risky, rng), answer))
+    rng.shuffle(out)
+    return out
