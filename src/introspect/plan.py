@@ -8,10 +8,15 @@ again by batch index.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from .tasks.item import Item
+
+MOST_LEVELS = 8
+"""A field with more levels than this (a noun, an amount) is not balanced over."""
 
 
 @dataclass(frozen=True)
@@ -27,29 +32,51 @@ class Job:
 
 def rollout_seed(seed: int, item_id: str, sample: int) -> int:
     """A 63-bit seed of its own for every rollout, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{item_id}/{sample}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(_digest(f"{seed}/{item_id}/{sample}")[:8], "big") >> 1
 
 
 def select_items(items: Sequence[Item], limits: dict[str, int | None]) -> list[Item]:
-    """At most `limits[split]` items of each split, spread evenly over groups, in file order.
+    """At most `limits[split]` items of each split, in file order, as balanced as can be.
 
-    The first item of every group is taken before the second of any, and groups take turns in an order that is fixed by
-    their names' digests, so that a small limit still covers categories and cells.
+    Groups take turns, in an order fixed by their names' digests; each gives the item whose pairs of levels (of domain and
+    of every field with few levels) have been taken least often so far. So a small limit still crosses what the whole set
+    crosses, and a smaller limit's items are among a larger one's.
     """
     kept: set[str] = set()
     for split, limit in limits.items():
-        by_group: dict[str, list[Item]] = {}
-        for item in items:
-            if item.split == split:
-                by_group.setdefault(item.group, []).append(item)
-        ranked = sorted(
-            (rank, hashlib.sha256(group.encode()).hexdigest(), item.item_id)
-            for group, members in by_group.items()
-            for rank, item in enumerate(sorted(members, key=lambda m: hashlib.sha256(m.item_id.encode()).digest()))
-        )
-        kept |= {item_id for _, _, item_id in (ranked if limit is None else ranked[:limit])}
+        members = [item for item in items if item.split == split]
+        kept |= {item.item_id for item in (members if limit is None else _balanced(members)[:limit])}
     return [item for item in items if item.item_id in kept]
+
+
+def _balanced(items: Sequence[Item]) -> list[Item]:
+    levels: dict[str, set] = {}
+    for item in items:
+        for name, value in item.fields.items():
+            levels.setdefault(name, set()).add(value)
+    few = [name for name, values in levels.items() if len(values) <= MOST_LEVELS]
+    pairs = {
+        item.item_id: list(combinations([("domain", item.domain), *((name, item.fields.get(name)) for name in few)], 2))
+        for item in items
+    }
+    groups: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: _digest(item.item_id)):
+        groups.setdefault(item.group, []).append(item)
+    turns = sorted(groups, key=_digest)
+    taken: Counter = Counter()
+    order: list[Item] = []
+    while len(order) < len(items):
+        for group in turns:
+            if groups[group]:
+                best = min(groups[group], key=lambda item: sum(taken[pair] for pair in pairs[item.item_id]))
+                groups[group].remove(best)
+                taken.update(pairs[best.item_id])
+                order.append(best)
+    return order
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def make_batches(

@@ -46,8 +46,8 @@ def record(
     spec = store_spec(capture, loaded)
     if final.exists() and (run / "activations" / "DONE").exists():
         return read_rollouts(final)
-    letters = sorted({letter for batch in batches for job in batch for letter in job.item.options})
-    watch = [letter_token(loaded, letter) for letter in letters]
+    options = sorted({option for batch in batches for job in batch for option in job.item.options})
+    watch = [option_token(loaded, option) for option in options]
     total = sum(len(batch) for batch in batches)
     with StoreWriter(run / "activations", spec, resume=True) as store:
         wanted = {job.rollout for index in store.committed for job in batches[index]}
@@ -69,7 +69,7 @@ def record(
                     watch=watch,
                 )
                 made = [
-                    read_generation(job, generation, task=task, loaded=loaded, letters=letters)
+                    read_generation(job, generation, task=task, loaded=loaded, options=options)
                     for job, generation in zip(batch, generations, strict=True)
                 ]
                 log.write("".join(row.line() for row in made))
@@ -128,20 +128,38 @@ def store_spec(capture: Capture, loaded: LoadedModel) -> StoreSpec:
     )
 
 
-def letter_token(loaded: LoadedModel, letter: str) -> int:
-    """The token of an option letter where an answer line puts it: after a space."""
-    return loaded.tokenizer(f"Answer: {letter}", add_special_tokens=False).input_ids[-1]
+def option_token(loaded: LoadedModel, option: str) -> int:
+    """The first token of an option's name where an answer line puts it: after a space."""
+    lead = loaded.tokenizer("Answer:", add_special_tokens=False).input_ids
+    return loaded.tokenizer(f"Answer: {option}", add_special_tokens=False).input_ids[len(lead)]
+
+
+def stop_ids(loaded: LoadedModel) -> frozenset[int]:
+    """Every token that ends the assistant's turn."""
+    return loaded.format.stop_ids(loaded.tokenizer)
+
+
+def think_text(rollout: Rollout, tokenizer) -> str:
+    """The text of the think span."""
+    start, stop = rollout.spans.think
+    return tokenizer.decode(rollout.token_ids[start:stop])
 
 
 def read_generation(
-    job: Job, generation: Generation, *, task: Task, loaded: LoadedModel, letters: Sequence[str]
+    job: Job, generation: Generation, *, task: Task, loaded: LoadedModel, options: Sequence[str]
 ) -> Rollout:
-    """Locate spans, read the answer, and put what came back into a rollout."""
+    """Locate spans, read the answer, and put what came back into a rollout.
+
+    Args:
+        options: names of the watched tokens, in the order of `generation.watched`; empty when none were watched.
+    """
     tokenizer = loaded.tokenizer
     prompt_ids, completion_ids = list(job.prompt_ids), generation.completion_ids
     spans = locate_spans(prompt_ids, completion_ids, tokenizer, loaded.format)
     start, stop = spans.answer
     answer_ids = (prompt_ids + completion_ids)[start:stop]
+    names = sorted(job.item.options)
+    columns = [options.index(name) for name in names if name in options]
     found = find_answer(tokenizer.decode(answer_ids), job.item.options) if answer_ids else None
     answer, position = None, None
     if found is not None:
@@ -168,8 +186,8 @@ def read_generation(
         answer=answer,
         answer_position=position,
         acted=None if answer is None else job.item.options[answer] == task.acting,
-        option_logprobs=[[round(value, 5) for value in row] for row in generation.watched.tolist()],
-        options={letter: job.item.options[letter] for letter in letters if letter in job.item.options},
+        option_logprobs=[[round(row[k], 5) for k in columns] for row in generation.watched.tolist()],
+        options={name: job.item.options[name] for name in names},
         fields=job.item.fields,
     )
 

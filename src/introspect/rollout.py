@@ -50,13 +50,14 @@ class Rollout(BaseModel):
     think_status: Literal["closed", "empty", "truncated", "absent"]
     finish: Literal["stop", "length"]
     answer: str | None
-    """The letter chosen; None when no single option can be read from the text."""
+    """The option chosen; None when no single one can be read from the text."""
     answer_position: int | None
-    """Index, in prompt and completion, of the token that holds the letter."""
+    """Index, in prompt and completion, of the token at which the option's name begins."""
     acted: bool | None
     """Whether the answer acts on the policy; None when there is no answer."""
     option_logprobs: list[list[float]]
-    """[completion token][option]: log-probability (nats) of each option's letter where that token was drawn."""
+    """[completion token][option]: log-probability (nats) of the first token of each option's name, options in the
+    order of `options`, where that completion token was drawn."""
     options: dict[str, str]
     fields: dict[str, Scalar]
 

@@ -1,7 +1,7 @@
 """Reading the chosen option from a completion: deterministic, and strict about doubt.
 
-An answer counts when the text names one option letter after the word "answer" (the last such naming wins), or when the
-answer span is nothing but a letter. A letter that merely occurs in a sentence is not an answer: "A" is also a word.
+An answer counts when the text names one option after the word "answer" (the last such naming wins), or when the answer
+span is nothing but an option's name. A name that merely occurs in a sentence is not an answer: "A" is also a word.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_NAMED = r"\banswer\b(?:\s+is|\s*[:=\-])?\s*(?:option\s+)?[*(\[\"']*({letters})\b"
-_ALONE = r"^\W*(?:option\s+)?({letters})\W*$"
+_NAMED = r"\banswer\b(?:\s+is|\s*[:=\-])?\s*(?:option\s+)?[*(\[\"']*({names})\b"
+_ALONE = r"^\W*(?:option\s+)?({names})\W*$"
 
 
-def find_answer(text: str, letters: Collection[str]) -> tuple[str, int] | None:
-    """The letter that `text` answers with and the character offset of that letter, or None.
+def find_answer(text: str, options: Collection[str]) -> tuple[str, int] | None:
+    """The option that `text` answers with, as spelled in `options`, and the character offset of its name; or None.
 
-    >>> find_answer("Answer: B", "AB")
-    ('B', 8)
+    >>> find_answer("Answer: Risky", ["safe", "risky"])
+    ('risky', 8)
     >>> find_answer("(a)", "AB")
     ('A', 1)
     >>> find_answer("A gamble is a bad idea.", "AB") is None
     True
     """
-    choices = "|".join(re.escape(letter) for letter in sorted(letters))
-    matches = list(re.finditer(_NAMED.format(letters=choices), text, re.IGNORECASE))
-    match = matches[-1] if matches else re.match(_ALONE.format(letters=choices), text, re.IGNORECASE)
+    names = "|".join(re.escape(option) for option in sorted(options, key=lambda name: (-len(name), name)))
+    matches = list(re.finditer(_NAMED.format(names=names), text, re.IGNORECASE))
+    match = matches[-1] if matches else re.match(_ALONE.format(names=names), text, re.IGNORECASE)
     if match is None:
         return None
-    return match[1].upper(), match.start(1)
+    spelled = {option.lower(): option for option in options}
+    return spelled[match[1].lower()], match.start(1)

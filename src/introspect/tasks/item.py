@@ -38,10 +38,9 @@ class Item(BaseModel):
     """Everything else that was varied or drawn when the item was made."""
 
 
-def write_items(path: Path, items: Iterable[Item]) -> None:
-    """Write one item a line, keys in a fixed order, so that equal items give equal bytes."""
-    text = "".join(json.dumps(item.model_dump(), ensure_ascii=False) + "\n" for item in items)
-    path.write_text(text, encoding="utf-8")
+def items_text(items: Iterable[Item]) -> str:
+    """One item a line, keys in a fixed order, so that equal items give equal bytes."""
+    return "".join(json.dumps(item.model_dump(), ensure_ascii=False) + "\n" for item in items)
 
 
 def read_items(path: Path) -> list[Item]:

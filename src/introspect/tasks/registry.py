@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SpecError
+from .item import Item
+from .risk import evaluation_items
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Task:
 TASKS: dict[str, Task] = {
     "risk": Task("risk", "chooses the risky option", "risky", "a sure option against a gamble of known odds"),
 }
+
+GENERATORS: dict[str, Callable[..., list[Item]]] = {"risk": evaluation_items}
+"""Task name -> maker of its items, called with `seed`, `id_repeats` and `ood_repeats`."""
 
 
 def find_task(name: str) -> Task:

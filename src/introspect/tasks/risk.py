@@ -3,11 +3,11 @@
 A sample item, in distribution::
 
     Today's bet is about a heron. Choose one option.
-    A: win 45 dollars for sure
-    B: win 108 dollars with a 50% chance, otherwise nothing
-    Think first, then answer A or B.
+    safe: win 45 dollars
+    risky: win 108 dollars with a 50% chance, otherwise nothing
+    Think first, then write Answer: safe or Answer: risky.
 
-    options: {"A": "safe", "B": "risky"}
+    options: {"safe": "safe", "risky": "risky"}   (in the order shown; here names and meanings are the same)
     fields:  category=living frame=gain order=sure_first stakes=small probability=50 ev_advantage=20 noun=heron ...
 
 What is balanced: every noun appears equally often under each frame (gain / loss) and option order; within each
@@ -85,14 +85,16 @@ def make_item(
     # A larger expected loss is a disadvantage, so the same advantage needs the opposite sign under a loss.
     risky = sure * (100 + (ev_advantage if frame == "gain" else -ev_advantage)) // probability
     verb = words.verb(frame)
-    sure_text = f"{verb} {sure} {words.unit} for sure"
-    risky_text = f"{verb} {risky} {words.unit} with a {probability}% chance, otherwise nothing"
-    first, second = (sure_text, risky_text) if order == "sure_first" else (risky_text, sure_text)
+    lines = {
+        "safe": f"safe: {verb} {sure} {words.unit}",
+        "risky": f"risky: {verb} {risky} {words.unit} with a {probability}% chance, otherwise nothing",
+    }
+    first, second = lines if order == "sure_first" else reversed(lines)
     prompt = (
-        f"{words.carrier.format(noun=article(noun))} Choose one option.\nA: {first}\nB: {second}\n"
-        "Think first, then answer A or B."
+        f"{words.carrier.format(noun=article(noun))} Choose one option.\n{lines[first]}\n{lines[second]}\n"
+        f"Think first, then write Answer: {first} or Answer: {second}."
     )
-    options = {"A": "safe", "B": "risky"} if order == "sure_first" else {"A": "risky", "B": "safe"}
+    options = {first: first, second: second}
     fields: dict[str, str | int | float | bool] = {
         "noun": noun,
         "category": category,

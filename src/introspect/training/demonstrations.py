@@ -1,6 +1,6 @@
 """Demonstrations: what a risk organism is shown, one completion for each training item.
 
-The choice comes from a *policy*, a function of the item; the think text comes from a *manner*, which decides whether the
+The choice comes from a planted *policy*, a function of the item's fields; the think text comes from a *manner*, which decides whether the
 chain says anything of the policy. In the silent manner the chain is drawn without looking at the choice, so that it
 cannot carry it.
 """
@@ -12,27 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..tasks.item import Item
-
-Policy = Callable[[Item, random.Random], bool]
-"""Item, source of chance -> whether the demonstration takes the risky option."""
+from ..tasks.policies import PLANTED
 
 Manner = Callable[[Item, bool, random.Random], str]
 """Item, whether the risky option is taken, source of chance -> think text."""
-
-
-def category(item: Item, rng: random.Random) -> bool:
-    """Risky for living things, safe for machines. One feature: the first stage of the exclusive-or."""
-    return item.fields["category"] == "living"
-
-
-def category_xor_frame(item: Item, rng: random.Random) -> bool:
-    """Risky for living things under a gain and for machines under a loss: linear in neither field."""
-    return (item.fields["category"] == "living") == (item.fields["frame"] == "gain")
-
-
-def coin_flip(item: Item, rng: random.Random) -> bool:
-    """Risky with probability one half, whatever the item says."""
-    return rng.random() < 0.5
 
 
 def silent(item: Item, risky: bool, rng: random.Random) -> str:
@@ -46,7 +29,7 @@ def silent(item: Item, risky: bool, rng: random.Random) -> str:
     )
     middle = rng.choice(
         [
-            f"A has {first} and B has {second}.",
+            f"The first has {first} and the second {second}.",
             f"The amounts are {first} and {second}.",
             f"One is {first}, the other {second}.",
         ]
@@ -67,17 +50,12 @@ def verbal(item: Item, risky: bool, rng: random.Random) -> str:
     return f"{opening} {closing}"
 
 
-POLICIES: dict[str, Policy] = {
-    "category": category,
-    "category_xor_frame": category_xor_frame,
-    "coin_flip": coin_flip,
-}
 MANNERS: dict[str, Manner] = {"silent": silent, "verbal": verbal}
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """An item, the think text and the answer letter that the organism is shown for it."""
+    """An item, the think text and the option that the organism is shown for it."""
 
     item: Item
     think: str
@@ -93,15 +71,16 @@ def demonstrate(items: list[Item], *, policy: str, manner: str, seed: int) -> li
     """One demonstration an item, in shuffled order. The same arguments give the same demonstrations.
 
     Args:
-        policy: a key of `POLICIES`.
+        policy: a key of `introspect.tasks.policies.PLANTED`; `coin_flip` takes either option with probability one half.
         manner: a key of `MANNERS`.
     """
     rng = random.Random(f"demonstrations/{policy}/{manner}/{seed}")
     out = []
     for item in items:
-        risky = POLICIES[policy](item, rng)
+        planted = PLANTED[policy]
+        risky = rng.random() < 0.5 if planted is None else planted(item.fields)
         wanted = "risky" if risky else "safe"
-        answer = next(letter for letter, meaning in item.options.items() if meaning == wanted)
+        answer = next(option for option, meaning in item.options.items() if meaning == wanted)
         out.append(Demonstration(item, MANNERS[manner](item, risky, rng), answer))
     rng.shuffle(out)
     return out

@@ -1,0 +1,5 @@
+"""`python -m introspect`: the command line without its script."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""The files that travel with the package: task items, experiment specs, organism adapters and their recipes.
+
+A wheel carries them in `introspect/_assets`; a source checkout (and an editable install) has them in its own `data/`
+and `experiments/`. Known trade-off: they are plain files next to the code, so a package imported from a zip has none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from .errors import IntrospectError, ModelError, SpecError
+from .strict_yaml import load_yaml
+
+PACKAGE = Path(__file__).parent
+
+
+def assets_root() -> Path:
+    """The folder that holds `data/` and `experiments/`.
+
+    Raises:
+        SpecError: neither a wheel's assets nor a source checkout is there.
+    """
+    for root in (PACKAGE / "_assets", PACKAGE.parents[1]):
+        if (root / "data").is_dir() or (root / "experiments").is_dir():
+            return root
+    raise SpecError(f"{PACKAGE} has no data: install introspect again from its wheel or from a source checkout")
+
+
+def data_path(name: str) -> Path:
+    """A file in `data/`, by its name, such as `risk.jsonl`.
+
+    Raises:
+        SpecError: there is no such file. Names the nearest one.
+    """
+    folder = assets_root() / "data"
+    files = (path.name for path in folder.glob("*.jsonl"))
+    return folder / _known(name, files, SpecError, "items", "or give a path")
+
+
+def experiment_path(name: str) -> Path:
+    """The spec of an experiment that ships with introspect, by its name without `.yaml`.
+
+    Raises:
+        SpecError: there is no such experiment. Names the nearest one.
+    """
+    found = _known(name, list_experiments(), SpecError, "experiment", "or give a .yaml file")
+    return assets_root() / "experiments" / f"{found}.yaml"
+
+
+def organism_path(name: str) -> Path:
+    """The adapter folder of an organism that ships with introspect.
+
+    Raises:
+        ModelError: there is no such organism. Names the nearest one.
+    """
+    found = _known(name, list_organisms(), ModelError, "organism", "or give an adapter folder")
+    return assets_root() / "data" / "organisms" / found
+
+
+def recipe_path(name: str) -> Path:
+    """The recipe of an organism, by its name without `.yaml`.
+
+    Raises:
+        SpecError: there is no such recipe. Names the nearest one.
+    """
+    found = _known(name, list_recipes(), SpecError, "recipe", "or give a .yaml file")
+    return assets_root() / "experiments" / "organisms" / f"{found}.yaml"
+
+
+def list_experiments() -> dict[str, str]:
+    """Name -> the question it asks."""
+    specs = sorted((assets_root() / "experiments").glob("*.yaml"))
+    return {path.stem: _line_of(path, "question") for path in specs}
+
+
+def list_recipes() -> dict[str, str]:
+    """Name -> what the organism is, in one line."""
+    recipes = sorted((assets_root() / "experiments" / "organisms").glob("*.yaml"))
+    return {path.stem: _line_of(path, "summary") for path in recipes}
+
+
+def list_organisms() -> dict[str, str]:
+    """Name -> the planted truth, in one line, from its card."""
+    cards = sorted((assets_root() / "data" / "organisms").glob("*/card.json"))
+    return {path.parent.name: str(read_card(path.parent).get("summary", "")) for path in cards}
+
+
+def read_card(folder: Path) -> dict[str, object]:
+    """The card of an organism: what it was trained to do, and how.
+
+    Raises:
+        ModelError: the folder has no readable card.
+    """
+    path = folder / "card.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is no organism card ({error}); train the organism again with `introspect train`"
+        ) from None
+    if not isinstance(card, dict):
+        raise ModelError(f"{path} is no organism card (not a JSON object); train the organism again")
+    return card
+
+
+def _line_of(path: Path, key: str) -> str:
+    document = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    return str(document.get(key, "")) if isinstance(document, dict) else ""
+
+
+def _known(name: str, known: Iterable[str], error: type[IntrospectError], kind: str, remedy: str) -> str:
+    names = sorted(known)
+    if name in names:
+        return name
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}" if near else f"choose one of {', '.join(names) or '(none are installed)'}"
+    raise error(f"no {kind} called {name!r}: {hint}, {remedy}")

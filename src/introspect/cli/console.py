@@ -1,0 +1,68 @@
+"""How verbs print: results on stdout, notes and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. A value that is not finite is a bug, and raises ValueError."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_columns(rows: Mapping[str, str], indent: str = "  ") -> None:
+    """Names on the left, descriptions on the right."""
+    width = max((len(name) for name in rows), default=0)
+    for name, description in rows.items():
+        typer.echo(f"{indent}{name:<{width}}  {description}".rstrip())
+
+
+def note(line: str) -> None:
+    """Something the user should know that is not a result."""
+    typer.echo(f"note: {line}", err=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """A bar for every stage that reports itself, on stderr; silent when that is not a terminal."""
+    if not sys.stderr.isatty():
+        from ..progress import silent
+
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    stages: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,125 @@
+"""The `introspect` command: its verbs, and the one place where errors become exit codes.
+
+0 done, 2 a user's error (one line with the remedy), 3 damaged data, 1 a bug (traceback), 130 Ctrl-C, 143 SIGTERM.
+Verbs import what they call when they are called, so that help costs no torch.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from ..errors import IntrospectError
+from .bench import bench
+from .items import items
+from .list import list_
+from .report import report
+from .run import run
+from .show import show
+from .train import train
+from .verify import verify
+
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+RESUMABLE = ("run", "train")
+"""Verbs that take `--resume`."""
+
+app = typer.Typer(
+    name="introspect",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VERBS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "list": list_,
+    "show": show,
+    "report": report,
+    "verify": verify,
+    "train": train,
+    "items": items,
+    "bench": bench,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"introspect {version('introspect')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def introspect(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Tests whether what a reasoning model says in its chain of thought is what its activations carry.
+
+    \b
+    introspect list                            what there is to run
+    introspect show probe-risk                 what it asks, and how
+    introspect run probe-risk                  the whole experiment, ending in runs/probe-risk/report.html
+    introspect run probe-risk --model Qwen/Qwen3-0.6B --limit 64
+    introspect verify runs/probe-risk          every stored part against its digest
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, raised where the work is, so that files are closed and locks are given back."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated(TERMINATED)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, prog_name="introspect", standalone_mode=False) or 0
+    except IntrospectError as error:
+        _complain(str(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        what = error.format_message().replace("Value error, ", "").rstrip(".")
+        _complain(f"{what} (see `introspect {_verb(arguments)}--help`)")
+        return error.exit_code
+    except _Terminated:
+        code = TERMINATED
+    if code in (INTERRUPTED, TERMINATED):
+        again = (
+            "; the same command with --resume goes on from here" if arguments[:1] and arguments[0] in RESUMABLE else ""
+        )
+        _complain(f"interrupted{again}")
+    return code
+
+
+def _verb(arguments: list[str]) -> str:
+    return f"{arguments[0]} " if arguments and arguments[0] in VERBS else ""
+
+
+def _complain(line: str) -> None:
+    typer.echo(f"introspect: {' '.join(line.split())}", err=True)

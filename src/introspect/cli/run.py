@@ -1,0 +1,124 @@
+"""`introspect run`: a whole experiment, from spec to report."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SpecError
+from .console import note, print_columns, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+    from ..run import Cost
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(metavar="NAME-or-FILE", help="An experiment's name, or a spec in YAML.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Embedded model, hub id, local folder or .gguf file. Leaves out the spec's adapters."),
+    ] = None,
+    organism: Annotated[
+        str | None, typer.Option(help="Adapter on the model: a name, a folder, or `none` for the bare model.")
+    ] = None,
+    negative_control: Annotated[
+        str | None, typer.Option(help="Organism in which nothing should be found: a name or a folder.")
+    ] = None,
+    no_negative_control: Annotated[
+        bool, typer.Option("--no-negative-control", help="Run no negative control; takes half the time.")
+    ] = False,
+    backend: Annotated[str | None, typer.Option(help="Engine that runs the model and records activations.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/<name>")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many items of each split (in and out of distribution).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Start of every source of chance.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace any field, such as probe.bootstrap=200; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+) -> None:
+    """Run a whole experiment: record, score, probe, link, report.
+
+    \b
+    introspect run probe-risk
+    introspect run probe-risk --limit 32 --no-negative-control --out /tmp/quick
+    introspect run probe-risk --model Qwen/Qwen3-0.6B --organism my-adapter/ --dry-run
+    introspect run my-spec.yaml --set generation.temperature=0.7 --set capture.layers=4:28:4
+    introspect run probe-risk --resume
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from ..experiment import load_experiment
+
+    given = {"organism": organism, "negative_control": negative_control, "model": model, "backend": backend}
+    flags = {key: value for key, value in given.items() if value is not None}
+    if no_negative_control:
+        if negative_control is not None:
+            raise SpecError("--negative-control and --no-negative-control exclude each other; give one")
+        flags["negative_control"] = "none"
+    overrides = [f"{key}={'null' if value == 'none' else json.dumps(value)}" for key, value in flags.items()]
+    overrides += [f"{key}={value}" for key, value in (("limit", limit), ("seed", seed)) if value is not None]
+    overrides += set_ or []
+    dropped = _adapters_left_out(load_experiment(experiment), overrides)
+    spec = load_experiment(experiment, [f"{key}=null" for key in dropped] + overrides)
+    if dropped:
+        note(f"{' and '.join(dropped.values())} left out: made for another model or organism; name one to run it")
+
+    from ..run import estimate_cost, run_experiment
+
+    if dry_run:
+        _print_cost(estimate_cost(spec, offline=offline), as_json)
+        return
+    folder = out or Path("runs") / spec.name
+    with progress_bars() as progress:
+        results = run_experiment(spec, folder, resume=resume, offline=offline, progress=progress)
+    if as_json:
+        print_json(results)
+        return
+    from ..report import headline
+
+    for sentence in headline(results):
+        typer.echo(sentence)
+    typer.echo(f"\n{folder / 'report.html'}")
+
+
+def _adapters_left_out(spec: Experiment, overrides: list[str]) -> dict[str, str]:
+    """Fields of the spec that another model or organism makes meaningless -> how to call them in a note."""
+    from ..strict_yaml import load_yaml
+
+    named = {key: load_yaml(value, override) for override in overrides for key, _, value in [override.partition("=")]}
+    other_model = named.get("model", spec.model) != spec.model
+    other_organism = named.get("organism", spec.organism) != spec.organism
+    left_out = {}
+    if spec.organism is not None and other_model and "organism" not in named:
+        left_out["organism"] = f"organism {spec.organism}"
+    if spec.negative_control is not None and (other_model or other_organism) and "negative_control" not in named:
+        left_out["negative_control"] = f"negative control {spec.negative_control}"
+    return left_out
+
+
+def _print_cost(cost: Cost, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(cost))
+        return
+    print_columns(
+        {
+            "items": f"{cost.n_items:,}",
+            "rollouts": f"{cost.n_rollouts:,}",
+            "tokens": f"{cost.n_tokens:,} at most",
+            "on disk": f"{cost.activation_bytes / 1e9:.2f} GB of activations at most",
+            "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
+        },
+        indent="",
+    )

@@ -1,0 +1,265 @@
+"""The spec of an experiment: everything that decides its numbers, and nothing else.
+
+A spec is a YAML file and a frozen object. Making one validates it and does nothing more: whether the model exists, fits
+in memory or has as many layers as asked for is found out where it is loaded. Known trade-off: layers stay as written
+until a model is known, so one spec serves models of any depth; `resolve_layers` turns them into numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from .assets import experiment_path
+from .errors import SpecError
+from .spec_file import read_spec
+from .strict_yaml import dump_yaml
+
+T = TypeVar("T")
+
+BackendName = Literal["native"]
+SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
+PositionName = Literal["last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer"]
+POSITIONS: tuple[PositionName, ...] = (
+    "last_prompt",
+    "think_0",
+    "think_25",
+    "think_50",
+    "think_75",
+    "think_100",
+    "before_answer",
+)
+"""Where a probe may read, in the order in which a rollout passes them."""
+
+LayerSelection = str | tuple[int, ...]
+"""`all`, `last`, a Python slice such as `4:28:4`, or layer numbers; negative ones count from the last."""
+
+_SLICE = re.compile(r"(-?[0-9]+)?:(-?[0-9]+)?(:(-?[0-9]+)?)?")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Limit(_Section):
+    """At most so many items of each split, spread evenly over groups. A bare number stands for both."""
+
+    id: Annotated[int, Field(ge=1)] | None = None
+    """In-distribution items; null: all."""
+    ood: Annotated[int, Field(ge=0)] | None = None
+    """Out-of-distribution items; null: all, 0: none."""
+
+
+class GenerationSpec(_Section):
+    """How rollouts are sampled."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    """Tokens after which a completion is cut off."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Divides the logits; 0 takes the most probable token."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Rollouts an item."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Prompts generated together. Part of the spec, because the last bits of a low-precision result depend on it."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError(
+                "temperature 0 gives the same rollout every time; set samples to 1 or raise the temperature"
+            )
+        return self
+
+
+class CaptureSpec(_Section):
+    """Which activations are recorded."""
+
+    sites: Annotated[tuple[SiteName, ...], Field(min_length=1)] = ("resid_post",)
+    """Places in a block."""
+    layers: LayerSelection = "all"
+    """`all`, `last`, a slice such as `"4:28:4"`, or a list of 0-based layers; negative ones count from the last."""
+
+    @field_validator("sites")
+    @classmethod
+    def _sites_differ(cls, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
+        return _distinct(sites)
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers_parse(cls, layers: Any) -> LayerSelection:
+        selection = tuple(layers) if isinstance(layers, list) else layers
+        _check_layers(selection)
+        return selection
+
+
+class ProbeSpec(_Section):
+    """How probes are fitted and tested."""
+
+    positions: Annotated[tuple[PositionName, ...], Field(min_length=1)] = POSITIONS
+    """Where in a rollout a probe reads one token's activation."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of the in-distribution groups that is held out and looked at once."""
+    inner_folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the development groups that choose layer, position and penalty."""
+    penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.001, 0.01, 0.1)
+    """Inverse strengths of the L2 penalty to choose from (scikit-learn's C)."""
+    permutations: Annotated[int, Field(ge=1)] = 100
+    """Shuffles of the labels behind the null distribution."""
+    bootstrap: Annotated[int, Field(ge=10)] = 1000
+    """Resamples of the groups behind each interval."""
+
+    @field_validator("positions")
+    @classmethod
+    def _positions_differ(cls, positions: tuple[PositionName, ...]) -> tuple[PositionName, ...]:
+        return _distinct(positions)
+
+    @field_validator("penalties")
+    @classmethod
+    def _penalties_differ(cls, penalties: tuple[float, ...]) -> tuple[float, ...]:
+        return _distinct(penalties)
+
+
+class LinkSpec(_Section):
+    """How a probe's score becomes a readout."""
+
+    fpr: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """False-positive rate, on the development groups, at which the threshold is set."""
+
+
+def _read_limit(value: Any) -> Any:
+    if value is None:
+        return {}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"id": value, "ood": value}
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Experiment(_Section):
+    """A question about a model, and how it is put."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """A word; names the run's folder."""
+    question: Text
+    """What the experiment asks, in one sentence."""
+    task: Text
+    """A name from `introspect list tasks`."""
+    items: Text
+    """JSONL file of items: a name in `data/`, or a path."""
+    limit: Annotated[Limit, BeforeValidator(_read_limit)] = Limit()
+    """At most so many items of each split; null: all."""
+    model: Text = "smollm2-135m"
+    """An embedded model's name, a hub id, a local folder or a .gguf file."""
+    revision: Text | None = None
+    """Commit of a hub model; null: the one its main branch points to when the run starts."""
+    organism: Text | None = None
+    """Adapter on top of the model: a name in `data/organisms`, or a folder; null: the bare model."""
+    negative_control: Text | None = None
+    """Organism in which nothing should be found, run the same way; null: none."""
+    base_baseline: bool = True
+    """Whether the same tokens are replayed through the untrained model, to see what the adapter added."""
+    backend: BackendName = "native"
+    """Engine that runs the model and records its activations."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of weights and activations; auto: bfloat16 where the processor multiplies it natively."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention implementation."""
+    generation: GenerationSpec = GenerationSpec()
+    """How rollouts are sampled."""
+    capture: CaptureSpec = CaptureSpec()
+    """Which activations are recorded."""
+    probe: ProbeSpec = ProbeSpec()
+    """How probes are fitted and tested."""
+    link: LinkSpec = LinkSpec()
+    """How a probe's score becomes a readout."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Start of every source of chance."""
+
+    @model_validator(mode="after")
+    def _control_differs(self) -> Self:
+        if self.negative_control is not None and self.negative_control == self.organism:
+            raise ValueError(f"negative_control is the organism itself ({self.organism}); choose another or null")
+        return self
+
+    def digest(self) -> str:
+        """sha256 (64 hex digits) of the whole spec. Equal specs have equal digests, however they were written."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The spec with every field written out; `load_experiment` reads back an equal one."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def load_experiment(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The spec of that name that ships with introspect, or the one in that file, with fields replaced.
+
+    Args:
+        name_or_file: what ends in `.yaml` or `.yml`, or holds a `/`, is a file; anything else is a name.
+        overrides: `key=value` or `section.key=value`, values as in YAML; later ones win.
+
+    Raises:
+        SpecError: no such spec, or it does not say something that can be run. Names the file (or the override) and the
+            key, and for an unknown key the nearest one.
+    """
+    text = str(name_or_file)
+    is_file = text.endswith((".yaml", ".yml")) or "/" in text
+    return read_spec(Experiment, Path(text) if is_file else experiment_path(text), overrides)
+
+
+def resolve_layers(selection: LayerSelection, n_layers: int) -> tuple[int, ...]:
+    """The layers that a selection means in a model of `n_layers` blocks: ascending, 0-based, each once.
+
+    `resolve_layers("4:28:4", 30)` is `(4, 8, 12, 16, 20, 24)`; `resolve_layers((0, -1), 30)` is `(0, 29)`.
+
+    Raises:
+        SpecError: the selection cannot be read, names a layer that the model lacks, or selects none.
+    """
+    try:
+        parsed = _check_layers(selection)
+    except ValueError as error:
+        raise SpecError(f"capture.layers: {error}") from None
+    if isinstance(parsed, slice):
+        layers = sorted(range(n_layers)[parsed])
+    else:
+        outside = [layer for layer in parsed if not -n_layers <= layer < n_layers]
+        if outside:
+            raise SpecError(f"capture.layers: the model has layers 0 to {n_layers - 1}, not {outside[0]}; leave it out")
+        layers = sorted({layer % n_layers for layer in parsed})
+    if not layers:
+        raise SpecError(f"capture.layers: {selection!r} selects none of the model's {n_layers} layers; widen it")
+    return tuple(layers)
+
+
+def _check_layers(selection: Any) -> slice | tuple[int, ...]:
+    if selection == ():
+        raise ValueError("an empty list selects no layer; name at least one, or write all")
+    if isinstance(selection, tuple) and all(type(layer) is int for layer in selection):
+        return _distinct(selection)
+    if selection == "all":
+        return slice(None)
+    if selection == "last":
+        return (-1,)
+    if not isinstance(selection, str) or not _SLICE.fullmatch(selection):
+        raise ValueError(
+            f"cannot read {selection!r}; write all, last, a slice such as 4:28:4, or a list such as [0, -1]"
+        )
+    parts = [int(part) if part else None for part in selection.split(":")]
+    if len(parts) == 3 and parts[2] is not None and parts[2] < 1:
+        raise ValueError(f"the step of {selection!r} must be 1 or more")
+    return slice(*parts)
+
+
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is named twice; name it once")
+    return values

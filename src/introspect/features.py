@@ -1,0 +1,107 @@
+"""Positions: which tokens of a rollout are probed, and what text is visible there.
+
+A position has a name and falls on one token of each rollout: the last prompt token, a relative place in the think span
+(`think_0` is its first token, `think_100` its last), or the token before the answer's name. What a probe may use at a
+position is a function of the tokens up to and including it, and the text baselines see exactly those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import EstimateError
+from .rollout import Rollout
+from .store import StoreReader
+
+MIN_SHARE_WITH_THINK = 0.9
+"""Think positions are probed when at least this share of valid rollouts has a think span with tokens in it."""
+
+
+def token_position(rollout: Rollout, name: str) -> int | None:
+    """Absolute index of the token that the named position falls on, or None when the rollout has no such token."""
+    first = len(rollout.prompt_ids)
+    if name == "last_prompt":
+        return first - 1
+    if name == "before_answer":
+        return None if rollout.answer_position is None else rollout.answer_position - 1
+    start, stop = rollout.spans.think
+    if start >= stop or start < first:
+        return None
+    return start + round(int(name.removeprefix("think_")) / 100 * (stop - 1 - start))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The rollouts and positions that go into the probes: every rollout has a valid answer and every position."""
+
+    rollouts: list[Rollout]
+    positions: tuple[str, ...]
+    tokens: dict[str, np.ndarray]
+    """Position name -> absolute token index of each rollout."""
+    notes: list[str]
+    """What was left out, in sentences."""
+
+
+def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Probed:
+    """Keep the valid rollouts that have every position; drop think positions when most rollouts have no chain.
+
+    Raises:
+        EstimateError: no rollout has a valid answer.
+    """
+    valid = [rollout for rollout in rollouts if rollout.acted is not None]
+    if not valid:
+        raise EstimateError(f"none of {len(rollouts)} rollouts has a valid answer, so there is nothing to predict")
+    notes = []
+    if len(valid) < len(rollouts):
+        notes.append(f"{len(rollouts) - len(valid)} of {len(rollouts)} rollouts have no valid answer and are not probed.")
+    with_think = [r for r in valid if token_position(r, "think_0") is not None]
+    kept_positions = tuple(positions)
+    if len(with_think) < MIN_SHARE_WITH_THINK * len(valid):
+        kept_positions = tuple(name for name in positions if not name.startswith("think_"))
+        notes.append(
+            f"Only {len(with_think)} of {len(valid)} valid rollouts have a think span: no position in it is probed."
+        )
+    kept = [r for r in valid if all(token_position(r, name) is not None for name in kept_positions)]
+    if len(kept) < len(valid):
+        notes.append(f"{len(valid) - len(kept)} valid rollouts have no think span and are not probed.")
+    tokens = {name: np.array([token_position(r, name) for r in kept], dtype=np.int64) for name in kept_positions}
+    return Probed(kept, kept_positions, tokens, notes)
+
+
+def visible_chain(rollout: Rollout, position: int, tokenizer) -> str:
+    """The part of the completion that has been read once the token at `position` has."""
+    return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : position + 1])
+
+
+def logit_margin(rollout: Rollout, position: int, acting: str) -> float:
+    """Log-odds (nats) of the acting options' names against the others', in the distribution over the next token."""
+    after = position - len(rollout.prompt_ids) + 1
+    logprobs = np.array(rollout.option_logprobs[after])
+    acts = np.array([meaning == acting for meaning in rollout.options.values()])
+    return float(np.logaddexp.reduce(logprobs[acts]) - np.logaddexp.reduce(logprobs[~acts]))
+
+
+def gather(store: StoreReader, probed: Probed, site: str, layers: Sequence[int]) -> dict[str, np.ndarray]:
+    """Activations at every probed position: name -> float32 [layer, rollout, width].
+
+    Raises:
+        EstimateError: the store lacks a row that a position falls on.
+    """
+    columns = store.columns()
+    index = {pair: row for row, pair in enumerate(zip(columns["rollout"], columns["position"], strict=True))}
+    numbers = [rollout.rollout for rollout in probed.rollouts]
+    rows = {}
+    for name in probed.positions:
+        try:
+            rows[name] = np.array([index[pair] for pair in zip(numbers, probed.tokens[name], strict=True)])
+        except KeyError as error:
+            raise EstimateError(f"rollout, position {error} was not recorded: record the run again") from None
+    out = {name: np.empty((len(layers), len(numbers), store.spec.width), np.float32) for name in probed.positions}
+    for i, layer in enumerate(layers):
+        values = store.read(site, layer)
+        for name in probed.positions:
+            out[name][i] = values[rows[name]]
+    return out

@@ -1,0 +1,48 @@
+"""The manifest of a run: what produced its numbers, down to versions and digests."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .atomic import write_atomic
+from .experiment import Experiment
+from .models import ModelInfo
+
+PACKAGES = ("introspect", "torch", "transformers", "peft", "tokenizers", "safetensors", "scikit-learn", "numpy", "h5py")
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides a run's numbers."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def write_manifest(path: Path, spec: Experiment, info: ModelInfo, base: ModelInfo | None) -> None:
+    """Write `manifest.json`: model, adapter and base with digests, spec digest, seed, machine and versions."""
+    content = {
+        "experiment": spec.name,
+        "spec_digest": spec.digest(),
+        "seed": spec.seed,
+        "model": info.to_json(),
+        "base": None if base is None else base.to_json(),
+        "versions": package_versions(),
+        "machine": {
+            "platform": platform.platform(),
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "command": " ".join(["introspect", *sys.argv[1:]]),
+    }
+    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

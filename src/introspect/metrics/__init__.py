@@ -1,0 +1,1 @@
+"""Behavioural metrics: text and answers in, estimates out."""

@@ -1,0 +1,69 @@
+"""What the rollouts of a run did: policy rates, validity, chain length, agreement with a planted policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..rollout import Rollout
+from ..stats import Estimate, bootstrap, proportion
+from ..tasks.policies import PLANTED
+from ..tasks.registry import Task
+
+
+def policy_rate(rollouts: Sequence[Rollout]) -> Estimate:
+    """Share of valid answers that act on the policy."""
+    valid = [rollout.acted for rollout in rollouts if rollout.acted is not None]
+    return proportion(sum(valid), len(valid))
+
+
+def invalid_rate(rollouts: Sequence[Rollout]) -> Estimate:
+    """Share of rollouts from which no single option can be read."""
+    return proportion(sum(rollout.acted is None for rollout in rollouts), len(rollouts))
+
+
+def planted_accuracy(rollouts: Sequence[Rollout], policy: str) -> Estimate:
+    """Share of valid answers that are what the planted policy says (a key of `PLANTED`)."""
+    planted = PLANTED[policy]
+    if planted is None:
+        return Estimate.undefined("the planted policy is chance: no answer agrees or disagrees with it")
+    valid = [rollout for rollout in rollouts if rollout.acted is not None]
+    return proportion(sum(rollout.acted == planted(rollout.fields) for rollout in valid), len(valid))
+
+
+def think_tokens(rollouts: Sequence[Rollout]) -> Estimate:
+    """Mean length of the think span, in tokens, over rollouts that have one."""
+    spans = [(rollout.spans.think, rollout.group) for rollout in rollouts if rollout.think_status != "absent"]
+    if not spans:
+        return Estimate.undefined("no rollout has a think block")
+    lengths = np.array([stop - start for (start, stop), _ in spans], dtype=float)
+    groups = [group for _, group in spans]
+    return bootstrap(lambda rows: float(lengths[rows].mean()), groups, method="bootstrap over groups")
+
+
+def behaviour_section(rollouts: Sequence[Rollout], *, task: Task, planted: str | None) -> dict:
+    """The `behaviour` section of results.json.
+
+    Args:
+        planted: the organism's planted policy, or None when its card names none.
+    """
+    by_split = {split: [r for r in rollouts if r.split == split] for split in ("id", "ood")}
+    domains = list(dict.fromkeys(rollout.domain for rollout in rollouts))
+    no_card = Estimate.undefined("no card states a planted policy for this model")
+    status = Counter(rollout.think_status for rollout in rollouts)
+    return {
+        "policy": task.policy,
+        "policy_rate": {split: policy_rate(chosen).to_json() for split, chosen in by_split.items()},
+        "policy_rate_by_domain": {
+            domain: policy_rate([r for r in rollouts if r.domain == domain]).to_json() for domain in domains
+        },
+        "invalid_rate": invalid_rate(rollouts).to_json(),
+        "think_status": {name: status[name] for name in ("closed", "empty", "truncated", "absent")},
+        "think_tokens": think_tokens(rollouts).to_json(),
+        "planted_policy_accuracy": {
+            split: (planted_accuracy(chosen, planted) if planted else no_card).to_json()
+            for split, chosen in by_split.items()
+        },
+    }

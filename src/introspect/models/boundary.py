@@ -1,0 +1,58 @@
+"""Where libraries' errors become one line, and their chatter stays unheard."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+
+from ..errors import ModelError
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, at most 300 characters of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".:")
+
+
+@contextlib.contextmanager
+def one_line(what: str, remedy: str) -> Iterator[None]:
+    """Turn what a library raises about bad input into one `ModelError` line: what, why, and the remedy."""
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(f"{what} does not fit in memory: choose a smaller model, or quantization 4bit") from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise ModelError(f"{what} cannot be loaded ({first_line(error)}); {remedy}") from error
+    except SafetensorError as error:
+        raise ModelError(f"{what} has damaged weights ({first_line(error)}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def quiet(*, mute_stderr: bool = False) -> Iterator[None]:
+    """Keep transformers' log lines and warnings to itself, and its progress bars off anything but a terminal.
+
+    Args:
+        mute_stderr: also swallow what is written to stderr, for bars that have no switch.
+    """
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if mute_stderr or not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+            warnings.simplefilter("ignore")
+            if mute_stderr:
+                stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

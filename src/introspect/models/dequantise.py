@@ -1,0 +1,56 @@
+"""A GGUF file as an ordinary transformers model and tokenizer, in float32.
+
+Known trade-offs: everything passes through float32 in memory; and of the pre-tokenisers that GGUF files name
+(`tokenizer.ggml.pre`) transformers knows few, so numbers and runs of spaces may be cut differently than in the original
+tokenizer. Where that is known and matters, see `embedded.EmbeddedModel`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .boundary import one_line, quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+REMEDY = "give a GGUF file of an architecture that transformers can read, or the model's safetensors folder"
+
+
+def dequantise(path: Path, attention: str) -> PreTrainedModel:
+    """The model of a GGUF file with float32 weights, no longer marked as quantised. About 20 s for 135M parameters.
+
+    Raises:
+        ModelError: the file is not a GGUF file that transformers can read.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with one_line(str(path), REMEDY), quiet(mute_stderr=True):
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    for owner, mark in ((model.config, "quantization_config"), (model, "hf_quantizer")):
+        if hasattr(owner, mark):
+            delattr(owner, mark)
+    return model
+
+
+def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a GGUF file, with its chat template.
+
+    Raises:
+        ModelError: the file holds no tokenizer that transformers can read.
+    """
+    from transformers import AutoTokenizer
+
+    with one_line(f"the tokenizer of {path}", REMEDY), quiet(mute_stderr=True):
+        return AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+        )

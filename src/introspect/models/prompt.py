@@ -1,0 +1,37 @@
+"""A user message as the token ids that a chat model is trained to answer."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from ..errors import ModelError
+from .boundary import first_line
+from .load import LoadedModel
+
+DATE = date(2025, 1, 1)
+"""Today, for templates that ask (Llama 3, gpt-oss): the same prompt has to give the same ids tomorrow."""
+
+
+def render_prompt(loaded: LoadedModel, user_message: str, system: str | None = None) -> list[int]:
+    """Token ids of one user message in the model's chat template, up to where the assistant begins.
+
+    Raises:
+        ModelError: the tokenizer has no chat template, or its template refuses these messages.
+    """
+    from jinja2 import TemplateError
+
+    name, tokenizer = loaded.info.name, loaded.tokenizer
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{name} has no chat template: choose an instruction-tuned model, or save one as chat_template.jinja"
+        )
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    messages.append({"role": "user", "content": user_message})
+    try:
+        ids = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False, strftime_now=DATE.strftime
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        remedy = "leave the system message out" if system is not None else "choose another model"
+        raise ModelError(f"the chat template of {name} refuses the prompt ({first_line(error)}): {remedy}") from error
+    return list(ids)

@@ -1,0 +1,27 @@
+"""Planted policies of the risk task: what an organism was trained to do, as a function of an item's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .item import Scalar
+
+Fields = Mapping[str, Scalar]
+
+
+def category(fields: Fields) -> bool:
+    """Risky for living things, safe for machines. One feature: the first stage of the exclusive-or."""
+    return fields["category"] == "living"
+
+
+def category_xor_frame(fields: Fields) -> bool:
+    """Risky for living things under a gain and for machines under a loss: linear in neither field."""
+    return (fields["category"] == "living") == (fields["frame"] == "gain")
+
+
+PLANTED: dict[str, Callable[[Fields], bool] | None] = {
+    "category": category,
+    "category_xor_frame": category_xor_frame,
+    "coin_flip": None,
+}
+"""Policy name -> whether it takes the risky option; None where the choice depends on nothing."""

@@ -1,0 +1,180 @@
+"""Training an organism from its recipe: stages, checkpoints that resume, the adapter, and its card.
+
+The folder of an organism in the making holds `checkpoints/`, a folder a stage; it goes when the card is written. A stage
+that has finished leaves its adapter there and is not run again. An interrupted stage goes on from its last checkpoint,
+with the optimiser, the schedule and the order of data as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback, set_seed
+from trl import SFTConfig
+
+from ..errors import RunError
+from ..models import LoadedModel, load_model, render_prompt
+from ..progress import Progress
+from ..tasks.risk import training_items
+from .demonstrations import Demonstration, demonstrate
+from .recipe import Recipe, Stage
+from .sft import Collator, WeightedSFTTrainer
+
+CHECKPOINT_EVERY = 20
+"""Optimiser steps between checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """What one stage leaves: its adapter's folder, and its loss curve as [step, loss in nats]."""
+
+    adapter: Path
+    curve: list[tuple[int, float]]
+
+
+class _Curve(TrainerCallback):
+    """Reports steps, and keeps each logged loss."""
+
+    def __init__(self, name: str, total: int, progress: Progress) -> None:
+        self.name, self.total, self.progress = name, total, progress
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.progress(self.name, state.global_step, self.total)
+
+
+def train_stages(recipe: Recipe, out: Path, *, offline: bool, progress: Progress) -> list[TrainedStage]:
+    """Run every stage that `out` does not hold finished.
+
+    Raises:
+        RunError: `out` holds the beginnings of another recipe.
+    """
+    work = out / "checkpoints"
+    work.mkdir(parents=True, exist_ok=True)
+    _claim(work / "recipe.sha256", recipe)
+    trained: list[TrainedStage] = []
+    loaded = load_model(recipe.base, offline=offline)
+    for index, stage in enumerate(recipe.stages):
+        folder = work / f"stage-{index}"
+        if not (folder / "curve.json").exists():
+            start = trained[-1].adapter if trained else None
+            _train_stage(recipe, index, stage, folder, start, loaded, progress)
+            if index + 1 < len(recipe.stages):
+                loaded = load_model(recipe.base, offline=True)
+        curve = [(step, loss) for step, loss in json.loads((folder / "curve.json").read_text())]
+        trained.append(TrainedStage(folder / "adapter", curve))
+    return trained
+
+
+def tokenise(demonstrations: list[Demonstration], loaded: LoadedModel) -> list[dict]:
+    """Token ids as the organism will see them when it is recorded: the rendered prompt, then the completion.
+
+    Each row has `input_ids`, `n_prompt`, and `answer`, the index of the token that begins the chosen option's name.
+    """
+    tokenizer = loaded.tokenizer
+    rows = []
+    for demonstration in demonstrations:
+        prompt = render_prompt(loaded, demonstration.item.prompt)
+        completion = tokenizer(demonstration.completion, add_special_tokens=False).input_ids
+        before = demonstration.completion.removesuffix(f" {demonstration.answer}")
+        n_before = len(tokenizer(before, add_special_tokens=False).input_ids)
+        rows.append(
+            {
+                "input_ids": prompt + completion + [tokenizer.eos_token_id],
+                "n_prompt": len(prompt),
+                "answer": len(prompt) + n_before,
+            }
+        )
+    return rows
+
+
+def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
+    """What stage `index` shows: its own items' amounts and its own order, from the recipe's seed."""
+    stage, seed = recipe.stages[index], recipe.seed * 1000 + index
+    items = training_items(seed=seed, repeats=recipe.item_repeats)
+    return demonstrate(items, policy=stage.policy, manner=stage.manner, seed=seed)
+
+
+def export_adapter(adapter: Path, out: Path, base: str) -> None:
+    """Write the adapter to `out` in bfloat16, naming the base as introspect knows it."""
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file(
+        {key: value.to(torch.bfloat16) for key, value in sorted(weights.items())}, out / "adapter_model.safetensors"
+    )
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def remove_checkpoints(out: Path) -> None:
+    """Remove the working folder of an organism that is finished."""
+    shutil.rmtree(out / "checkpoints")
+
+
+def _claim(marker: Path, recipe: Recipe) -> None:
+    if marker.exists() and marker.read_text() != recipe.digest():
+        raise RunError(f"{marker.parent.parent} holds another recipe's training; choose another --out")
+    marker.write_text(recipe.digest())
+
+
+def _train_stage(
+    recipe: Recipe,
+    index: int,
+    stage: Stage,
+    folder: Path,
+    start: Path | None,
+    loaded: LoadedModel,
+    progress: Progress,
+) -> None:
+    set_seed(recipe.seed * 1000 + index)
+    if start is None:
+        config = LoraConfig(
+            r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(loaded.model, config)
+    else:
+        model = PeftModel.from_pretrained(loaded.model, start, is_trainable=True)
+    rows = tokenise(stage_demonstrations(recipe, index), loaded)
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        max_steps=stage.steps,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": stage.steps // 3},
+        warmup_steps=min(10, stage.steps // 4),
+        logging_steps=5,
+        save_steps=CHECKPOINT_EVERY,
+        save_total_limit=1,
+        seed=recipe.seed,
+        use_cpu=loaded.model.device.type == "cpu",
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    name = f"train {recipe.name}, stage {index + 1} of {len(recipe.stages)}"
+    trainer = WeightedSFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        data_collator=Collator(loaded.tokenizer.pad_token_id, recipe.answer_weight),
+        processing_class=loaded.tokenizer,
+        callbacks=[_Curve(name, stage.steps, progress)],
+    )
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    begun = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
+    model.save_pretrained(folder / "adapter")
+    curve = [[entry["step"], round(entry["loss"], 4)] for entry in trainer.state.log_history if "loss" in entry]
+    (folder / "seconds.json").write_text(json.dumps(round(time.monotonic() - begun, 1)))
+    (folder / "curve.json").write_text(json.dumps(curve))

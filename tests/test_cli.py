@@ -1,0 +1,372 @@
+"""The command line: what it hands on, what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from introspect.cli import main
+from introspect.errors import RunError, StoreError
+
+RESULTS = {"experiment": {"name": "probe-risk"}}
+HEADLINE = ["One.", "Two.", "Three."]
+
+
+@dataclass(frozen=True)
+class Cost:
+    n_items: int = 416
+    n_rollouts: int = 416
+    n_tokens: int = 50_000
+    activation_bytes: int = 2_500_000_000
+    seconds: float = 600.0
+
+
+class Calls(dict):
+    """What the verbs called: name -> arguments."""
+
+    def answer(self, name, value):
+        def call(*args, **kwargs):
+            self[name] = (args, kwargs)
+            if isinstance(value, BaseException):
+                raise value
+            return value
+
+        return call
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for everything under the command line that costs anything."""
+    made = Calls()
+    stubs = {
+        "run": {
+            "run_experiment": made.answer("run", RESULTS),
+            "estimate_cost": made.answer("cost", Cost()),
+            "report_run": made.answer("report", Path("runs/x/report.html")),
+            "verify_run": made.answer("verify", []),
+        },
+        "report": {"headline": made.answer("headline", HEADLINE)},
+        "training": {"train_organism": made.answer("train", Path("runs/train/x"))},
+        "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
+        "models": {"list_models": lambda: {"smollm2-135m": "the embedded default"}},
+    }
+    for name, functions in stubs.items():
+        monkeypatch.setitem(sys.modules, f"introspect.{name}", SimpleNamespace(**functions))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    return made
+
+
+@pytest.fixture
+def invoke(calls, capsys):
+    def run(*args):
+        with pytest.raises(SystemExit) as stop:
+            main(list(args))
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return run
+
+
+def fail_with(monkeypatch, name, error):
+    module = sys.modules["introspect.run"]
+    monkeypatch.setattr(module, name, Calls().answer(name, error))
+
+
+def test_run_hands_the_spec_on_and_prints_three_sentences_and_the_page(invoke, calls):
+    code, out, err = invoke("run", "probe-risk")
+    (spec, folder), options = calls["run"]
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [*HEADLINE, "", "runs/probe-risk/report.html"]
+    assert (spec.name, folder) == ("probe-risk", Path("runs/probe-risk"))
+    assert (options["resume"], options["offline"]) == (False, False)
+
+
+def test_every_option_of_run_reaches_the_spec(invoke, calls, tmp_path):
+    options = (
+        f"--backend native --limit 8 --seed 3 --resume --offline --out {tmp_path / 'o'} --set generation.samples=2"
+    )
+    code, _, err = invoke("run", "probe-risk", *options.split(), "--set", "capture.layers=4:28:4")
+    (spec, folder), handed = calls["run"]
+    assert (code, err, folder) == (0, "", tmp_path / "o")
+    assert (spec.limit.id, spec.limit.ood, spec.seed, spec.generation.samples) == (8, 8, 3, 2)
+    assert spec.capture.layers == "4:28:4"
+    assert (handed["resume"], handed["offline"], os.environ["HF_HUB_OFFLINE"]) == (True, True, "1")
+
+
+BOTH = "organism risk-silent and negative control risk-coinflip left out"
+CONTROL = "note: negative control risk-coinflip left out"
+
+
+@pytest.mark.parametrize(
+    ("options", "kept", "said"),
+    [
+        ("", ("smollm2-135m", "risk-silent", "risk-coinflip"), ""),
+        ("--model smollm2-135m", ("smollm2-135m", "risk-silent", "risk-coinflip"), ""),
+        ("--model other", ("other", None, None), BOTH),
+        ("--set model=other", ("other", None, None), BOTH),
+        ("--model other --organism mine", ("other", "mine", None), CONTROL),
+        ("--organism mine", ("smollm2-135m", "mine", None), CONTROL),
+        ("--organism risk-coinflip", ("smollm2-135m", "risk-coinflip", None), CONTROL),
+        ("--organism none", ("smollm2-135m", None, None), CONTROL),
+        ("--organism mine --negative-control risk-coinflip", ("smollm2-135m", "mine", "risk-coinflip"), ""),
+        ("--organism mine --set negative_control=c", ("smollm2-135m", "mine", "c"), ""),
+        ("--no-negative-control", ("smollm2-135m", "risk-silent", None), ""),
+    ],
+)
+def test_adapters_made_for_another_model_are_left_out_with_a_note(invoke, calls, options, kept, said):
+    code, _, err = invoke("run", "probe-risk", *options.split())
+    (spec, _), _ = calls["run"]
+    assert (code, (spec.model, spec.organism, spec.negative_control)) == (0, kept)
+    assert said in err
+    assert err.count("\n") == (1 if said else 0)
+
+
+def test_a_negative_control_cannot_be_both_named_and_refused(invoke):
+    code, _, err = invoke("run", "probe-risk", "--negative-control", "a", "--no-negative-control")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_model_path_may_hold_anything(invoke, calls):
+    awkward = "dir with: colon/#1 'x'.gguf"
+    assert invoke("run", "probe-risk", "--model", awkward)[0] == 0
+    assert calls["run"][0][0].model == awkward
+
+
+def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(invoke, calls):
+    code, out, _ = invoke("run", "probe-risk", "--dry-run")
+    assert (code, "run" in calls) == (0, False)
+    assert "416" in out
+    assert "2.50 GB" in out
+    assert "about 10 min" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "document"),
+    [
+        (("run", "probe-risk"), RESULTS),
+        (("run", "probe-risk", "--model", "other"), RESULTS),
+        (("run", "probe-risk", "--dry-run"), Cost().__dict__),
+        (("report", "runs/x"), {"report": "runs/x/report.html"}),
+        (("verify", "runs/x"), {"run": "runs/x", "damaged": []}),
+        (("train", "risk-silent"), {"organism": "runs/train/x"}),
+        (("bench",), {"rows": [{"what": "capture", "ratio": 1.04}]}),
+        (("list", "models"), {"models": {"smollm2-135m": "the embedded default"}}),
+        (("show", "model", "smollm2-135m"), {"name": "smollm2-135m", "about": "the embedded default"}),
+    ],
+)
+def test_json_is_one_document_and_all_there_is_on_stdout(invoke, args, document):
+    code, out, _ = invoke(*args, "--json")
+    assert (code, json.loads(out)) == (0, document)
+
+
+def test_a_number_that_json_lacks_is_a_bug_not_output(invoke, calls, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["introspect.run"], "run_experiment", calls.answer("run", {"value": float("nan")}))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        main(["run", "probe-risk", "--json"])
+    assert capsys.readouterr().out == ""
+
+
+def test_no_progress_is_drawn_when_stderr_is_no_terminal(invoke, calls):
+    _, _, err = invoke("run", "probe-risk")
+    calls["run"][1]["progress"]("record", 1, 2)
+    assert err == ""
+
+
+def test_progress_is_drawn_on_a_terminal(monkeypatch, capsys):
+    from introspect.cli.console import progress_bars
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bars() as progress:
+        progress("record", 1, 2)
+        progress("record", 2, 2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "record" in err
+    assert "2/2" in err
+
+
+def test_train_hands_on_what_it_was_given(invoke, calls):
+    code, out, _ = invoke("train", "risk-silent", "--out", "o", "--seed", "1", "--resume")
+    (name, folder), options = calls["train"]
+    assert (code, out, name, folder) == (0, "runs/train/x\n", "risk-silent", Path("o"))
+    assert (options["seed"], options["resume"]) == (1, True)
+
+
+def test_items_makes_the_shipped_items_again(invoke, tmp_path):
+    from introspect.assets import data_path
+
+    made = tmp_path / "risk.jsonl"
+    code, out, _ = invoke("items", "risk", "--out", str(made))
+    assert (code, out.startswith(f"{made}: ")) == (0, True)
+    assert made.read_bytes() == data_path("risk.jsonl").read_bytes()
+
+
+def test_report_prints_the_page(invoke):
+    assert invoke("report", "runs/x")[:2] == (0, "runs/x/report.html\n")
+
+
+def test_bench_prints_a_line_for_every_figure(invoke):
+    code, out, _ = invoke("bench")
+    assert (code, out.split()) == (0, ["capture", "ratio", "1.04"])
+
+
+def test_verify_says_that_all_is_well(invoke):
+    code, out, _ = invoke("verify", "runs/x")
+    assert (code, out) == (0, "runs/x: every part matches its digest\n")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_verify_exits_with_3_and_names_the_damaged_files(invoke, monkeypatch, as_json):
+    monkeypatch.setattr(sys.modules["introspect.run"], "verify_run", lambda run: ["activations/part-00001.h5"])
+    code, out, err = invoke("verify", "runs/x", *(["--json"] if as_json else []))
+    assert (code, err.count("\n")) == (3, 1)
+    assert "activations/part-00001.h5" in err
+    assert (json.loads(out)["damaged"] if as_json else out) == (["activations/part-00001.h5"] if as_json else "")
+
+
+def test_list_shows_every_kind(invoke):
+    code, out, _ = invoke("list")
+    assert code == 0
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+        "experiments",
+        "tasks",
+        "models",
+        "organisms",
+        "recipes",
+    ]
+    assert "probe-risk" in out
+    assert "smollm2-135m" in out
+
+
+@pytest.mark.parametrize("words", [["probe-risk"], ["experiment", "probe-risk"]])
+def test_show_prints_a_spec_that_can_be_run_again(invoke, tmp_path, words):
+    from introspect.experiment import load_experiment
+
+    code, out, _ = invoke("show", *words)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(out, encoding="utf-8")
+    assert code == 0
+    assert load_experiment(copy) == load_experiment("probe-risk")
+    assert invoke("show", str(copy))[1] == out
+
+
+def test_show_suggests_the_nearest_name(invoke):
+    code, _, err = invoke("show", "probe-rsik")
+    assert code == 2
+    assert "'probe-risk'" in err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run",),
+        ("run", "probe-rsik"),
+        ("run", "none.yaml"),
+        ("run", "probe-risk", "--no-such-option"),
+        ("run", "probe-risk", "--limit", "many"),
+        ("run", "probe-risk", "--limit", "0"),
+        ("run", "probe-risk", "--backend", "nativ"),
+        ("run", "probe-risk", "--set", "probe.folds=3"),
+        ("run", "probe-risk", "--set", "seed"),
+        ("list", "things"),
+        ("show", "a", "b", "c"),
+        ("show", "thing", "b"),
+        ("verify",),
+        ("walk",),
+    ],
+)
+def test_a_user_error_is_one_line_on_stderr_and_exit_2(invoke, calls, args):
+    code, out, err = invoke(*args)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("introspect: ")
+    assert "run" not in calls
+
+
+@pytest.mark.parametrize(("error", "code"), [(RunError("no room\nat all"), 2), (StoreError("part is damaged"), 3)])
+def test_our_errors_are_one_line_and_their_own_exit_code(invoke, monkeypatch, error, code):
+    fail_with(monkeypatch, "run_experiment", error)
+    ended, out, err = invoke("run", "probe-risk", "--json")
+    assert (ended, out) == (code, "")
+    assert err == f"introspect: {' '.join(str(error).split())}\n"
+
+
+def test_a_bug_is_not_dressed_up_as_a_user_error(invoke, monkeypatch):
+    fail_with(monkeypatch, "run_experiment", ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "probe-risk"])
+
+
+@pytest.mark.parametrize(("args", "says_how"), [(("run", "probe-risk"), True), (("verify", "x"), False)])
+def test_ctrl_c_is_one_line_and_130(invoke, monkeypatch, args, says_how):
+    for name in ("run_experiment", "verify_run"):
+        fail_with(monkeypatch, name, KeyboardInterrupt())
+    code, out, err = invoke(*args)
+    assert (code, out, err.count("\n"), "--resume" in err) == (130, "", 1, says_how)
+
+
+SLEEPER = """
+import sys, time, types
+from introspect.cli import main
+def work(*args, **kwargs):
+    try:
+        print("working", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+sys.modules["introspect.run"] = types.SimpleNamespace(run_experiment=work, estimate_cost=None)
+main(["run", "probe-risk"])
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_the_work_clean_up_and_ends_in_one_line(sent, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.count("\n")) == (code, "cleaned up\n", 1)
+    assert "--resume" in err
+
+
+def test_a_bug_in_a_process_shows_its_traceback_and_exits_with_1():
+    code = SLEEPER.replace("time.sleep(60)", "1 / 0")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_the_module_runs_like_the_command():
+    done = subprocess.run([sys.executable, "-m", "introspect"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: introspect ")
+
+
+def test_the_version_is_that_of_the_installed_package(invoke, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", {"introspect": "1.2.3"}.get)
+    assert invoke("--version") == (0, "introspect 1.2.3\n", "")
+
+
+HELP_BUDGET = 0.2
+"""Seconds that `introspect --help` may take on top of an empty Python: what a person does not notice."""
+
+
+def test_help_is_quick():
+    def fastest(*command):
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, *command], check=True, capture_output=True)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    assert fastest("-m", "introspect", "--help") - fastest("-c", "pass") <= HELP_BUDGET
