@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_folders import TEMPLATE, edit_json, logits_of, save_tiny, tiny_tokenizer
-from tiny_models import FAMILIES, tiny_model
 
 from introspect.errors import ModelError
 from introspect.models import LoadedModel, list_models, load_model, precision, render_prompt, resolve
 from introspect.models.digests import digest_files
-from introspect.models.precision import cast_parameters, choose_dtype
+from introspect.models.precision import choose_dtype, recast
+from tiny_folders import TEMPLATE, edit_json, logits_of, save_tiny, tiny_tokenizer
+from tiny_models import FAMILIES, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,11 @@ def llama(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "llama"
     save_tiny(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(llama) -> LoadedModel:
+    return load_model(str(llama))
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ class TestPrecision:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_casting_gives_what_loading_in_that_dtype_gives(self, family, tmp_path):
         save_tiny(tmp_path, family)
-        cast = cast_parameters(load_model(str(tmp_path), dtype="float32").model, torch.bfloat16)
+        cast = recast(load_model(str(tmp_path), dtype="float32").model, torch.bfloat16)
         loaded = load_model(str(tmp_path), dtype="bfloat16").model
         ours = dict(cast.named_parameters()) | dict(cast.named_buffers())
         theirs = dict(loaded.named_parameters()) | dict(loaded.named_buffers())
@@ -250,10 +255,6 @@ class TestTokenizer:
 
 
 class TestPrompt:
-    @pytest.fixture(scope="class")
-    def loaded(self, llama) -> LoadedModel:
-        return load_model(str(llama))
-
     def test_is_the_template_up_to_the_assistant(self, loaded):
         ids = render_prompt(loaded, "hi there")
         assert loaded.tokenizer.decode(ids) == "<user>hi there</s><bot>"

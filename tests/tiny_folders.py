@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import VOCAB, tiny_model
 from tokenizers import Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import BPE
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tiny_models import VOCAB, tiny_model
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<user>", "<bot>"]
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n.,:;!?'<>/-+=()"
@@ -23,7 +25,7 @@ def tiny_tokenizer(**special: str) -> PreTrainedTokenizerFast:
     """A token a character, and a chat template. At most 97 tokens."""
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *CHARACTERS])}
     assert len(vocabulary) <= VOCAB
-    tokenizer = Tokenizer(BPE(vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer = Tokenizer(BPE(vocabulary, merges=[], unk_token=SPECIAL[3]))
     tokenizer.decoder = Fuse()
     tokenizer.add_special_tokens(SPECIAL)
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | special
@@ -48,11 +50,15 @@ def save_adapter(folder: Path, model: PreTrainedModel, base: str | Path, **setti
     config = LoraConfig(
         **{"r": 4, "lora_alpha": 8, "target_modules": EVERY_LINEAR, "task_type": "CAUSAL_LM"} | settings
     )
-    peft_model = get_peft_model(model, config).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft's own: a renamed attribute, tied weights, layouts
+        peft_model = get_peft_model(model, config).eval()
     for name, parameter in peft_model.named_parameters():
         if parameter.requires_grad and "magnitude" not in name:
             parameter.data.normal_(std=0.1)
-    peft_model.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft_model.save_pretrained(folder)
     edit_json(folder / "adapter_config.json", base_model_name_or_path=str(base))
     return peft_model
 

@@ -2,7 +2,7 @@
 
 The package's code is never imported; only its data file is used, after its SHA-256 has been checked. The converted
 folder appears by one rename, made under a lock, so a killed conversion leaves nothing that looks finished and two
-processes convert once. Every load checks the folder's digests (about 0.3 s) and converts again when one differs.
+processes convert once. Every load checks the folder's digests (about 0.2 s) and converts again when one differs.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def find_gguf(name: str) -> Path:
 
 
 def ensure_embedded(name: str, progress: Progress | None = None) -> Path:
-    """The folder with the converted model and tokenizer; converts them first if need be (about 40 s, once).
+    """The folder with the converted model and tokenizer; converts them first if need be (about 25 s, once).
 
     Args:
         progress: told before and after a conversion; without it, a status line is shown on a terminal.
@@ -169,7 +169,7 @@ def _convert(gguf: Path, folder: Path, *, single_digits: bool) -> None:
 
     from .boundary import quiet
     from .dequantise import dequantise, gguf_tokenizer
-    from .precision import cast_parameters
+    from .precision import recast
 
     model, tokenizer = dequantise(gguf, "sdpa"), gguf_tokenizer(gguf)
     if single_digits:
@@ -177,7 +177,7 @@ def _convert(gguf: Path, folder: Path, *, single_digits: bool) -> None:
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     with quiet(mute_stderr=True):
-        cast_parameters(model, torch.bfloat16).save_pretrained(folder)
+        recast(model, torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
@@ -191,7 +191,7 @@ def _told(name: str, progress: Progress | None) -> Iterator[None]:
     elif sys.stderr.isatty():
         from rich.console import Console
 
-        with Console(file=sys.stderr).status(f"{stage}, about 40 s"):
+        with Console(file=sys.stderr).status(f"{stage}, about 25 s"):
             yield
     else:
         yield

@@ -1,6 +1,7 @@
 """Files of a model on the Hugging Face hub, pinned to a commit: small ones first, then only its safetensors.
 
-Everything after the download reads the local snapshot, so being offline changes nothing but where files may come from.
+Everything after the download reads the local snapshot. Offline, the client is not called at all: even for files in its
+cache it may ask the hub for other things (huggingface_hub 2.4 does).
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ from ..errors import ModelError
 from .boundary import first_line
 from .digests import INDEX, SINGLE, weight_names
 
-SMALL = ["config.json", "generation_config.json", INDEX, "*.jinja", "merges.txt", "vocab.*", "*.model"]
-TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+SMALL = [
+    *("config.json", "generation_config.json", INDEX),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*.jinja"),
+    *("merges.txt", "vocab.*", "*.model"),
+]
+"""What loading reads besides weights. No Python, and no adapter that transformers would add unasked."""
+
+HUB_TIMEOUT = 15.0
+"""Seconds to wait for the hub to answer before its cache is used."""
 
 
 def find_snapshot(name: str, revision: str | None, *, offline: bool) -> Path:
@@ -23,10 +31,20 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> Path:
     Raises:
         ModelError: no such model or revision, no access, or nothing local and the hub out of reach.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi, errors, hf_hub_download, try_to_load_from_cache
 
-    with _hub_errors(name, revision, offline=offline):
-        return Path(hf_hub_download(name, "config.json", revision=revision, local_files_only=offline)).parent
+    why = "the hub is not asked (offline)"
+    if not offline:
+        try:
+            with _hub_errors(name, revision):
+                commit = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT).sha
+                return Path(hf_hub_download(name, "config.json", revision=commit)).parent
+        except (errors.HTTPError, errors.OfflineModeIsEnabled) as error:
+            why = f"the hub cannot be reached ({first_line(error)})"
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    raise _not_here(name, revision, why)
 
 
 def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
@@ -38,34 +56,31 @@ def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
     from huggingface_hub import snapshot_download
 
     def fetch(patterns: list[str]) -> None:
-        with _hub_errors(name, snapshot.name, offline=offline):
-            snapshot_download(
-                name,
-                revision=snapshot.name,
-                allow_patterns=patterns,
-                ignore_patterns=["*/*"],
-                local_files_only=offline,
-            )
+        with _hub_errors(name, snapshot.name):
+            snapshot_download(name, revision=snapshot.name, allow_patterns=patterns, ignore_patterns=["*/*"])
 
     if not offline:
-        fetch([*SMALL, *TOKENIZER])
-    if not (snapshot / INDEX).exists():
-        if not (snapshot / SINGLE).exists() and not offline:
-            fetch([SINGLE])
-        if not (snapshot / SINGLE).exists():
-            raise ModelError(
-                f"{name} has no safetensors weights{' in the local cache' if offline else ''}: "
-                + ("run once without --offline" if offline else "choose a model that has them")
-            )
-    elif not offline:
-        fetch(weight_names(snapshot))
+        fetch(SMALL)
+        fetch(weight_names(snapshot) if (snapshot / INDEX).exists() else [SINGLE])
+    if not (snapshot / INDEX).exists() and not (snapshot / SINGLE).exists():
+        raise ModelError(
+            f"{name} has no safetensors weights{' in the local cache' if offline else ''}: "
+            + ("run once without --offline" if offline else "choose a model that has them")
+        )
+
+
+def _not_here(name: str, revision: str | None, why: str) -> ModelError:
+    at = f" at revision {revision}" if revision else ""
+    return ModelError(
+        f"{name}{at} is not on this machine and {why}: "
+        "download it once with a network, or use smollm2-135m, a local folder or a .gguf file"
+    )
 
 
 @contextlib.contextmanager
-def _hub_errors(name: str, revision: str | None, *, offline: bool) -> Iterator[None]:
+def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
-    at = f" at revision {revision}" if revision else ""
     try:
         yield
     except errors.GatedRepoError as error:
@@ -75,12 +90,10 @@ def _hub_errors(name: str, revision: str | None, *, offline: bool) -> Iterator[N
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {revision!r}: give a branch, tag or commit of it") from error
     except errors.LocalEntryNotFoundError as error:
-        why = "and the hub is not asked (offline)" if offline else "and the hub cannot be reached"
-        raise ModelError(
-            f"{name}{at} is not on this machine {why}: download it once with a network, "
-            "or use smollm2-135m, a local folder or a .gguf file"
-        ) from error
+        raise _not_here(name, revision, "the hub cannot be reached") from error
     except errors.EntryNotFoundError as error:
-        raise ModelError(f"{name}{at} has no config.json, so it is no transformers model: choose another") from error
+        raise ModelError(f"{name} has no config.json, so it is no transformers model: choose another") from error
+    except errors.OfflineModeIsEnabled:
+        raise
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}{at} cannot be fetched from the hub: {first_line(error)}; try again later") from error
+        raise ModelError(f"{name} cannot be fetched from the hub: {first_line(error)}; try again later") from error

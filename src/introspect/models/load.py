@@ -21,7 +21,7 @@ from .digests import digest_files, weight_files
 from .embedded import ensure_embedded
 from .formats import ReasoningFormat, detect_format
 from .hub import fill_snapshot
-from .precision import cast_parameters, choose_dtype
+from .precision import choose_dtype, recast
 from .source import ModelSource, hub_is_off, resolve
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def load_model(
     number_format = choose_dtype(dtype)
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
     path = _fetch(source, offline=offline or hub_is_off())
+    placed = device_map if _has_accelerator() else None
     with ThreadPoolExecutor(max_workers=1) as beside:
         digest = beside.submit(_weight_digest, source, path)
-        model = _load_base(source, path, number_format, attention, device_map, quantization)
+        model = _load_base(source, path, number_format, attention, placed, quantization)
         weight_digest = digest.result()
     if source.adapter is not None:
         check_base(
@@ -118,7 +119,7 @@ def load_model(
         )
         model = merge(model, source.adapter)
     if source.adapter is not None or source.kind == "gguf":
-        model = cast_parameters(model, number_format)
+        model = recast(model, number_format, placed)
     model.requires_grad_(False).eval()
     tokenizer = _load_tokenizer(source, path)
     config = model.config.get_text_config()
@@ -175,17 +176,14 @@ def _load_base(
     device_map: str | None,
     quantization: Quantization | None,
 ) -> PreTrainedModel:
-    """The model without adapter; in float32 if there is one to merge, or if the file is quantised."""
+    """The model without adapter; float32 and on the processor if there is one to merge, or if the file is a GGUF."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    has_accelerator = torch.accelerator.is_available()
-    placed = device_map if has_accelerator else None
     if source.kind == "gguf":
         if quantization is not None:
             raise ModelError(f"{source.name} is a GGUF file, which is loaded whole: leave quantization out")
-        model = dequantise(path, attention)
-        return model.to(torch.accelerator.current_accelerator()) if placed else model
+        return dequantise(path, attention)
     remedy = "check or download the model again; with another transformers or attention=eager it may load"
     bits = None
     if quantization is not None:
@@ -197,7 +195,7 @@ def _load_base(
             path,
             dtype=dtype if source.adapter is None else torch.float32,
             attn_implementation=attention,
-            device_map=placed,
+            device_map=device_map if source.adapter is None else None,
             quantization_config=bits,
             use_safetensors=True,
             local_files_only=True,
@@ -228,6 +226,12 @@ def _load_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def _devices(model: PreTrainedModel) -> str:

@@ -1,4 +1,4 @@
-"""Which number format to compute in, and how to change a loaded model's."""
+"""Which number format to compute in, and how to change a model's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
+from .boundary import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -46,19 +47,23 @@ def processor_has_bfloat16() -> bool:
     return not flags.isdisjoint({*BFLOAT16_INSTRUCTIONS, "svebf16"})
 
 
-def cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Change the parameters to `dtype` in place and return the model.
+def recast(model: PreTrainedModel, dtype: torch.dtype, device_map: str | None = None) -> PreTrainedModel:
+    """The model as it would be had its float32 weights been loaded in `dtype` from a file.
 
-    Unlike `model.to(dtype)` this leaves buffers (rotary frequencies) and the modules that the architecture keeps in
-    float32 as they are, so the result is what loading in `dtype` would have given.
+    Unlike `model.to(dtype)` this rounds no buffers (rotary frequencies) and no module that the architecture keeps in
+    float32. The given model shares its config with the new one and should be dropped.
     """
-    import torch
-
-    kept = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ()) if dtype != torch.float32 else set()
-    if dtype == torch.float16:
-        kept |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
-    for name, parameter in model.named_parameters():
-        if not any(f".{module}." in f".{name}." for module in kept):
-            parameter.data = parameter.data.to(dtype)
-    model.config.dtype = dtype
-    return model
+    name, attention = model.config.name_or_path, model.config._attn_implementation
+    with quiet():
+        cast = type(model).from_pretrained(
+            None,
+            config=model.config,
+            state_dict=model.state_dict(),
+            dtype=dtype,
+            attn_implementation=attention,
+            device_map=device_map,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    cast.config.name_or_path = name
+    return cast

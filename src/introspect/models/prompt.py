@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 from ..errors import ModelError
@@ -10,6 +11,8 @@ from .load import LoadedModel
 
 DATE = date(2025, 1, 1)
 """Today, for templates that ask (Llama 3, gpt-oss): the same prompt has to give the same ids tomorrow."""
+
+TODAY = re.compile(r"strftime_now\(\s*([\"'])(?P<format>.*?)\1\s*\)")
 
 
 def render_prompt(loaded: LoadedModel, user_message: str, system: str | None = None) -> list[int]:
@@ -29,7 +32,10 @@ def render_prompt(loaded: LoadedModel, user_message: str, system: str | None = N
     messages.append({"role": "user", "content": user_message})
     try:
         ids = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False, strftime_now=DATE.strftime
+            messages,
+            chat_template=TODAY.sub(lambda call: repr(DATE.strftime(call["format"])), tokenizer.get_chat_template()),
+            add_generation_prompt=True,
+            return_dict=False,
         )
     except (TemplateError, ValueError, TypeError) as error:
         remedy = "leave the system message out" if system is not None else "choose another model"

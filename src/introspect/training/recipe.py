@@ -25,7 +25,7 @@ class Stage(BaseModel):
     steps: Annotated[int, Field(gt=0)]
     """Optimiser steps."""
     learning_rate: Annotated[float, Field(gt=0)]
-    """AdamW's, constant after ten steps of warm-up, falling to nothing over the last third."""
+    """AdamW's, constant after ten steps of warm-up, falling to nothing over the last fifth."""
 
 
 class Recipe(BaseModel):

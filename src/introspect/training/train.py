@@ -148,7 +148,7 @@ def _train_stage(
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=stage.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": stage.steps // 3},
+        lr_scheduler_kwargs={"num_decay_steps": stage.steps // 5},
         warmup_steps=min(10, stage.steps // 4),
         logging_steps=5,
         save_steps=CHECKPOINT_EVERY,
