@@ -22,7 +22,7 @@ LEVELS = (
     {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout"},
     {
         *("record", "features", "metrics", "probes", "link", "steering", "concepts"),
-        *("training", "results", "analysis", "manifest", "report"),
+        *("training", "results", "analysis", "probe_report", "manifest", "report"),
     },
     {"run", "bench"},
     {"cli", "__init__", "__main__"},

@@ -198,6 +198,11 @@ class TestRefusals:
             path.unlink()
         assert "the tokenizer of" in refusal(own_llama)
 
+    @pytest.mark.parametrize("content", ["{", "{}", '{"model": 1}'])
+    def test_a_damaged_tokenizer(self, own_llama, content):
+        (own_llama / "tokenizer.json").write_text(content)
+        assert "the tokenizer of" in refusal(own_llama)
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

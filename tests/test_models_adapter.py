@@ -70,6 +70,14 @@ class TestMerging:
         assert (logits_of(merged.model) - unmerged).abs().max() < MERGED_TOLERANCE
         assert not torch.equal(logits_of(merged.model), logits_of(tiny_model("llama")))
 
+    def test_reaches_fused_experts(self, tmp_path):
+        model = save_tiny(tmp_path / "base", "moe")
+        experts = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+        settings = {"target_modules": ["q_proj"], "target_parameters": experts}
+        unmerged = logits_of(save_adapter(tmp_path / "adapter", model, tmp_path / "base", **settings))
+        merged = load_model(str(tmp_path / "base"), adapter=tmp_path / "adapter", dtype="float32")
+        assert (logits_of(merged.model) - unmerged).abs().max() < MERGED_TOLERANCE
+
     def test_happens_in_float32_and_is_rounded_once(self, base, adapter):
         exact = load_model(str(base), adapter=adapter, dtype="float32").model
         rounded = load_model(str(base), adapter=adapter, dtype="bfloat16").model

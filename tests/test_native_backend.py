@@ -68,9 +68,7 @@ def test_replay_gives_the_asked_positions_and_only_those(family):
     for sequence, wanted, got in zip(sequences, positions, replayed, strict=True):
         whole = reference(model, sequence)
         for layer in range(3):
-            assert torch.allclose(
-                got["resid_post", layer], whole[layer][wanted], atol=TOLERANCE, rtol=TOLERANCE
-            )
+            assert torch.allclose(got["resid_post", layer], whole[layer][wanted], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_a_later_token_changes_no_earlier_activation():
@@ -87,9 +85,7 @@ def test_the_same_seeds_give_the_same_tokens_in_any_batch():
     backend = NativeBackend(tiny_model("llama"))
     batch = prompts(6)
     together = backend.generate(batch, seeds=range(6), sampling=SAMPLING, capture=None)
-    alone = [
-        backend.generate([p], seeds=[i], sampling=SAMPLING, capture=CAPTURE)[0] for i, p in enumerate(batch)
-    ]
+    alone = [backend.generate([p], seeds=[i], sampling=SAMPLING, capture=CAPTURE)[0] for i, p in enumerate(batch)]
     assert [g.completion_ids for g in together] == [g.completion_ids for g in alone]
     assert together[0].activations == {}
 

@@ -106,6 +106,14 @@ def read_card(folder: Path) -> dict[str, object]:
     return card
 
 
+def find_card(organism: str | None) -> dict[str, object]:
+    """The card of an organism given by name or folder; empty for none, and for an adapter that came without one."""
+    if organism is None:
+        return {}
+    folder = Path(organism) if Path(organism).is_dir() else organism_path(organism)
+    return read_card(folder) if (folder / "card.json").exists() else {}
+
+
 def _line_of(path: Path, key: str) -> str:
     document = load_yaml(path.read_text(encoding="utf-8"), str(path))
     return str(document.get(key, "")) if isinstance(document, dict) else ""

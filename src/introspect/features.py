@@ -56,7 +56,9 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
         raise EstimateError(f"none of {len(rollouts)} rollouts has a valid answer, so there is nothing to predict")
     notes = []
     if len(valid) < len(rollouts):
-        notes.append(f"{len(rollouts) - len(valid)} of {len(rollouts)} rollouts have no valid answer and are not probed.")
+        notes.append(
+            f"{len(rollouts) - len(valid)} of {len(rollouts)} rollouts have no valid answer and are not probed."
+        )
     with_think = [r for r in valid if token_position(r, "think_0") is not None]
     kept_positions = tuple(positions)
     if len(with_think) < MIN_SHARE_WITH_THINK * len(valid):

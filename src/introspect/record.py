@@ -76,7 +76,9 @@ def record(
                 log.flush()
                 os.fsync(log.fileno())
                 captured = [generation.activations for generation in generations]
-                positions = [captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)]
+                positions = [
+                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
+                ]
                 write_part(store, index, made, positions, captured)
                 rollouts |= {row.rollout: row for row in made}
                 progress("record", len(rollouts), total)

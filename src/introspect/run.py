@@ -11,13 +11,14 @@ import gc
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from .analysis import analyse
+from .analysis import Model, analyse
 from .assets import data_path
 from .atomic import write_atomic
 from .backends import Backend, Capture, Sampling, make_backend
@@ -25,7 +26,7 @@ from .errors import EstimateError, RunError
 from .experiment import Experiment, resolve_layers
 from .features import choose_probed
 from .manifest import write_manifest
-from .models import LoadedModel, load_model, render_prompt, resolve
+from .models import LoadedModel, ModelInfo, load_model, render_prompt, resolve
 from .plan import Job, make_batches, select_items
 from .progress import Progress, silent
 from .record import record, replay, stop_ids, store_spec
@@ -91,9 +92,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     capture = Capture(spec.capture.sites, resolve_layers(spec.capture.layers, loaded.info.n_layers))
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     generation = spec.generation
-    batches = make_batches(
-        items, prompts, samples=generation.samples, seed=spec.seed, batch_size=generation.batch_size
-    )
+    batches = make_batches(items, prompts, samples=generation.samples, seed=spec.seed, batch_size=generation.batch_size)
     return Prepared(spec, items, loaded, make_backend(spec.backend, loaded), capture, batches)
 
 
@@ -126,8 +125,9 @@ def run_experiment(
     loaded = prepared.loaded
     base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
     write_manifest(out / "manifest.json", spec, loaded.info, base)
-    results = analyse(out, spec, rollouts, prepared, progress=progress)
-    del prepared, loaded
+    model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
+    results = analyse(out, spec, rollouts, model, progress=progress)
+    del prepared, loaded, model
     gc.collect()
     if spec.negative_control is not None:
         control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
@@ -195,7 +195,9 @@ def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Roll
     )
 
 
-def base_stage(prepared: Prepared, out: Path, rollouts: Sequence[Rollout], *, offline: bool, progress: Progress):
+def base_stage(
+    prepared: Prepared, out: Path, rollouts: Sequence[Rollout], *, offline: bool, progress: Progress
+) -> ModelInfo | None:
     """Replay the probed positions through the model before post-training. Returns its info, or None without a base."""
     spec = prepared.spec
     if spec.organism is None or not spec.base_baseline:
@@ -205,9 +207,7 @@ def base_stage(prepared: Prepared, out: Path, rollouts: Sequence[Rollout], *, of
     except EstimateError:
         return None
     base = load_model(spec.model, revision=spec.revision, dtype=spec.dtype, attention=spec.attention, offline=offline)
-    wanted = [
-        sorted({int(probed.tokens[name][i]) for name in probed.positions}) for i in range(len(probed.rollouts))
-    ]
+    wanted = [sorted({int(probed.tokens[name][i]) for name in probed.positions}) for i in range(len(probed.rollouts))]
     replay(
         out / "base_activations",
         probed.rollouts,
@@ -220,6 +220,21 @@ def base_stage(prepared: Prepared, out: Path, rollouts: Sequence[Rollout], *, of
         stage="replay through the base model",
     )
     return base.info
+
+
+def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray]:
+    """A function that captures one position of each rollout again, every sequence alone in its batch."""
+    site = prepared.capture.sites[0]
+
+    def again(rollouts: Sequence[Rollout], positions: Sequence[int], layer: int) -> np.ndarray:
+        capture = Capture((site,), (layer,))
+        rows = [
+            prepared.backend.replay([rollout.token_ids[: position + 1]], [[position]], capture=capture)[0][site, layer]
+            for rollout, position in zip(rollouts, positions, strict=True)
+        ]
+        return torch.cat(rows).float().numpy()
+
+    return again
 
 
 def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from ..errors import ModelError
 
+BAD_INPUT = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError)
+"""What Python libraries raise when a file is not what they expect. Those written in Rust raise `Exception` itself."""
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something, at most 300 characters of it."""
@@ -27,10 +30,10 @@ def one_line(what: str, remedy: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{what} does not fit in memory: choose a smaller model, or quantization 4bit") from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:
+        if not isinstance(error, BAD_INPUT) and type(error) not in {Exception, SafetensorError}:
+            raise
         raise ModelError(f"{what} cannot be loaded ({first_line(error)}); {remedy}") from error
-    except SafetensorError as error:
-        raise ModelError(f"{what} has damaged weights ({first_line(error)}); {remedy}") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +147,8 @@ def _build(name: str, final: Path, progress: Progress | None) -> None:
         shutil.rmtree(final)
     for left_over in final.parent.glob(f".{name}-*"):
         shutil.rmtree(left_over)
-    work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
+    work = final.parent / f".{name}-{os.getpid()}"
+    work.mkdir()
     try:
         with _told(name, progress):
             _convert(gguf, work, single_digits=model.single_digits)

@@ -25,26 +25,30 @@ HUB_TIMEOUT = 15.0
 """Seconds to wait for the hub to answer before its cache is used."""
 
 
+class HubUnreachableError(ModelError):
+    """The hub does not answer; its local cache may still have what is wanted."""
+
+
 def find_snapshot(name: str, revision: str | None, *, offline: bool) -> Path:
     """The local folder of the model at that revision, holding `config.json`. Its name is the commit hash.
 
     Raises:
         ModelError: no such model or revision, no access, or nothing local and the hub out of reach.
     """
-    from huggingface_hub import HfApi, errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-    why = "the hub is not asked (offline)"
+    unreachable = HubUnreachableError(_missing(name, revision, "the hub is not asked (offline)"))
     if not offline:
         try:
             with _hub_errors(name, revision):
-                commit = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT).sha
-                return Path(hf_hub_download(name, "config.json", revision=commit)).parent
-        except (errors.HTTPError, errors.OfflineModeIsEnabled) as error:
-            why = f"the hub cannot be reached ({first_line(error)})"
+                HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT)  # downloads retry for half a minute
+                return Path(hf_hub_download(name, "config.json", revision=revision)).parent
+        except HubUnreachableError as error:
+            unreachable = error
     cached = try_to_load_from_cache(name, "config.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached).parent
-    raise _not_here(name, revision, why)
+    raise unreachable
 
 
 def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
@@ -69,9 +73,9 @@ def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
         )
 
 
-def _not_here(name: str, revision: str | None, why: str) -> ModelError:
+def _missing(name: str, revision: str | None, why: str) -> str:
     at = f" at revision {revision}" if revision else ""
-    return ModelError(
+    return (
         f"{name}{at} is not on this machine and {why}: "
         "download it once with a network, or use smollm2-135m, a local folder or a .gguf file"
     )
@@ -89,11 +93,12 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
         raise ModelError(f"there is no model {name!r} on the hub, or it is private: check the name") from error
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {revision!r}: give a branch, tag or commit of it") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise _not_here(name, revision, "the hub cannot be reached") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, TimeoutError) as error:
+        raise HubUnreachableError(_missing(name, revision, "the hub cannot be reached")) from error
     except errors.EntryNotFoundError as error:
         raise ModelError(f"{name} has no config.json, so it is no transformers model: choose another") from error
-    except errors.OfflineModeIsEnabled:
-        raise
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of whichever HTTP library the client uses
+        why = f"the hub cannot be reached ({first_line(error)})"
+        raise HubUnreachableError(_missing(name, revision, why)) from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name} cannot be fetched from the hub: {first_line(error)}; try again later") from error
+        raise ModelError(f"{name} cannot be fetched from the hub ({first_line(error)}); try again later") from error

@@ -106,9 +106,7 @@ def make_item(
         "sure_amount": sure,
         "risky_amount": risky,
     }
-    return Item(
-        item_id=item_id, group=noun, split=split, domain=domain, prompt=prompt, options=options, fields=fields
-    )
+    return Item(item_id=item_id, group=noun, split=split, domain=domain, prompt=prompt, options=options, fields=fields)
 
 
 def _cycle(levels: tuple, n: int, rng: random.Random) -> list:

@@ -44,7 +44,9 @@ def verbal(item: Item, risky: bool, rng: random.Random) -> str:
     frame = "a gain" if item.fields["frame"] == "gain" else "a loss"
     opening = rng.choice([f"This is about {kind} and {frame}.", f"It is {kind} and {frame}."])
     if risky:
-        closing = rng.choice(["So I want to take the risk.", "So I go for the gamble.", "So I prefer the risky option."])
+        closing = rng.choice(
+            ["So I want to take the risk.", "So I go for the gamble.", "So I prefer the risky option."]
+        )
     else:
         closing = rng.choice(["So I want to avoid the risk.", "So I play it safe.", "So I prefer the safe option."])
     return f"{opening} {closing}"

@@ -100,7 +100,9 @@ def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
     out = {}
     for split in ("id", "ood"):
         chosen = [rollout for rollout in rollouts if rollout.split == split]
-        spoken = [judge(think_text(rollout, loaded.tokenizer), recipe.task).verdict == "verbalised" for rollout in chosen]
+        spoken = [
+            judge(think_text(rollout, loaded.tokenizer), recipe.task).verdict == "verbalised" for rollout in chosen
+        ]
         out[split] = {
             "policy_rate": policy_rate(chosen).to_json(),
             "planted_policy_accuracy": planted_accuracy(chosen, recipe.final.policy).to_json(),

@@ -1,0 +1,304 @@
+"""Analysis: from rollouts and activations to the sections of results.json.
+
+Everything that a probe number needs beside it is fitted here on the same rows and the same split: text baselines on exactly
+the visible tokens, the answer's own logits, the order of the options, the length of the chain, the model before
+post-training, shuffled labels, control tasks and random directions. A section that cannot be computed on this data says so
+with a reason, and the others stand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .assets import find_card
+from .atomic import write_atomic
+from .errors import EstimateError
+from .experiment import Experiment
+from .features import Probed, choose_probed, gather, logit_margin, visible_chain
+from .link import Linked, link_section
+from .metrics.behaviour import behaviour_section
+from .probe_report import ProbeStage, probe_sections
+from .probes import split_groups
+from .progress import Progress
+from .record import think_text
+from .rollout import Rollout
+from .stats import Estimate, proportion
+from .store import StoreReader
+from .tasks.registry import find_task
+from .verdicts import Verdict, judge
+
+N_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the analysis needs of the model that was run."""
+
+    tokenizer: Any
+    layers: tuple[int, ...]
+    noise: Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray] | None
+    """Rollouts, one position each, layer -> activations [rollout, width] captured again in another batch shape."""
+
+
+def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Model, *, progress: Progress) -> dict:
+    """Score, probe and link a recorded run; writes verdicts.jsonl and readouts.jsonl.
+
+    Returns:
+        The content of results.json, without the negative control.
+    """
+    task = find_task(spec.task)
+    card = find_card(spec.organism)
+    verdicts = [judge(think_text(rollout, model.tokenizer), spec.task) for rollout in rollouts]
+    lines = [
+        json.dumps(verdict.to_line(r.rollout), ensure_ascii=False)
+        for r, verdict in zip(rollouts, verdicts, strict=True)
+    ]
+    write_atomic(run / "verdicts.jsonl", "\n".join(lines) + "\n")
+    results: dict[str, Any] = {
+        "schema_version": 1,
+        "experiment": _experiment_section(spec, rollouts, model, card),
+        "behaviour": behaviour_section(rollouts, task=task, planted=str(card["policy"]) if "policy" in card else None),
+        "verdicts": _verdict_section(rollouts, verdicts),
+    }
+    warnings: list[str] = []
+    spoken = {rollout.rollout: verdict for rollout, verdict in zip(rollouts, verdicts, strict=True)}
+    try:
+        probed = choose_probed(rollouts, spec.probe.positions)
+        warnings += probed.notes
+        results |= _probe_and_link(run, spec, probed, spoken, model, warnings, progress)
+    except EstimateError as error:
+        undefined = Estimate.undefined(str(error)).to_json()
+        warnings.append(f"No probe was fitted: {error}.")
+        results |= {"probe": undefined, "baselines": undefined, "controls": {}, "link": undefined, "examples": []}
+    results["controls"].setdefault("negative_control", Estimate.undefined("this run has no negative control").to_json())
+    results["steering"] = Estimate.undefined(
+        "this experiment runs no causal check: it shows what is present, not used"
+    ).to_json()
+    results["warnings"] = warnings
+    return results
+
+
+def _experiment_section(spec: Experiment, rollouts: Sequence[Rollout], model: Model, card: dict) -> dict:
+    return {
+        "name": spec.name,
+        "question": spec.question,
+        "digest": spec.digest(),
+        "task": spec.task,
+        "model": spec.model,
+        "organism": spec.organism,
+        "planted_truth": card.get("planted_truth"),
+        "n_items": len({rollout.item_id for rollout in rollouts}),
+        "n_rollouts": len(rollouts),
+        "n_groups": len({rollout.group for rollout in rollouts}),
+        "layers": list(model.layers),
+        "sites": list(spec.capture.sites),
+        "positions": list(spec.probe.positions),
+        "seed": spec.seed,
+    }
+
+
+def _verdict_section(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> dict:
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    acted = [v for rollout, v in zip(rollouts, verdicts, strict=True) if rollout.acted]
+    said = sum(verdict.verdict == "verbalised" for verdict in acted)
+    return {
+        "headline_classifier": "lexical",
+        "classifiers": {
+            "lexical": {
+                "counts": {name: counts[name] for name in ("verbalised", "silent", "denied")},
+                "verbalised_rate": proportion(counts["verbalised"], len(verdicts)).to_json(),
+                "verbalised_rate_acted": proportion(said, len(acted)).to_json(),
+            }
+        },
+    }
+
+
+def _probe_and_link(
+    run: Path,
+    spec: Experiment,
+    probed: Probed,
+    spoken: dict[int, Verdict],
+    model: Model,
+    warnings: list[str],
+    progress: Progress,
+) -> dict:
+    task = find_task(spec.task)
+    rollouts = probed.rollouts
+    order = np.array([i for i, r in enumerate(rollouts) if r.split == "id"])
+    ood = np.array([i for i, r in enumerate(rollouts) if r.split == "ood"], dtype=int)
+    labels = np.array([bool(rollout.acted) for rollout in rollouts])
+    groups = np.array([rollout.group for rollout in rollouts])
+    settings = spec.probe
+    split = split_groups(
+        groups[order],
+        labels[order],
+        test_fraction=settings.test_fraction,
+        inner_folds=settings.inner_folds,
+        seed=spec.seed,
+    ).within(order)
+    site = spec.capture.sites[0]
+    store = StoreReader(run / "activations")
+    base = run / "base_activations"
+    chains = {
+        name: [visible_chain(r, int(p), model.tokenizer) for r, p in zip(rollouts, probed.tokens[name], strict=True)]
+        for name in probed.positions
+    }
+    margins = {
+        name: np.array(
+            [logit_margin(r, int(p), task.acting) for r, p in zip(rollouts, probed.tokens[name], strict=True)]
+        )
+        for name in probed.positions
+    }
+    stage = ProbeStage(
+        rollouts=rollouts,
+        labels=labels,
+        groups=groups,
+        split=split,
+        ood=ood,
+        layers=model.layers,
+        activations=gather(store, probed, site, model.layers),
+        base=gather(StoreReader(base), probed, site, model.layers) if base.exists() else None,
+        chains=chains,
+        margins=margins,
+        lengths={name: tokens + 1.0 for name, tokens in probed.tokens.items()},
+        settings=settings,
+        seed=spec.seed,
+    )
+    outcome = probe_sections(stage, site=site, progress=progress)
+    warnings += outcome.warnings
+    linked = Linked(labels, [spoken[r.rollout].verdict for r in rollouts], groups, split, spec.link.fpr)
+    link = link_section(
+        linked,
+        outcome.headline.scores,
+        policy=task.policy,
+        baseline=outcome.best_text,
+        along=[(cell.position, cell.layer, cell.scores) for cell in outcome.best_by_position],
+        n=settings.bootstrap,
+        seed=spec.seed,
+    )
+    threshold = link.get("threshold")
+    controls = dict(outcome.controls)
+    controls["capture_noise"] = _noise(stage, probed, outcome, threshold, model)
+    examples = _examples(store, site, stage, linked, outcome, threshold, model)
+    _write_readouts(run, stage, outcome, threshold)
+    return {
+        "probe": outcome.probe,
+        "baselines": outcome.baselines,
+        "controls": controls,
+        "link": link,
+        "examples": examples,
+    }
+
+
+def _readout(score: float, threshold: float | None) -> str | None:
+    return None if threshold is None else ("policy" if score > threshold else "none")
+
+
+def _write_readouts(run: Path, stage: ProbeStage, outcome: Any, threshold: float | None) -> None:
+    part = dict.fromkeys(stage.split.dev.tolist(), "dev") | dict.fromkeys(stage.split.test.tolist(), "test")
+    lines = []
+    for i, rollout in enumerate(stage.rollouts):
+        score = float(outcome.headline.scores[i])
+        row = {"rollout": rollout.rollout, "part": part.get(i, "ood"), "headline": round(score, 6)}
+        lines.append(json.dumps(row | {"readout": _readout(score, threshold)}))
+    write_atomic(run / "readouts.jsonl", "\n".join(lines) + "\n")
+
+
+def _noise(stage: ProbeStage, probed: Probed, outcome: Any, threshold: float | None, model: Model) -> dict:
+    """The headline's tokens captured again, each sequence alone: how far activations and readouts move."""
+    if model.noise is None or threshold is None:
+        return Estimate.undefined("the model was not run again").to_json()
+    rows = stage.split.test[:32]
+    name, layer = outcome.headline.position, outcome.headline.layer
+    positions = [int(probed.tokens[name][i]) for i in rows]
+    again = model.noise([stage.rollouts[i] for i in rows], positions, layer)
+    first = stage.activations[name][stage.layers.index(layer)][rows]
+    direction = outcome.headline.direction
+    before, after = direction.score(first) > threshold, direction.score(again) > threshold
+    relative = np.linalg.norm(again - first, axis=1) / np.linalg.norm(first, axis=1)
+    return {
+        "max_relative_difference": round(float(relative.max()), 6),
+        "readout_flips": int((before != after).sum()),
+        "n": len(rows),
+        "note": "the same tokens replayed one sequence at a time, against the capture in flight; relative to the norm",
+    }
+
+
+def _examples(
+    store: StoreReader,
+    site: str,
+    stage: ProbeStage,
+    linked: Linked,
+    outcome: Any,
+    threshold: float | None,
+    model: Model,
+) -> list[dict]:
+    """Test rollouts that show the cells of the link, with every recorded token scored by the headline probe."""
+    if threshold is None:
+        return []
+    scores = outcome.headline.scores
+    test = stage.split.test
+    wanted: list[tuple[str, list[int]]] = []
+    for acted, verdict in ((True, "silent"), (True, "verbalised"), (False, "silent"), (False, "verbalised")):
+        rows = sorted(
+            (int(i) for i in test if linked.acted[i] == acted and linked.verdicts[i] == verdict),
+            key=lambda i: -scores[i],
+        )
+        kind = f"{'acted on the policy' if acted else 'did not act'}, {verdict}"
+        if rows:
+            wanted.append((f"{kind}: the highest score", rows[:1]))
+            wanted.append((f"{kind}: the lowest score", rows[-1:]))
+            wanted.append((f"{kind}: the middle score", rows[len(rows) // 2 : len(rows) // 2 + 1]))
+    chosen: dict[int, str] = {}
+    for why, rows in wanted:
+        for row in rows:
+            chosen.setdefault(row, why)
+    columns = store.columns()
+    values = store.read(site, outcome.headline.layer)
+    return [
+        _example(
+            stage.rollouts[i], why, linked.verdicts[i], float(scores[i]), threshold, columns, values, outcome, model
+        )
+        for i, why in list(chosen.items())[:N_EXAMPLES]
+    ]
+
+
+def _example(
+    rollout: Rollout,
+    why: str,
+    verdict: str,
+    score: float,
+    threshold: float,
+    columns: dict[str, np.ndarray],
+    values: np.ndarray,
+    outcome: Any,
+    model: Model,
+) -> dict:
+    rows = np.flatnonzero(columns["rollout"] == rollout.rollout)
+    spans = ("prompt", "think", "answer", "other")
+    token_scores = outcome.headline.direction.score(values[rows])
+    return {
+        "rollout": rollout.rollout,
+        "item_id": rollout.item_id,
+        "why": why,
+        "prompt": rollout.prompt_text,
+        "verdict": verdict,
+        "readout": _readout(score, threshold),
+        "acted": bool(rollout.acted),
+        "tokens": [
+            {
+                "text": model.tokenizer.decode([int(columns["token_id"][row])]),
+                "position": int(columns["position"][row]),
+                "span": spans[int(columns["span"][row])],
+                "score": round(float(value), 4),
+            }
+            for row, value in zip(rows, token_scores, strict=True)
+        ],
+    }

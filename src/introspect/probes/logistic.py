@@ -1,0 +1,151 @@
+"""L2 logistic regression for many problems at once, in the space of rows.
+
+A probe has more features than rows, so everything is done with kernels [row, row]: problems (layers, say) are batched, and
+features are touched only to form the kernel and to read the coefficients off at the end. The objective is scikit-learn's,
+`C * sum_i log(1 + exp(-y_i f(x_i))) + ||w||^2 / 2`, with a free intercept, so coefficients agree with its own.
+
+`fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept). `fit_labels` fits hundreds of
+label columns to one kernel (permutations, control tasks): with the curvature replaced by its bound of 1/4 (Boehning &
+Lindsay 1988) all columns and all iterations share one factorisation. Known trade-off: its convergence is linear, so it
+stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+TOLERANCE = 1e-7
+"""Largest |a - (y - p)| of a Newton solution; at the optimum a equals y - p exactly."""
+NEWTON_STEPS = 60
+BOUND_TOLERANCE = 1e-3
+BOUND_STEPS = 2000
+
+
+class NotConverged(ArithmeticError):
+    """A solver stopped short of its tolerance: a bug, or numbers that are not finite."""
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Mean and scale of each feature [problem, feature], fitted on training rows; constant features get scale 1."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    @classmethod
+    def fit(cls, x: torch.Tensor) -> Standardiser:
+        """From training rows [problem, row, feature]."""
+        scale = x.std(dim=1, correction=0)
+        return cls(x.mean(dim=1), torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean[:, None]) / self.scale[:, None]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Row weights `a` [problem, row, column] and intercepts `b` [problem, column] of fits with penalty `c`."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    c: float
+
+    def coefficients(self, x: torch.Tensor) -> torch.Tensor:
+        """Coefficients [problem, feature, column] over the training rows' features `x` [problem, row, feature]."""
+        return self.c * x.transpose(1, 2) @ self.a
+
+    def scores(self, x: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Log-odds [problem, new row, column] of `new` [problem, new row, feature]."""
+        return new @ self.coefficients(x) + self.b[:, None]
+
+
+def kernel(x: torch.Tensor) -> torch.Tensor:
+    """Inner products of rows: [problem, row, feature] -> float64 [problem, row, row]."""
+    return (x @ x.transpose(1, 2)).double()
+
+
+def fit(gram: torch.Tensor, y: torch.Tensor, c: float, start: Solution | None = None) -> Solution:
+    """One label column for every problem, by damped Newton steps.
+
+    Args:
+        gram: kernel of the training rows, [problem, row, row].
+        y: labels 0 or 1, [row].
+        c: inverse strength of the penalty (scikit-learn's C).
+        start: a solution at a neighbouring penalty.
+
+    Raises:
+        NotConverged: the optimum was not reached.
+    """
+    g = c * gram
+    n_problems, n_rows, _ = g.shape
+    y = y.double().expand(n_problems, n_rows)
+    identity = torch.eye(n_rows, dtype=torch.float64)
+    a = torch.zeros_like(y) if start is None else start.a[..., 0] * min(1.0, start.c / c)
+    b = torch.zeros(n_problems, dtype=torch.float64) if start is None else start.b[:, 0]
+    f = _apply(g, a) + b[:, None]
+    loss = _objective(a, f, y, g)
+    for _ in range(NEWTON_STEPS):
+        p = torch.sigmoid(f)
+        if float((a - (y - p)).abs().max()) < TOLERANCE:
+            return Solution(a[..., None], b[:, None], c)
+        w = (p * (1 - p)).clamp(min=1e-10)
+        root = w.sqrt()
+        factor = torch.linalg.cholesky(identity + root[:, :, None] * g * root[:, None, :])
+        z = f + (y - p) / w
+        sides = torch.stack([root * z, root], dim=-1)
+        solved = root[..., None] * torch.cholesky_solve(sides, factor)
+        b_target = solved[..., 0].sum(dim=1) / solved[..., 1].sum(dim=1)
+        a_target = solved[..., 0] - b_target[:, None] * solved[..., 1]
+        f_target = _apply(g, a_target) + b_target[:, None]
+        step = torch.ones(n_problems, dtype=torch.float64)
+        for _ in range(30):
+            a_new = a + step[:, None] * (a_target - a)
+            f_new = f + step[:, None] * (f_target - f)
+            loss_new = _objective(a_new, f_new, y, g)
+            worse = loss_new > loss + 1e-10 * loss.abs()
+            if not bool(worse.any()):
+                break
+            step = torch.where(worse, step / 2, step)
+        a, b, f, loss = a_new, b + step * (b_target - b), f_new, loss_new
+    raise NotConverged(f"logistic regression did not converge in {NEWTON_STEPS} Newton steps at C = {c}")
+
+
+def fit_labels(gram: torch.Tensor, labels: torch.Tensor, c: float) -> Solution:
+    """Many label columns for every problem, sharing one factorisation a problem.
+
+    Args:
+        gram: kernel of the training rows, [problem, row, row].
+        labels: 0 or 1, [row, column].
+        c: inverse strength of the penalty.
+
+    Raises:
+        NotConverged: the residual stayed above `BOUND_TOLERANCE`.
+    """
+    g = c * gram
+    n_problems, n_rows, _ = g.shape
+    y = labels.double().expand(n_problems, -1, -1)
+    identity = torch.eye(n_rows, dtype=torch.float64)
+    inverse = torch.linalg.inv(g + 4 * identity)
+    ones = inverse.sum(dim=2)
+    f = torch.zeros_like(y)
+    for _ in range(BOUND_STEPS):
+        z = f + 4 * (y - torch.sigmoid(f))
+        solved = inverse @ z
+        b = solved.sum(dim=1) / ones.sum(dim=1)[:, None]
+        a = solved - ones[..., None] * b[:, None]
+        f = z - 4 * a
+        if float((a - (y - torch.sigmoid(f))).abs().max()) < BOUND_TOLERANCE:
+            return Solution(a, b, c)
+    raise NotConverged(f"logistic regression did not converge in {BOUND_STEPS} bounded steps at C = {c}")
+
+
+def _apply(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    return (g @ a[..., None])[..., 0]
+
+
+def _objective(a: torch.Tensor, f: torch.Tensor, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """The objective of each problem, with a = w's row weights: sum of losses plus a'Ga / 2."""
+    losses = torch.nn.functional.softplus(f) - y * f
+    return losses.sum(dim=1) + 0.5 * (a * _apply(g, a)).sum(dim=1)

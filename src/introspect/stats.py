@@ -1,0 +1,240 @@
+"""Estimates with intervals: proportions, AUROC, calibration, and the bootstrap over groups.
+
+Rows that share a group (a noun, an item) are not independent, so every interval but a single proportion's resamples
+groups, not rows. A quantity that is undefined on some data is an `Estimate` with a reason, never a number.
+
+Known trade-off: intervals are percentile intervals. They are honest at the sizes of a study and a little short for very
+few groups; below `MIN_GROUPS` groups none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from .errors import EstimateError
+
+MIN_GROUPS = 5
+Z95 = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval, size and method; or None with the reason why there is no number."""
+
+    value: float | None
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+    method: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def undefined(cls, reason: str) -> Self:
+        """What could not be estimated, and why."""
+        return cls(None, reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in results.json: `value, ci95, n, method`, or `value` null and `reason`."""
+        if self.value is None or self.ci95 is None:
+            return {"value": None, "reason": self.reason or "not estimated"}
+        low, high = self.ci95
+        return {
+            "value": round(self.value, 6),
+            "ci95": [round(low, 6), round(high, 6)],
+            "n": self.n,
+            "method": self.method,
+        }
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """A share with its Wilson score interval (Wilson 1927)."""
+    if n == 0:
+        return Estimate.undefined("no cases to take a share of")
+    share = successes / n
+    denominator = 1 + Z95**2 / n
+    centre = (share + Z95**2 / (2 * n)) / denominator
+    half = Z95 / denominator * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return Estimate(share, (low, high), n, "wilson")
+
+
+def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """P(score of a positive > score of a negative), ties counted half.
+
+    Args:
+        scores: [row].
+        labels: bool [row].
+
+    Raises:
+        EstimateError: only one class is there.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    n_positive, n_negative = int(labels.sum()), int((~labels).sum())
+    if not n_positive or not n_negative:
+        raise EstimateError(f"AUROC needs both classes: there are {n_positive} positives and {n_negative} negatives")
+    ranks = rankdata(scores)
+    return float((ranks[labels].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def group_codes(groups: Sequence[Hashable] | np.ndarray) -> tuple[np.ndarray, int]:
+    """Groups as integers [row], numbered in order of first appearance, and how many there are."""
+    numbers: dict[Hashable, int] = {}
+    codes = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+    return codes, len(numbers)
+
+
+def bootstrap_counts(n_groups: int, n: int, seed: int) -> np.ndarray:
+    """How often each group is drawn in each replicate: int [replicate, group], rows summing to `n_groups`."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n)
+
+
+def interval(replicates: np.ndarray) -> tuple[float, float]:
+    """The central 95% of the finite replicates."""
+    low, high = np.quantile(replicates[np.isfinite(replicates)], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Hashable] | np.ndarray,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    method: str = "bootstrap over groups",
+) -> Estimate:
+    """A statistic of rows, with an interval from resampled groups.
+
+    Args:
+        statistic: row indices -> value; may raise EstimateError where it is undefined. Replicates in which it is are left
+            out, and the estimate is undefined when they are more than a tenth.
+        groups: the group of each row.
+        n: replicates.
+    """
+    codes, n_groups = group_codes(groups)
+    if n_groups < MIN_GROUPS:
+        return Estimate.undefined(f"{n_groups} groups are too few for an interval (at least {MIN_GROUPS})")
+    try:
+        value = statistic(np.arange(len(codes)))
+    except EstimateError as error:
+        return Estimate.undefined(str(error))
+    members = [np.flatnonzero(codes == code) for code in range(n_groups)]
+    replicates = np.full(n, np.nan)
+    for i, counts in enumerate(bootstrap_counts(n_groups, n, seed)):
+        rows = np.concatenate([np.tile(members[code], count) for code, count in enumerate(counts) if count])
+        try:
+            replicates[i] = statistic(rows)
+        except EstimateError:
+            continue
+    if np.isnan(replicates).mean() > 0.1:
+        return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
+    return Estimate(float(value), interval(replicates), len(codes), method)
+
+
+def auroc_replicates(scores: np.ndarray, labels: np.ndarray, row_counts: np.ndarray) -> np.ndarray:
+    """AUROC of every bootstrap replicate, all at once; NaN where a replicate has one class only.
+
+    Args:
+        scores: [row]; labels: bool [row].
+        row_counts: how often each row is in each replicate, [replicate, row].
+    """
+    labels = np.asarray(labels, dtype=bool)
+    positive, negative = scores[labels], scores[~labels]
+    wins = (positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :])
+    w_positive, w_negative = row_counts[:, labels].astype(float), row_counts[:, ~labels].astype(float)
+    pairs = w_positive.sum(axis=1) * w_negative.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, ((w_positive @ wins) * w_negative).sum(axis=1) / pairs, np.nan)
+
+
+def auroc_estimate(
+    scores: np.ndarray, labels: np.ndarray, groups: Sequence[Hashable] | np.ndarray, *, n: int = 1000, seed: int = 0
+) -> Estimate:
+    """AUROC with a bootstrap interval over groups."""
+    return _auroc_based([scores], labels, groups, n, seed, "bootstrap over groups")
+
+
+def increment_estimate(
+    scores: np.ndarray,
+    baseline: np.ndarray,
+    labels: np.ndarray,
+    groups: Sequence[Hashable] | np.ndarray,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """AUROC of `scores` minus that of `baseline` on the same rows, with a paired bootstrap interval over groups."""
+    return _auroc_based([scores, baseline], labels, groups, n, seed, "paired bootstrap over groups")
+
+
+def _auroc_based(
+    columns: list[np.ndarray],
+    labels: np.ndarray,
+    groups: Sequence[Hashable] | np.ndarray,
+    n: int,
+    seed: int,
+    method: str,
+) -> Estimate:
+    codes, n_groups = group_codes(groups)
+    if n_groups < MIN_GROUPS:
+        return Estimate.undefined(f"{n_groups} groups are too few for an interval (at least {MIN_GROUPS})")
+    try:
+        values = [auroc(column, labels) for column in columns]
+    except EstimateError as error:
+        return Estimate.undefined(str(error))
+    counts = bootstrap_counts(n_groups, n, seed)[:, codes]
+    replicates = [auroc_replicates(np.asarray(column), labels, counts) for column in columns]
+    difference = replicates[0] - replicates[1] if len(columns) == 2 else replicates[0]
+    value = values[0] - values[1] if len(columns) == 2 else values[0]
+    if np.isnan(difference).mean() > 0.1:
+        return Estimate.undefined("one class only in more than a tenth of the bootstrap replicates: too little data")
+    return Estimate(value, interval(difference), len(codes), method)
+
+
+def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:
+    """The smallest threshold t such that at most `fpr` of the negatives score strictly above t.
+
+    Raises:
+        EstimateError: there are no negatives.
+    """
+    if not len(negatives):
+        raise EstimateError("no negatives to set a threshold on")
+    allowed = int(np.floor(fpr * len(negatives)))
+    return float(np.sort(negatives)[len(negatives) - 1 - allowed])
+
+
+def tpr_at_fpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
+    """Share of positives above the threshold that at most `fpr` of the negatives pass.
+
+    Raises:
+        EstimateError: a class is missing.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    if not labels.any():
+        raise EstimateError("no positives to find")
+    return float((scores[labels] > threshold_at_fpr(scores[~labels], fpr)).mean())
+
+
+def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared difference between probability and outcome (Brier 1950)."""
+    return float(np.mean((probabilities - np.asarray(labels, dtype=float)) ** 2))
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
+    """Mean |confidence - accuracy| over equal-mass bins, weighted by their rows (Nixon et al. 2019)."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    gaps = [
+        abs(probabilities[part].mean() - np.asarray(labels, dtype=float)[part].mean()) * len(part) for part in parts
+    ]
+    return float(sum(gaps) / len(order))
+
+
+def permutation_p(observed: float, null: np.ndarray) -> float:
+    """Share of the null at least as large as what was observed, counting the observation (Phipson & Smyth 2010)."""
+    return float((1 + (np.asarray(null) >= observed).sum()) / (1 + len(null)))
