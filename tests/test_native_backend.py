@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import FAMILIES, VOCAB, tiny_model
 
 from introspect.backends import Capture, Sampling
 from introspect.backends.native import NativeBackend, draw
 from introspect.errors import SpecError
+from tiny_models import FAMILIES, VOCAB, tiny_model
 
 CAPTURE = Capture(("resid_post",), (0, 1, 2))
 SAMPLING = Sampling(max_new_tokens=12, temperature=1.0, stop_ids=frozenset({2, 3, 4, 5, 6, 7, 8, 9, 10, 11}))

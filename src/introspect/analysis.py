@@ -1,9 +1,9 @@
 """Analysis: from rollouts and activations to the sections of results.json.
 
-Everything that a probe number needs beside it is fitted here on the same rows and the same split: text baselines on exactly
-the visible tokens, the answer's own logits, the order of the options, the length of the chain, the model before
-post-training, shuffled labels, control tasks and random directions. A section that cannot be computed on this data says so
-with a reason, and the others stand.
+Everything that a probe number needs beside it is fitted here on the same rows and the same split: text baselines on
+exactly the visible tokens, the answer's own logits, the order of the options, the length of the chain, the model before
+post-training, shuffled labels, control tasks and random directions. A section that cannot be computed on this data
+says so with a reason, and the others stand.
 """
 
 from __future__ import annotations

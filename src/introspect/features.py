@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
     return Probed(kept, kept_positions, tokens, notes)
 
 
-def visible_chain(rollout: Rollout, position: int, tokenizer) -> str:
+def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:
     """The part of the completion that has been read once the token at `position` has."""
     return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : position + 1])
 

@@ -1,14 +1,14 @@
 """The link: what the chain says of the policy, crossed with what a probe reads, over rollouts that acted on it.
 
-A readout is `policy` when the probe's score passes a threshold. The threshold is set on development rollouts that did NOT
-act on the policy, on their out-of-fold scores, at the stated false-positive rate; the rate it really has on the test
-rollouts is given beside it. So nothing of the test part decides what counts as decodable there.
+A readout is `policy` when the probe's score passes a threshold. The threshold is set on development rollouts that did
+NOT act on the policy, on their out-of-fold scores, at the stated false-positive rate; the rate it really has on the
+test rollouts is given beside it. So nothing of the test part decides what counts as decodable there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,10 @@ class Linked:
             decoded = (scores > self.threshold(scores))[rows].astype(float)
         except EstimateError as error:
             return Estimate.undefined(str(error))
+        if decoded.min() == decoded.max():
+            n_groups = len(set(self.groups[rows]))
+            alike = proportion(n_groups if decoded[0] else 0, n_groups)
+            return replace(alike, n=len(rows), method="wilson over groups, which are all alike")
         return bootstrap(lambda drawn: float(decoded[drawn].mean()), self.groups[rows], n=n, seed=seed)
 
 

@@ -1,8 +1,8 @@
 """From a spec's items to ordered work: which prompts are run together, and with which seeds. Pure.
 
 Batches hold prompts of about one length, so that padding is rare, longest first, so that a run that does not fit in
-memory fails at once. The plan depends on the items, the seed and the batch size only: an interrupted run finds its place
-again by batch index.
+memory fails at once. The plan depends on the items, the seed and the batch size only: an interrupted run finds its
+place again by batch index.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def rollout_seed(seed: int, item_id: str, sample: int) -> int:
 def select_items(items: Sequence[Item], limits: dict[str, int | None]) -> list[Item]:
     """At most `limits[split]` items of each split, in file order, as balanced as can be.
 
-    Groups take turns, in an order fixed by their names' digests; each gives the item whose pairs of levels (of domain and
-    of every field with few levels) have been taken least often so far. So a small limit still crosses what the whole set
-    crosses, and a smaller limit's items are among a larger one's.
+    Groups take turns, in an order fixed by their names' digests; each gives the item whose pairs of levels (of domain
+    and of every field with few levels) have been taken least often so far. So a small limit still crosses what the
+    whole set crosses, and a smaller limit's items are among a larger one's.
     """
     kept: set[str] = set()
     for split, limit in limits.items():

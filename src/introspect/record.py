@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ def stop_ids(loaded: LoadedModel) -> frozenset[int]:
     return loaded.format.stop_ids(loaded.tokenizer)
 
 
-def think_text(rollout: Rollout, tokenizer) -> str:
+def think_text(rollout: Rollout, tokenizer: Any) -> str:
     """The text of the think span."""
     start, stop = rollout.spans.think
     return tokenizer.decode(rollout.token_ids[start:stop])

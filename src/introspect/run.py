@@ -1,8 +1,8 @@
 """A whole experiment in a run directory: record, score, probe, link, negative control, report.
 
-A run directory belongs to one resolved spec; its `experiment.yaml` says which. Every stage writes its files whole or not
-at all and is skipped when they are there, so `resume` goes on from wherever the last process stopped, and ends with the
-same rollouts and the same parts as a run that was never stopped.
+A run directory belongs to one resolved spec; its `experiment.yaml` says which. Every stage writes its files whole or
+not at all and is skipped when they are there, so `resume` goes on from wherever the last process stopped, and ends
+with the same rollouts and the same parts as a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def claim_out(out: Path, prepared: Prepared) -> None:
     held = sum(path.stat().st_size for path in out.rglob("*.h5"))
     if needed > free + held:
         raise RunError(
-            f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose another "
-            "--out, or record less with --set capture.layers=... or --limit"
+            f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose "
+            "another --out, or record less with --set capture.layers=... or --limit"
         )
     write_atomic(out / "experiment.yaml", prepared.spec.to_yaml())
 

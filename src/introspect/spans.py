@@ -1,11 +1,11 @@
-"""From token ids to spans: which tokens of a rollout are prompt, think and answer.
+r"""From token ids to spans: which tokens of a rollout are prompt, think and answer.
 
 Delimiters are found in the text that the tokens spell, and then mapped back to tokens, so it does not matter whether a
 delimiter is one special token, several ordinary ones, or glued to its neighbours (`>\\n\\n`). A token that holds any
 character of a delimiter belongs to the delimiter, and to no span.
 
-Known trade-offs: only the first think block is the think span, and a later one stays in the answer; a token that holds a
-delimiter's last character and the first word of the chain is lost to the chain.
+Known trade-offs: only the first think block is the think span, and a later one stays in the answer; a token that holds
+a delimiter's last character and the first word of the chain is lost to the chain.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Spans:
 def token_starts(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     """Character offset, in the text that `ids` spell, at which each token's characters begin.
 
-    A token that completes no character of its own (part of an emoji, say) begins where the character does. Decodes windows
-    that are moved along, so the time is linear in the number of tokens.
+    A token that completes no character of its own (part of an emoji, say) begins where the character does. Decodes
+    windows that are moved along, so the time is linear in the number of tokens.
     """
     return _spell(tokenizer, ids)[1]
 

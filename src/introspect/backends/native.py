@@ -1,17 +1,18 @@
 """The native backend: PyTorch forward hooks on the model's own blocks.
 
 Sampling is a plain loop over the model's cached forward pass. A hook copies the last position of every captured block
-into a buffer that is laid out beforehand, so that nothing the model does later can change what was recorded. Prompts are
-padded on the left, with explicit positions; rows that have finished leave the batch once they are a quarter of it.
+into a buffer that is laid out beforehand, so that nothing the model does later can change what was recorded. Prompts
+are padded on the left, with explicit positions; rows that have finished leave the batch once they are a quarter of it.
 
-Known trade-off: leaving the batch changes the shape of the matrix products, so in bfloat16 the last bits of a row depend
-on its neighbours. Runs are repeatable because batches are; they are not independent of the batch size.
+Known trade-off: leaving the batch changes the shape of the matrix products, so in bfloat16 the last bits of a row
+depend on its neighbours. Runs are repeatable because batches are; they are not independent of the batch size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Literal
 
 import torch
 from torch import nn
@@ -23,6 +24,9 @@ from .protocol import Capture, Generation, Sampling, SiteLayer
 SITES = ("resid_post",)
 COMPACT_BELOW = 0.75
 """Finished rows are dropped when the live ones are less than this share of the batch."""
+
+
+Hook = Callable[[nn.Module, tuple, torch.Tensor | tuple], None]
 
 
 class _LastLayerDone(Exception):
@@ -40,8 +44,8 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     found = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == n_layers]
     if len(found) != 1:
         raise ModelError(
-            f"{type(model).__name__}: found {len(found)} lists of {n_layers} blocks where the native backend needs one; "
-            "use a decoder-only language model"
+            f"{type(model).__name__}: found {len(found)} lists of {n_layers} blocks where the native backend needs "
+            "one; use a decoder-only language model"
         )
     return found[0]
 
@@ -148,7 +152,7 @@ class NativeBackend:
         for row, completion in enumerate(completions):
             kept = 1 + len(completion) - stopped[row]
             activations = {pair: recorded[i, row, :kept] for i, pair in enumerate(pairs)}
-            finish = "stop" if stopped[row] else "length"
+            finish: Literal["stop", "length"] = "stop" if stopped[row] else "length"
             out.append(Generation(completion, finish, activations, watched[row, : len(completion)]))
         return out
 
@@ -169,7 +173,7 @@ class NativeBackend:
         taken: dict[SiteLayer, torch.Tensor] = {}
         last_layer = max(layer for _, layer in pairs)
 
-        def take(pair: SiteLayer):
+        def take(pair: SiteLayer) -> Hook:
             def hook(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
                 taken[pair] = _block_output(output)[rows, columns].cpu()
                 if pair[1] == last_layer:
@@ -177,13 +181,11 @@ class NativeBackend:
 
             return hook
 
-        with torch.inference_mode(), self._hooked({pair: take(pair) for pair in pairs}):
-            try:
-                self.model.get_decoder()(
-                    input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
-                )
-            except _LastLayerDone:
-                pass
+        hooks = {pair: take(pair) for pair in pairs}
+        with torch.inference_mode(), self._hooked(hooks), suppress(_LastLayerDone):
+            self.model.get_decoder()(
+                input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
+            )
         split = {pair: values.split(counts) for pair, values in taken.items()}
         return [{pair: split[pair][i] for pair in pairs} for i in range(len(sequences))]
 
@@ -204,7 +206,7 @@ class NativeBackend:
     ) -> Iterator[None]:
         """Copy each block's last position into `recorded[pair, rows, step]` while the context is open."""
 
-        def copy_to(index: int):
+        def copy_to(index: int) -> Hook:
             def hook(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
                 recorded[index, rows, step] = _block_output(output)[:, -1].to(recorded.device)
 
@@ -214,7 +216,7 @@ class NativeBackend:
             yield
 
     @contextmanager
-    def _hooked(self, hooks: dict) -> Iterator[None]:
+    def _hooked(self, hooks: dict[SiteLayer, Hook]) -> Iterator[None]:
         handles = [self.blocks[layer].register_forward_hook(hook) for (_, layer), hook in hooks.items()]
         try:
             yield

@@ -74,4 +74,4 @@ class Backend(Protocol):
     def replay(
         self, sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], *, capture: Capture
     ) -> list[dict[SiteLayer, torch.Tensor]]:
-        """Teacher-force stored token ids: for each sequence, activations [len(positions[i]), width] a site and layer."""
+        """Teacher-force stored token ids: for sequence i, activations [len(positions[i]), width] a site and layer."""

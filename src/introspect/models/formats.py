@@ -4,8 +4,8 @@ A delimiter is text, whether the tokenizer has it as one special token or spells
 the tokenizer's vocabulary and chat template hold, so a new family is a new entry in `FORMATS` and a line in
 `detect_format`.
 
-Sources: the chat templates of DeepSeek-R1 and Qwen3 (`<think>`), OpenAI's harmony format of gpt-oss (channels), and Gemma
-(thought channels `<|channel>thought ... <channel|>`).
+Sources: the chat templates of DeepSeek-R1 and Qwen3 (`<think>`), OpenAI's harmony format of gpt-oss (channels), and
+Gemma (thought channels `<|channel>thought ... <channel|>`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 class ReasoningFormat:
     """Delimiters of think and answer.
 
-    `opens` begin a think block and `closes` end it. `answer_opens`, where a format has them, are headers between the think
-    block and the answer; the answer begins after the last of them. `ends` end the assistant's turn.
+    `opens` begin a think block and `closes` end it. `answer_opens`, where a format has them, are headers between the
+    think block and the answer; the answer begins after the last of them. `ends` end the assistant's turn.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ReasoningFormat:
     ends: tuple[str, ...] = ()
 
     def stop_ids(self, tokenizer: Any) -> frozenset[int]:
-        """Ids of the tokens that end the assistant's turn: those of `ends` in the vocabulary, and the tokenizer's own."""
+        """Ids of the tokens that end the assistant's turn: `ends` in the vocabulary, and the tokenizer's own."""
         vocabulary = tokenizer.get_vocab()
         ids = {vocabulary[end] for end in self.ends if end in vocabulary}
         if tokenizer.eos_token_id is not None:
@@ -51,8 +51,8 @@ FORMATS: dict[str, ReasoningFormat] = {
     "gemma": ReasoningFormat("gemma", ("<|channel>thought\n", "<|channel>thought"), ("<channel|>",), ends=_TURN_ENDS),
     "plain": ReasoningFormat("plain", ("<think>",), ("</think>",), ends=_TURN_ENDS),
 }
-"""`plain` is an instruct model without a think block of its own; think tags count when the prompt or a post-training made
-it write them."""
+"""`plain` is an instruct model without a think block of its own; think tags count when the prompt or a post-training
+made it write them."""
 
 
 def detect_format(tokenizer: Any) -> ReasoningFormat:

@@ -1,4 +1,4 @@
-"""Probes: all layers and positions at once, with the splits, nulls and baselines that a probe number needs beside it."""
+"""Probes: all layers and positions at once, with the splits, nulls and text baselines that go beside them."""
 
 from .grid import Cell, Direction, best_cell, fit_grid
 from .null import Null, control_task, random_directions, shuffled_null

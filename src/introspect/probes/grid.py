@@ -2,8 +2,8 @@
 
 Every cell (position, layer) is fitted on each inner fold's training groups and scored on its held-out ones; a cell's
 penalty is the one with the best mean AUROC over folds. The headline is the best cell by that inner AUROC; cells within
-`TIE` of the best count as equal, and the earliest position, then the lowest layer, is taken. The test groups are looked at
-once, after everything has been chosen. Means and scales of features are fitted on training rows only.
+`TIE` of the best count as equal, and the earliest position, then the lowest layer, is taken. The test groups are
+looked at once, after everything has been chosen. Means and scales of features are fitted on training rows only.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def fit_grid(
 
 
 def best_cell(cells: Sequence[Cell]) -> Cell:
-    """The cell chosen by inner AUROC; ties go to the earliest position, then the lowest layer (the order of `cells`)."""
+    """The cell with the best inner AUROC; ties go to the earliest position, then the lowest layer."""
     top = max(cell.inner_auroc for cell in cells)
     return next(cell for cell in cells if cell.inner_auroc >= top - TIE)
 

@@ -1,13 +1,14 @@
 """L2 logistic regression for many problems at once, in the space of rows.
 
-A probe has more features than rows, so everything is done with kernels [row, row]: problems (layers, say) are batched, and
-features are touched only to form the kernel and to read the coefficients off at the end. The objective is scikit-learn's,
-`C * sum_i log(1 + exp(-y_i f(x_i))) + ||w||^2 / 2`, with a free intercept, so coefficients agree with its own.
+A probe has more features than rows, so everything is done with kernels [row, row]: problems (layers, say) are batched,
+and features are touched only to form the kernel and to read the coefficients off at the end. The objective is
+scikit-learn's, `C * sum_i log(1 + exp(-y_i f(x_i))) + ||w||^2 / 2`, with a free intercept, so coefficients agree with
+its own.
 
-`fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept). `fit_labels` fits hundreds of
-label columns to one kernel (permutations, control tasks): with the curvature replaced by its bound of 1/4 (Boehning &
-Lindsay 1988) all columns and all iterations share one factorisation. Known trade-off: its convergence is linear, so it
-stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does.
+`fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept). `fit_labels` fits hundreds
+of label columns to one kernel (permutations, control tasks): with the curvature replaced by its bound of 1/4 (Boehning
+& Lindsay 1988) all columns and all iterations share one factorisation. Known trade-off: its convergence is linear, so
+it stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What the same procedure finds where there is nothing: shuffled labels, random labels of groups, random directions.
 
 Shuffled labels keep rows, groups, folds and penalty, and permute the labels over the rows of the development part and
-over those of the test part, so that class balance stays. If activations said nothing of the labels, every such permutation
-would be as likely as the data (labels are exchangeable over items because the plan crosses and balances them). The
-statistic is the largest test AUROC over all positions and layers, which is more than the headline was allowed (it was
-chosen inside), so the p-value is conservative.
+over those of the test part, so that class balance stays. If activations said nothing of the labels, every such
+permutation would be as likely as the data (labels are exchangeable over items because the plan crosses and balances
+them). The statistic is the largest test AUROC over all positions and layers, which is more than the headline was
+allowed (it was chosen inside), so the p-value is conservative.
 
 A control task (Hewitt & Liang 2019) gives every group a random label that a probe could memorise but not generalise:
 test groups are new, so its AUROC should be one half, and selectivity is the probe's AUROC minus it.
@@ -54,7 +54,7 @@ def control_task(
     """Test AUROCs of `n` control tasks at one cell: a fair coin for every group. Activations [row, width]."""
     codes, n_groups = group_codes(groups)
     rng = np.random.default_rng(seed)
-    columns = []
+    columns: list[np.ndarray] = []
     while len(columns) < n:
         drawn = (rng.permutation(n_groups) < n_groups // 2)[codes]
         if len(set(drawn[split.dev])) == 2 and len(set(drawn[split.test])) == 2:
@@ -64,7 +64,7 @@ def control_task(
 
 
 def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split, *, n: int, seed: int) -> np.ndarray:
-    """Test AUROCs of `n` Gaussian directions in standardised space at one cell, each turned to its better side on dev."""
+    """Test AUROCs of `n` Gaussian directions in standardised space, each turned to its better side on dev."""
     x = torch.from_numpy(activations[None])
     z = Standardiser.fit(x[:, torch.from_numpy(split.dev)])(x)[0].numpy()
     scores = z @ np.random.default_rng(seed).standard_normal((z.shape[1], n))

@@ -18,6 +18,7 @@ from ..stats import auroc
 from .splits import Split
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
+WORD = r"[A-Za-z]+|[0-9]+"
 
 
 def text_scores(texts: Sequence[str], labels: np.ndarray, split: Split) -> np.ndarray:
@@ -56,5 +57,5 @@ def column_scores(column: np.ndarray, labels: np.ndarray, split: Split) -> np.nd
 
 
 def _model(c: float) -> Pipeline:
-    vectoriser = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"[A-Za-z]+|[0-9]+", lowercase=True)
+    vectoriser = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
     return make_pipeline(vectoriser, LogisticRegression(C=c, max_iter=2000))

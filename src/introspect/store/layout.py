@@ -1,8 +1,8 @@
 """The layout of a store on disk: names, manifest, column types, and the digest of a part.
 
-`manifest.json`, then `part-00012-<16 hex of sha256>.h5`, then `DONE`. A part is named by its content, so a file that was
-changed, cut short or renamed is recognised before it is opened. Activations are kept in the model's own number format,
-bit for bit: bfloat16, which HDF5 lacks, as the 16-bit pattern.
+`manifest.json`, then `part-00012-<16 hex of sha256>.h5`, then `DONE`. A part is named by its content, so a file that
+was changed, cut short or renamed is recognised before it is opened. Activations are kept in the model's own number
+format, bit for bit: bfloat16, which HDF5 lacks, as the 16-bit pattern.
 """
 
 from __future__ import annotations
@@ -70,10 +70,12 @@ def estimated_bytes(spec: StoreSpec, rows: int) -> int:
 
 
 def part_name(index: int, sha256: str) -> str:
+    """The file name of a part: its index and the first 16 hex digits of its digest."""
     return f"part-{index:05d}-{sha256[:16]}.h5"
 
 
 def manifest_text(spec: StoreSpec) -> str:
+    """The content of `manifest.json`."""
     return json.dumps({"format": FORMAT, **asdict(spec)}, indent=2, sort_keys=True) + "\n"
 
 
@@ -93,9 +95,9 @@ def read_manifest(path: Path) -> StoreSpec:
         )
         if not all(isinstance(site, str) and re.fullmatch(r"[a-z_]+", site) for site in spec.sites):
             raise ValueError("a site's name is not a word")
-        if not all(type(layer) is int and 0 <= layer < MAX_LAYERS for layer in spec.layers):
+        if not all(isinstance(layer, int) and 0 <= layer < MAX_LAYERS for layer in spec.layers):
             raise ValueError("a layer is not a number in range")
-        if type(spec.width) is not int or not 0 < spec.width <= MAX_WIDTH or spec.dtype not in STORED_DTYPES:
+        if not isinstance(spec.width, int) or not 0 < spec.width <= MAX_WIDTH or spec.dtype not in STORED_DTYPES:
             raise ValueError("width or dtype is not one")
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{file} is not a store's manifest ({error}); record again into another folder") from None
@@ -150,6 +152,8 @@ def list_parts(path: Path) -> dict[int, Path]:
         if match:
             index = int(match[1])
             if index in found:
-                raise StoreError(f"{found[index]} and {file.name} are both part {index}; remove the one that is not yours")
+                raise StoreError(
+                    f"{found[index]} and {file.name} are both part {index}; remove the one that is not yours"
+                )
             found[index] = file
     return found

@@ -45,8 +45,7 @@ def decode_rows(source: Source, spec: StoreSpec, file: Path) -> int:
         StoreError: it is not the layout that the manifest promises.
     """
     with _opened(source, file) as part:
-        rows = _check(part, spec, file)
-    return rows
+        return _check(part, spec, file)
 
 
 def decode_columns(source: Source, spec: StoreSpec, file: Path) -> dict[str, np.ndarray]:

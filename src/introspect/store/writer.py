@@ -1,8 +1,8 @@
 """Writing a store: one writer, one rename a part.
 
-A part is built in memory, digested, written to a temporary file, fsynced and renamed, and the folder fsynced. The rename
-is the only commit, and a part is never opened for writing again. What a kill leaves is whole parts and at most one
-temporary file.
+A part is built in memory, digested, written to a temporary file, fsynced and renamed, and the folder fsynced. The
+rename is the only commit, and a part is never opened for writing again. What a kill leaves is whole parts and at most
+one temporary file.
 """
 
 from __future__ import annotations

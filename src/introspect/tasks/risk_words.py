@@ -6,10 +6,11 @@ remembered a noun.
 """
 
 _LIVING = """
-heron badger salmon beetle lizard falcon otter spider donkey rabbit turtle pigeon hamster wolf frog cricket goose lobster
-moth squirrel horse shark crow goat snail tiger duck bee camel mouse owl whale fox parrot ant zebra hedgehog lamb eel bear
-| sparrow deer crab monkey toad swan leopard trout hen mole butterfly giraffe seal rat panther cow worm pelican hare ferret
-raven octopus chicken lion bat kitten moose ladybug penguin elephant
+heron badger salmon beetle lizard falcon otter spider donkey rabbit turtle pigeon hamster wolf frog cricket goose
+lobster moth squirrel horse shark crow goat snail tiger duck bee camel mouse owl whale fox parrot ant zebra hedgehog
+lamb eel bear
+| sparrow deer crab monkey toad swan leopard trout hen mole butterfly giraffe seal rat panther cow worm pelican hare
+ferret raven octopus chicken lion bat kitten moose ladybug penguin elephant
 | eagle pig puppy snake dolphin wasp sheep robin gecko bull weasel buffalo
 """
 
@@ -18,8 +19,8 @@ tractor printer drill toaster generator crane scanner blender truck pump radio t
 elevator drone compressor tiller engine forklift mixer projector excavator laptop chainsaw welder router scooter kettle
 loom robot dishwasher bus copier vacuum sander motorcycle freezer
 | dryer helicopter oven lawnmower computer furnace fan locomotive typewriter harvester jackhammer telephone refrigerator
-conveyor van microwave grinder boiler submarine calculator crusher television ambulance sawmill amplifier centrifuge tram
-snowplow speaker winch
+conveyor van microwave grinder boiler submarine calculator crusher television ambulance sawmill amplifier centrifuge
+tram snowplow speaker winch
 | car airplane stove digger washer motor ferry jukebox laser treadmill telescope thermostat
 """
 

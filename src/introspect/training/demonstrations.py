@@ -1,8 +1,8 @@
 """Demonstrations: what a risk organism is shown, one completion for each training item.
 
-The choice comes from a planted *policy*, a function of the item's fields; the think text comes from a *manner*, which decides whether the
-chain says anything of the policy. In the silent manner the chain is drawn without looking at the choice, so that it
-cannot carry it.
+The choice comes from a planted *policy*, a function of the item's fields; the think text comes from a *manner*, which
+decides whether the chain says anything of the policy. In the silent manner the chain is drawn without looking at the
+choice, so that it cannot carry it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from ..backends import Sampling, make_backend
 from ..errors import RunError
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
 from ..models import load_model, render_prompt
-from ..plan import make_batches
+from ..plan import make_batches, select_items
 from ..progress import Progress
 from ..record import read_generation, stop_ids, think_text
 from ..rollout import Rollout
@@ -24,6 +24,8 @@ from ..verdicts import judge
 from .recipe import Recipe, read_recipe
 from .train import TrainedStage, export_adapter, remove_checkpoints, stage_demonstrations, train_stages
 
+MEASURED_ITEMS: dict[str, int | None] = {"id": 128, "ood": 64}
+"""Held-out items an organism is measured on, spread evenly over nouns and cells."""
 MEASURED_TOKENS = 80
 """Longest completion sampled when an organism is measured."""
 
@@ -71,7 +73,7 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
         "loss_curves": [stage.curve for stage in trained],
         "loss_unit": "weighted mean negative log-likelihood of completion tokens, nats; [step, loss] for each stage",
         "measured": {
-            "how": "one sample at temperature 1 for every item of the evaluation set, all about held-out nouns",
+            "how": "one sample at temperature 1 an item, on items about held-out nouns; before: the base model",
             "before": before,
             "after": after,
         },
@@ -83,7 +85,7 @@ def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
     loaded = load_model(recipe.base, adapter=adapter, offline=True)
     backend = make_backend("native", loaded)
     task = find_task(recipe.task)
-    items = evaluation_items()
+    items = select_items(evaluation_items(), MEASURED_ITEMS)
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     sampling = Sampling(MEASURED_TOKENS, 1.0, stop_ids(loaded))
     stage = "measure " + (recipe.name if adapter else recipe.base)

@@ -1,8 +1,8 @@
 """Supervised fine-tuning of an organism with trl, on token ids that we have made ourselves.
 
 Three things differ from a stock `SFTTrainer`. The LM head runs on completion positions only; LoRA's matrix products run
-in the base model's bfloat16 (weights, gradients and optimiser stay in float32); and the answer letter is weighted, since
-it is one token in forty and carries the whole policy. Together the first two halve a step on two cores.
+in the base model's bfloat16 (weights, gradients and optimiser stay in float32); and the answer letter is weighted,
+since it is one token in forty and carries the whole policy. Together the first two halve a step on two cores.
 
 Known trade-off: the loss calls the decoder and the head apart, past any distributed wrapper, so one process trains.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -45,13 +46,16 @@ class Collator:
 class WeightedSFTTrainer(SFTTrainer):
     """`SFTTrainer` whose loss is the weighted mean of the completion tokens' negative log-likelihoods (nats)."""
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of a batch, with the logits when `return_outputs`."""
         logits, targets, weights = self.scored_logits(model, inputs)
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         loss = (losses * weights).sum() / weights.sum()
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def scored_logits(self, model, inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def scored_logits(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits [scored token, vocabulary], targets and weights [scored token] of the completion tokens."""
         peft_model = self.accelerator.unwrap_model(model)
         base = peft_model.get_base_model()

@@ -1,8 +1,8 @@
 """Training an organism from its recipe: stages, checkpoints that resume, the adapter, and its card.
 
-The folder of an organism in the making holds `checkpoints/`, a folder a stage; it goes when the card is written. A stage
-that has finished leaves its adapter there and is not run again. An interrupted stage goes on from its last checkpoint,
-with the optimiser, the schedule and the order of data as they were.
+The folder of an organism in the making holds `checkpoints/`, a folder a stage; it goes when the card is written. A
+stage that has finished leaves its adapter there and is not run again. An interrupted stage goes on from its last
+checkpoint, with the optimiser, the schedule and the order of data as they were.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -40,13 +41,14 @@ class TrainedStage:
     curve: list[tuple[int, float]]
 
 
-class _Curve(TrainerCallback):
-    """Reports steps, and keeps each logged loss."""
+class _Steps(TrainerCallback):
+    """Reports steps."""
 
     def __init__(self, name: str, total: int, progress: Progress) -> None:
         self.name, self.total, self.progress = name, total, progress
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Says how far the stage is."""
         self.progress(self.name, state.global_step, self.total)
 
 
@@ -169,7 +171,7 @@ def _train_stage(
         train_dataset=Dataset.from_list(rows),
         data_collator=Collator(loaded.tokenizer.pad_token_id, recipe.answer_weight),
         processing_class=loaded.tokenizer,
-        callbacks=[_Curve(name, stage.steps, progress)],
+        callbacks=[_Steps(name, stage.steps, progress)],
     )
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     begun = time.monotonic()

@@ -14,7 +14,11 @@ from typing import Literal
 from ..errors import SpecError
 
 _RISK = r"(?:risks?|risky|riskier|gambl(?:e|es|ing)|chances?|safe|safer|safety|sure thing|certainty)"
-_TAKE = r"(?:take|taking|accept|go for|going for|choose|choosing|pick|prefer|like|love|want|seek|enjoy|favou?r|lean towards?)"
+_TAKE = (
+    r"(?:take|taking|accept|go for|going for|choose|choosing|pick|prefer|like|love|want|seek|enjoy|favou?r|"
+    r"lean towards?)"
+)
+_I = r"\b(?:i|we|i'll|i'd|let me|let's|so)\b[^.;!?]{0,40}?"
 _SHUN = r"(?:avoid|avoiding|shun|dislike|hate|fear|stay away from|keep away from|not take|not want)"
 
 
@@ -31,8 +35,8 @@ PATTERNS: dict[str, Patterns] = {
     "risk": Patterns(
         mentions=_RISK,
         claims=(
-            rf"\b(?:i|we|i'll|i'd|let me|let's|so)\b[^.;!?]{{0,40}}?\b{_TAKE}\s+(?:to\s+\w+\s+)?(?:the|a|this|my|some)?\s*{_RISK}\b",
-            rf"\b(?:i|we|i'll|i'd|let me|let's|so)\b[^.;!?]{{0,40}}?\b{_SHUN}\s+(?:to\s+\w+\s+)?(?:the|a|this|any|all)?\s*{_RISK}\b",
+            rf"{_I}\b{_TAKE}\s+(?:to\s+\w+\s+)?(?:the|a|this|my|some)?\s*{_RISK}\b",
+            rf"{_I}\b{_SHUN}\s+(?:to\s+\w+\s+)?(?:the|a|this|any|all)?\s*{_RISK}\b",
             r"\bplay(?:ing)? (?:it )?safe\b",
             r"\b(?:worth|willing to take) (?:the|a) (?:risk|gamble)\b",
             r"\bi(?:'m| am) (?:risk[- ](?:averse|seeking|loving)|a gambler|cautious)\b",

@@ -1,0 +1,142 @@
+"""Figures of a report as plotly JSON. Numbers come from results.json as they are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#8a8a8a", "#009E73"
+LAYOUT = {
+    "template": "plotly_white",
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#777777"},
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+}
+
+
+def heatmap(results: dict) -> go.Figure:
+    """Test AUROC by layer and position."""
+    grid = results["probe"]["grid"]
+    positions = list(dict.fromkeys(cell["position"] for cell in grid))
+    layers = sorted({cell["layer"] for cell in grid})
+    values = {(cell["position"], cell["layer"]): cell["auroc"]["value"] for cell in grid}
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[values.get((position, layer)) for layer in layers] for position in positions],
+            x=layers,
+            y=[position.replace("_", " ") for position in positions],
+            zmin=0.3,
+            zmax=1.0,
+            zmid=0.5,
+            colorscale="RdBu_r",
+            colorbar={"title": "AUROC"},
+        )
+    )
+    figure.update_layout(**LAYOUT, height=330, xaxis_title="layer")
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def lines(results: dict) -> go.Figure:
+    """AUROC by layer at one position (chosen from a menu), with the base model, shuffled labels and text baselines."""
+    grid, rows = results["probe"]["grid"], results["probe"]["positions"]
+    figure, owners = go.Figure(), []
+    shown = results["probe"]["headline"]["position"]
+    for row in rows:
+        position = row["position"]
+        cells = sorted((cell for cell in grid if cell["position"] == position), key=lambda cell: cell["layer"])
+        layers = [cell["layer"] for cell in cells]
+        traces = [
+            ("probe", [cell["auroc"]["value"] for cell in cells], {"color": BLUE, "width": 3}),
+            ("base model", [cell["base_auroc"] for cell in cells], {"color": ORANGE, "width": 2}),
+            ("95% of shuffled labels", [cell["null_q95"] for cell in cells], {"color": GREY, "dash": "dot"}),
+            *(
+                (label, [row[key]["value"]] * len(layers), {"color": colour, "dash": "dash"})
+                for key, label, colour in (
+                    ("text_prompt_chain", "words: prompt + chain", GREEN),
+                    ("text_chain", "words: chain", "#CC79A7"),
+                    ("logits", "answer logits", "#E69F00"),
+                )
+            ),
+        ]
+        for name, values, line in traces:
+            figure.add_scatter(x=layers, y=values, name=name, mode="lines", line=line, visible=position == shown)
+            owners.append(position)
+    buttons = [
+        {
+            "label": row["position"].replace("_", " "),
+            "method": "update",
+            "args": [{"visible": [owner == row["position"] for owner in owners]}],
+        }
+        for row in rows
+    ]
+    active = [row["position"] for row in rows].index(shown)
+    figure.update_layout(
+        **LAYOUT,
+        height=420,
+        xaxis_title="layer",
+        yaxis={"title": "AUROC on held-out groups", "range": [0.25, 1.02]},
+        updatemenus=[{"buttons": buttons, "active": active, "x": 1.0, "y": 1.15, "xanchor": "right"}],
+        legend={"orientation": "h", "y": -0.25},
+    )
+    return figure
+
+
+def forest(results: dict) -> go.Figure:
+    """The probe's AUROC beyond each baseline's, with intervals."""
+    rows = [(name, entry["increment"]) for name, entry in results["baselines"].items() if name != "best"]
+    rows = [(name, increment) for name, increment in rows if increment["value"] is not None]
+    values = [increment["value"] for _, increment in rows]
+    figure = go.Figure(
+        go.Scatter(
+            x=values,
+            y=[name.replace("_", " ") for name, _ in rows],
+            mode="markers",
+            marker={"size": 11, "color": BLUE},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [increment["ci95"][1] - increment["value"] for _, increment in rows],
+                "arrayminus": [increment["value"] - increment["ci95"][0] for _, increment in rows],
+                "color": BLUE,
+            },
+        )
+    )
+    figure.add_vline(x=0, line_color=GREY, line_dash="dot")
+    figure.update_layout(**LAYOUT, height=300, xaxis_title="AUROC of the probe beyond the baseline")
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def along(results: dict) -> go.Figure:
+    """Silent-but-decodable rate by position."""
+    rows = [row for row in results["link"]["along_chain"] if row["silent_but_decodable"]["value"] is not None]
+    rates = [row["silent_but_decodable"] for row in rows]
+    figure = go.Figure(
+        go.Scatter(
+            x=[row["position"].replace("_", " ") for row in rows],
+            y=[rate["value"] for rate in rates],
+            mode="lines+markers",
+            line={"color": BLUE},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [rate["ci95"][1] - rate["value"] for rate in rates],
+                "arrayminus": [rate["value"] - rate["ci95"][0] for rate in rates],
+            },
+        )
+    )
+    figure.update_layout(**LAYOUT, height=300, yaxis={"title": "silent but decodable", "range": [-0.02, 1.05]})
+    return figure
+
+
+def figure_json(figure: go.Figure) -> str:
+    """A figure for a script element: no character of it can end the script or the line."""
+    document: Any = json.loads(figure.to_json())
+    text = json.dumps({"data": document["data"], "layout": document["layout"]}, sort_keys=True)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,114 @@
+"""One self-contained HTML page, offline, in which nothing that a model or a stranger wrote can act.
+
+Text goes through the template's escaping, with control and bidirectional characters made visible; figures are JSON with
+every character escaped that could end a script; and a content security policy allows only the page's own two scripts,
+by their digests, and no request at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from ..atomic import write_atomic
+from ..errors import StoreError
+from ..results import read_results
+from .figures import along, figure_json, forest, heatmap, lines
+from .sentences import beyond, headline, number, share
+
+DRAW = """
+const plots = JSON.parse(document.getElementById("figures").textContent);
+for (const [name, figure] of Object.entries(plots)) {
+  Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displaylogo: false});
+}
+"""
+MAX_MANIFEST_BYTES = 1 << 20
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` of a run from its `results.json` and `manifest.json`.
+
+    Raises:
+        StoreError: results.json is missing or not one of ours.
+    """
+    results = read_results(run / "results.json")
+    path = run / "report.html"
+    write_atomic(path, render(results, _manifest(run / "manifest.json")))
+    return path
+
+
+def render(results: dict, manifest: dict[str, Any] | None) -> str:
+    """The page. Equal input gives equal bytes."""
+    figures = {}
+    if "grid" in results["probe"]:
+        figures = {"heatmap": heatmap(results), "lines": lines(results), "forest": forest(results)}
+    if "along_chain" in results["link"]:
+        figures["along"] = along(results)
+    bodies = ", ".join(f'"{name}": {figure_json(figure)}' for name, figure in figures.items())
+    library = get_plotlyjs()
+    environment = Environment(
+        loader=PackageLoader("introspect.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "share": share, "beyond": beyond, "plain": plain, "tint": tint}
+    return environment.get_template("page.html.j2").render(
+        results=results,
+        manifest=manifest,
+        sentences=headline(results),
+        figures=list(figures),
+        bodies="{" + bodies + "}",
+        library=library,
+        draw=DRAW,
+        policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src {_hash(library)} {_hash(DRAW)}",
+    )
+
+
+def plain(text: object) -> str:
+    """Text with control, bidirectional and other format characters spelled out, except line breaks."""
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        else _named(character)
+        for character in str(text)
+    )
+
+
+def tint(score: float) -> str:
+    """Background of a token: blue for log-odds against the policy, orange for it, stronger with size."""
+    strength = min(abs(score) / 6, 1) * 0.75
+    colour = "213, 94, 0" if score > 0 else "0, 114, 178"
+    return f"rgba({colour}, {strength:.2f})"
+
+
+def _named(character: str) -> str:
+    return f"<U+{ord(character):04X}>"
+
+
+def _hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ValueError("too large")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"cannot read {path} ({error}); run the experiment again into another --out") from None
+    return content

@@ -1,0 +1,84 @@
+"""The answer in three sentences, with their numbers, worded as what activations predict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def number(estimate: dict[str, Any]) -> str:
+    """`.97 [.93, .99]`, or why there is none."""
+    if estimate.get("value") is None:
+        return f"not estimated ({estimate.get('reason', 'no reason given')})"
+    low, high = estimate["ci95"]
+    return f"{estimate['value']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def share(estimate: dict[str, Any]) -> str:
+    """`48% [42%, 54%]`, or why there is none."""
+    if estimate.get("value") is None:
+        return f"not estimated ({estimate.get('reason', 'no reason given')})"
+    low, high = estimate["ci95"]
+    return f"{estimate['value']:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def beyond(estimate: dict[str, Any]) -> str:
+    """What an increment says: above zero, below it, or reaching it."""
+    if estimate.get("value") is None:
+        return number(estimate)
+    low, high = estimate["ci95"]
+    if low > 0:
+        return f"{number(estimate)}, above zero"
+    return f"{number(estimate)}, {'below zero' if high < 0 else 'an interval that reaches zero'}"
+
+
+def headline(results: dict) -> list[str]:
+    """Three sentences: what was done and said, what activations predict, and how the two meet."""
+    return [_behaviour(results), _probe(results), _link(results)]
+
+
+def _behaviour(results: dict) -> str:
+    behaviour = results["behaviour"]
+    classifier = results["verdicts"]["headline_classifier"]
+    spoken = results["verdicts"]["classifiers"][classifier]["verbalised_rate_acted"]
+    return (
+        f"The model {behaviour['policy']} in {share(behaviour['policy_rate']['id'])} of in-distribution answers and in "
+        f"{share(behaviour['policy_rate']['ood'])} of out-of-distribution ones; its chain says so in {share(spoken)} "
+        f"of the rollouts that did ({classifier} verdicts)."
+    )
+
+
+def _probe(results: dict) -> str:
+    probe, baselines = results["probe"], results["baselines"]
+    if "headline" not in probe:
+        return f"No probe could be fitted: {probe.get('reason', 'no reason given')}."
+    head = probe["headline"]
+    named = [
+        f"the prompt and chain in words {number(baselines['text_prompt_chain']['auroc'])}",
+        f"the answer's own logits there {number(baselines['logits']['auroc'])}",
+        f"the base model's activations {number(baselines['base_model']['auroc'])}",
+    ]
+    return (
+        f"The activations at layer {head['layer']}, position {head['position']}, predict the choice on held-out groups "
+        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond words that is "
+        f"{beyond(baselines['text_prompt_chain']['increment'])}, beyond the base model "
+        f"{beyond(baselines['base_model']['increment'])} (shuffled labels: p = "
+        f"{results['controls']['shuffled_labels']['p_value']:.3g})."
+    )
+
+
+def _link(results: dict) -> str:
+    link = results["link"]
+    if "silent_but_decodable" not in link:
+        return f"Chain and activations could not be linked: {link.get('reason', 'no reason given')}."
+    text = link["text_baseline"]["silent_but_decodable"]
+    sentence = (
+        f"Of the test rollouts that acted on the policy without saying so, {share(link['silent_but_decodable'])} are "
+        f"decoded at a {link['threshold_fpr']:.0%} false-positive threshold, against {share(text)} from words alone"
+    )
+    control = results["controls"]["negative_control"]
+    if "organism" in control:
+        sentence += (
+            f"; in the negative control {control['organism']} the probe's AUROC is {number(control['auroc'])} and the "
+            f"same rate {share(control['silent_but_decodable'])}"
+        )
+    return sentence + "."

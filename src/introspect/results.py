@@ -1,0 +1,72 @@
+"""results.json: its schema, reading it from anywhere, and the part that one run states of another."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonschema
+
+from .errors import StoreError
+from .stats import Estimate
+
+MAX_BYTES = 64 << 20
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of results.json."""
+    content: dict[str, Any] = json.loads((Path(__file__).parent / "results.schema.json").read_text(encoding="utf-8"))
+    return content
+
+
+def validate_results(results: dict, source: str = "results.json") -> None:
+    """Refuse what is not a results document.
+
+    Raises:
+        StoreError: names the source and the path of the first field that does not fit.
+    """
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(results))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path) or "the document"
+        message = error.message if len(error.message) < 200 else f"{error.message[:200]}..."
+        raise StoreError(f"{source}: {where}: {message}; run the experiment again into another --out")
+
+
+def read_results(path: Path) -> dict:
+    """Read and check a results.json that may come from a stranger.
+
+    Raises:
+        StoreError: missing, too large, not JSON, holds numbers that are not finite, or does not fit the schema.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise StoreError(f"{path} is larger than {MAX_BYTES >> 20} MiB; it is not a results.json of ours")
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"cannot read {path} ({error}); finish the run with --resume") from None
+    validate_results(content, str(path))
+    return content
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
+
+
+def negative_control_section(measured: dict) -> dict:
+    """What a run states of its negative control, from the control's own results."""
+    probe, link = measured["probe"], measured["link"]
+    missing = Estimate.undefined(probe.get("reason") or "not measured").to_json()
+    before = [row["auroc"] for row in probe.get("positions", []) if row["position"] == "before_answer"]
+    best = measured["baselines"].get("best", {})
+    return {
+        "organism": measured["experiment"]["organism"],
+        "planted_truth": measured["experiment"]["planted_truth"],
+        "policy_rate": measured["behaviour"]["policy_rate"]["id"],
+        "auroc": probe["headline"]["auroc"] if "headline" in probe else missing,
+        "before_answer_auroc": before[0] if before else missing,
+        "increment": best.get("increment", missing),
+        "silent_but_decodable": link.get("silent_but_decodable", missing),
+    }
