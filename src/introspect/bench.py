@@ -1,6 +1,6 @@
 """What introspect costs on this machine: ratios to the same work without it, both sides measured in one run.
 
-Sides alternate, and each figure is the median over repeats, so that a machine that warms up or is shared favours neither.
+Sides alternate, and each figure is the median over repeats: a machine that warms up or is shared favours neither.
 """
 
 from __future__ import annotations

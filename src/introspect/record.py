@@ -22,7 +22,7 @@ from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .spans import locate_spans, span_code, token_starts
-from .store import StoreSpec, StoreWriter
+from .store import StoreSpec, StoreWriter, verify
 from .tasks.answers import find_answer
 from .tasks.registry import Task
 
@@ -45,7 +45,7 @@ def record(
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
     spec = store_spec(capture, loaded)
-    if final.exists() and (run / "activations" / "DONE").exists():
+    if final.exists() and not verify(run / "activations").problems:
         return read_rollouts(final)
     options = sorted({option for batch in batches for job in batch for option in job.item.options})
     watch = [option_token(loaded, option) for option in options]
@@ -103,7 +103,7 @@ def replay(
     stage: str,
 ) -> None:
     """Teacher-force the rollouts' own token ids and store the activations at `positions` of each (absolute indices)."""
-    if (store_path / "DONE").exists():
+    if not verify(store_path).problems:
         return
     order = sorted(range(len(rollouts)), key=lambda i: (-len(rollouts[i].token_ids), i))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

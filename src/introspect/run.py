@@ -114,7 +114,7 @@ def run_experiment(
     """
     check_out(out, spec, resume=resume)
     results_path = out / "results.json"
-    if results_path.exists():
+    if results_path.exists() and not verify_run(out):
         write_report(out)
         return json.loads(results_path.read_text(encoding="utf-8"))
     for adapter in filter(None, (spec.organism, spec.negative_control)):

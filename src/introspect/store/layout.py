@@ -90,15 +90,14 @@ def read_manifest(path: Path) -> StoreSpec:
     try:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']} is not {FORMAT}")
-        spec = StoreSpec(
-            tuple(content["sites"]), tuple(content["layers"]), content["width"], content["dtype"], content["meta"]
-        )
-        if not all(isinstance(site, str) and re.fullmatch(r"[a-z_]+", site) for site in spec.sites):
+        sites, layers, width, dtype = (content[key] for key in ("sites", "layers", "width", "dtype"))
+        if not all(isinstance(site, str) and re.fullmatch(r"[a-z_]+", site) for site in sites):
             raise ValueError("a site's name is not a word")
-        if not all(isinstance(layer, int) and 0 <= layer < MAX_LAYERS for layer in spec.layers):
+        if not all(type(layer) is int and 0 <= layer < MAX_LAYERS for layer in layers):
             raise ValueError("a layer is not a number in range")
-        if not isinstance(spec.width, int) or not 0 < spec.width <= MAX_WIDTH or spec.dtype not in STORED_DTYPES:
+        if type(width) is not int or not 0 < width <= MAX_WIDTH or dtype not in STORED_DTYPES:
             raise ValueError("width or dtype is not one")
+        spec = StoreSpec(tuple(sites), tuple(layers), width, dtype, dict(content["meta"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{file} is not a store's manifest ({error}); record again into another folder") from None
     return spec

@@ -1,0 +1,164 @@
+"""Probes: the solver against scikit-learn, and planted cases both ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from introspect.errors import EstimateError
+from introspect.link import Linked, link_section
+from introspect.probes import (
+    Split,
+    best_cell,
+    control_task,
+    fit_grid,
+    random_directions,
+    shuffled_null,
+    split_groups,
+    text_scores,
+)
+from introspect.probes.logistic import Standardiser, fit, fit_labels, kernel
+from introspect.probes.splits import check_split
+from introspect.stats import auroc, permutation_p
+
+N_GROUPS, PER_GROUP, WIDTH = 40, 6, 50
+GROUPS = np.repeat(np.arange(N_GROUPS), PER_GROUP)
+PENALTIES = (0.001, 0.01, 0.1)
+
+
+def data(seed: int, signal: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Two positions x 3 layers; the label is in layer 1 of the second position, with a strength."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random(len(GROUPS)) < 0.5
+    acts = {name: rng.normal(size=(3, len(GROUPS), WIDTH)).astype(np.float32) for name in ("first", "second")}
+    acts["second"][1, :, :5] += signal * (labels[:, None] - 0.5)
+    return acts, labels
+
+
+def split_of(labels: np.ndarray, seed: int = 0) -> Split:
+    return split_groups(GROUPS, labels, test_fraction=0.4, inner_folds=4, seed=seed)
+
+
+def test_the_solver_agrees_with_scikit_learn():
+    torch.manual_seed(0)
+    x = torch.randn(3, 80, 200)
+    y = (x[1, :, 0] > 0).double()
+    z = Standardiser.fit(x)(x).double()
+    for c in (*PENALTIES, 1.0):
+        ours = fit(kernel(z), y, c)
+        weights = ours.coefficients(z)[..., 0].numpy()
+        for i in range(3):
+            theirs = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(z[i].numpy(), y.numpy())
+            assert np.abs(theirs.coef_[0] - weights[i]).max() < 1e-3
+            assert abs(theirs.intercept_[0] - ours.b[i, 0]) < 1e-3
+
+
+def test_many_labels_at_once_agree_with_one_at_a_time():
+    torch.manual_seed(0)
+    x = torch.randn(2, 60, 90).double()
+    labels = torch.randint(0, 2, (60, 5))
+    together = fit_labels(kernel(x), labels, 0.01)
+    for column in range(5):
+        alone = fit(kernel(x), labels[:, column], 0.01)
+        assert torch.allclose(together.a[..., column], alone.a[..., 0], atol=2e-3)
+
+
+def test_a_planted_signal_is_found_where_it_is():
+    acts, labels = data(0, signal=2.5)
+    split = split_of(labels)
+    cells = fit_grid(acts, (0, 1, 2), labels, split, PENALTIES)
+    best = best_cell(cells)
+    assert (best.position, best.layer) == ("second", 1)
+    assert auroc(best.scores[split.test], labels[split.test]) > 0.9
+    assert np.allclose(best.direction.score(acts["second"][1])[split.test], best.scores[split.test])
+    null = shuffled_null(acts, labels, split, penalty=best.penalty, n=30, seed=0)
+    assert permutation_p(auroc(best.scores[split.test], labels[split.test]), null.maxima()) < 0.05
+
+
+def test_what_is_not_there_is_not_found():
+    values = []
+    for seed in range(12):
+        acts, labels = data(seed, signal=0)
+        split = split_of(labels, seed)
+        best = best_cell(fit_grid(acts, (0, 1, 2), labels, split, PENALTIES[1:2]))
+        null = shuffled_null(acts, labels, split, penalty=0.01, n=19, seed=seed)
+        values.append(permutation_p(auroc(best.scores[split.test], labels[split.test]), null.maxima()))
+    assert sum(p <= 0.05 for p in values) <= 2
+    assert np.mean(values) > 0.3
+
+
+def test_an_exclusive_or_is_not_linear():
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, len(GROUPS))) < 0.5
+    x = rng.normal(size=(1, len(GROUPS), WIDTH)).astype(np.float32)
+    x[0, :, 0] += 6 * a
+    x[0, :, 1] += 6 * b
+    split = split_of(a ^ b)
+    cell = fit_grid({"p": x}, (0,), a ^ b, split, PENALTIES)[0]
+    assert abs(auroc(cell.scores[split.test], (a ^ b)[split.test]) - 0.5) < 0.15
+
+
+def test_a_split_that_ignores_groups_would_be_fooled_and_ours_is_not():
+    rng = np.random.default_rng(4)
+    labels = (rng.permutation(N_GROUPS) < N_GROUPS // 2)[GROUPS]
+    x = (rng.normal(size=(N_GROUPS, WIDTH))[GROUPS] + 0.05 * rng.normal(size=(len(GROUPS), WIDTH))).astype(np.float32)
+    honest = split_of(labels)
+    cell = fit_grid({"p": x[None]}, (0,), labels, honest, PENALTIES)[0]
+    rows = rng.permutation(len(GROUPS))
+    leaky = Split(rows[:144], rows[144:], np.arange(144) % 4)
+    fooled = fit_grid({"p": x[None]}, (0,), labels, leaky, PENALTIES)[0]
+    assert auroc(fooled.scores[leaky.test], labels[leaky.test]) > 0.95
+    assert auroc(cell.scores[honest.test], labels[honest.test]) < 0.8
+    with pytest.raises(ValueError, match="development part and in the test part"):
+        check_split(leaky, GROUPS)
+
+
+def test_splits_keep_groups_whole_and_say_when_they_cannot():
+    _, labels = data(0, 0)
+    split = split_of(labels)
+    assert not set(GROUPS[split.dev]) & set(GROUPS[split.test])
+    assert sorted([*split.dev, *split.test]) == list(range(len(GROUPS)))
+    assert abs(len(split.test) / len(GROUPS) - 0.4) < 0.05
+    with pytest.raises(EstimateError, match="at least 10 of each"):
+        split_of(np.arange(len(GROUPS)) < 12)
+    with pytest.raises(EstimateError, match="too few"):
+        split_groups(GROUPS[:12], labels[:12], test_fraction=0.4, inner_folds=5, seed=0)
+
+
+def test_control_tasks_and_random_directions_find_nothing():
+    acts, labels = data(0, signal=2.5)
+    split = split_of(labels)
+    tasks = control_task(acts["second"][1], GROUPS, split, penalty=0.01, n=20, seed=0)
+    assert abs(tasks.mean() - 0.5) < 0.1
+    assert random_directions(acts["second"][0], labels, split, n=20, seed=0).mean() < 0.6
+
+
+def test_text_baselines_read_words_and_only_words():
+    _, labels = data(5, 0)
+    split = split_of(labels)
+    spoken = [f"item {i} I {'take the risk' if label else 'play it safe'}" for i, label in enumerate(labels)]
+    assert auroc(text_scores(spoken, labels, split)[split.test], labels[split.test]) == 1.0
+    mute = ["there are two options" if i % 3 else "two options here" for i in range(len(labels))]
+    assert abs(auroc(text_scores(mute, labels, split)[split.test], labels[split.test]) - 0.5) < 0.15
+    with pytest.raises(EstimateError, match="no text"):
+        text_scores(["", "."] * (len(labels) // 2), labels, split)
+
+
+def test_the_link_counts_what_it_says_and_takes_its_threshold_from_development_rows():
+    _, labels = data(6, 0)
+    split = split_of(labels)
+    scores = np.where(labels, 3.0, -3.0) + np.random.default_rng(0).normal(size=len(labels)) * 0.1
+    verdicts = ["verbalised" if i % 5 == 0 else "silent" for i in range(len(labels))]
+    linked = Linked(labels, verdicts, GROUPS, split, 0.05)
+    section = link_section(linked, scores, policy="x", baseline=("w", -scores), along=[], n=100, seed=0)
+    acted = split.test[labels[split.test]]
+    silent = sum(verdicts[i] == "silent" for i in acted)
+    assert section["table"]["silent"] == {"policy": silent, "none": 0}
+    assert section["silent_but_decodable"]["value"] == 1.0
+    assert section["silent_but_decodable"]["ci95"][0] < 1.0
+    assert section["text_baseline"]["silent_but_decodable"]["value"] == 0.0
+    shifted = scores.copy()
+    shifted[split.test] += 100
+    assert linked.threshold(shifted) == linked.threshold(scores)

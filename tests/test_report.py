@@ -1,0 +1,129 @@
+"""The report: renders what is there and what is not, and lets nothing in it act."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from introspect.errors import StoreError
+from introspect.report import headline, render, write_report
+from introspect.results import negative_control_section, read_results, validate_results
+
+RESULTS = json.loads((Path(__file__).parent / "fixtures" / "results.json").read_text(encoding="utf-8"))
+"""A run of 40 items, as `introspect run` wrote it."""
+NOTHING = {"value": None, "reason": "too little data"}
+ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u0007"
+
+
+class Page(HTMLParser):
+    """Elements and attributes of a page, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.inside: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.inside:
+            while self.inside.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.inside):
+            self.text.append(data)
+
+
+def undefined() -> dict:
+    results = copy.deepcopy(RESULTS)
+    for section in ("probe", "baselines", "link"):
+        results[section] = NOTHING
+    results["controls"] = {"negative_control": NOTHING}
+    results["examples"] = []
+    return results
+
+
+def attacked(node):
+    if isinstance(node, dict):
+        fixed = ("digest", "span", "position", "positions", "headline_classifier", "best", "site")
+        return {key: value if key in fixed else attacked(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [attacked(value) for value in node]
+    return ATTACK if isinstance(node, str) else node
+
+
+@pytest.mark.parametrize("results", [RESULTS, undefined()], ids=["whole", "undefined"])
+def test_it_renders_the_same_way_every_time(results):
+    validate_results(results)
+    page = render(results, {"versions": {"torch": "x"}})
+    assert page == render(results, {"versions": {"torch": "x"}})
+    assert len(headline(results)) == 3
+    assert RESULTS["experiment"]["question"] in page
+
+
+def test_nothing_that_a_stranger_wrote_can_act():
+    sound = Page(render(RESULTS, {"a": "b"}))
+    hostile = Page(render(attacked(RESULTS), {"a": ATTACK}))
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in sound.tags]
+    assert not any(name.startswith("on") for _, attributes in hostile.tags for name in attributes)
+    text = "".join(hostile.text)
+    assert "<U+202E>" in text and "\u202e" not in text and "\u0007" not in text
+
+
+def test_it_asks_for_nothing_and_runs_its_own_scripts_only():
+    page = render(RESULTS, None)
+    tags = Page(page).tags
+    assert not [attributes for _, attributes in tags if {"src", "href"} & set(attributes)]
+    policy = next(attributes["content"] for tag, attributes in tags if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'") and policy.count("sha256-") == 2 and "unsafe-eval" not in policy
+
+
+def test_it_says_what_activations_predict_and_not_what_a_model_knows():
+    for results in (RESULTS, undefined()):
+        text = " ".join("".join(Page(render(results, None)).text).split())
+        assert not re.search(r"\b(model|it) (knows|believes|is aware|thinks|wants)\b", text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.pop("link"),
+        lambda r: r.update(extra=1),
+        lambda r: r["behaviour"].update(invalid_rate={"value": 0.5}),
+        lambda r: r["behaviour"].update(invalid_rate={"value": "0.5", "ci95": [0, 1], "n": 1, "method": "x"}),
+        lambda r: r["experiment"].update(n_items="many"),
+        lambda r: r["warnings"].append(3),
+    ],
+)
+def test_what_is_not_a_results_document_is_refused(change):
+    results = copy.deepcopy(RESULTS)
+    change(results)
+    with pytest.raises(StoreError, match=r"results\.json"):
+        validate_results(results)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS).replace('"seed": 0', '"seed": NaN'))
+    with pytest.raises(StoreError, match="NaN"):
+        read_results(path)
+    with pytest.raises(StoreError, match="cannot read"):
+        write_report(tmp_path / "absent")
+
+
+def test_a_negative_control_is_stated_from_its_own_results():
+    section = negative_control_section(RESULTS)
+    assert section["auroc"] == RESULTS["probe"]["headline"]["auroc"]
+    validate_results(RESULTS | {"controls": RESULTS["controls"] | {"negative_control": section}})
+    without = negative_control_section(undefined())
+    assert without["auroc"] == {"value": None, "reason": "too little data"}

@@ -1,0 +1,130 @@
+"""Whole runs: kills and resumes end in the same bytes, bad input is one line, and a planted policy is found."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from introspect.errors import ModelError, RunError, SpecError
+from introspect.experiment import Experiment, load_experiment
+from introspect.run import estimate_cost, report_run, run_experiment, verify_run
+from tiny_folders import save_tiny
+
+SMALL = ("organism=null", "negative_control=null", "generation.max_new_tokens=12", "generation.batch_size=4")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    save_tiny(folder)
+    return folder
+
+
+def spec_for(model: Path, *more: str) -> Experiment:
+    overrides = (*SMALL, f"model={json.dumps(str(model))}", "dtype=float32", "limit={id: 12, ood: 4}", *more)
+    return load_experiment("probe-risk", overrides)
+
+
+def recorded(run: Path) -> dict[str, bytes]:
+    files = [run / "rollouts.jsonl", run / "verdicts.jsonl", *sorted((run / "activations").iterdir())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_a_model_that_answers_nothing_valid_gets_a_run_that_says_so(tiny, tmp_path):
+    results = run_experiment(spec_for(tiny), tmp_path / "run")
+    assert results["behaviour"]["invalid_rate"]["value"] == 1
+    assert "none of 16 rollouts has a valid answer" in results["probe"]["reason"]
+    assert results["link"]["value"] is None
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    assert verify_run(tmp_path / "run") == []
+    assert report_run(tmp_path / "run").exists()
+
+
+def test_two_runs_of_one_spec_are_equal_byte_for_byte(tiny, tmp_path):
+    for name in ("a", "b"):
+        run_experiment(spec_for(tiny), tmp_path / name)
+    assert recorded(tmp_path / "a") == recorded(tmp_path / "b")
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tiny, tmp_path):
+    run_experiment(spec_for(tiny), tmp_path / "whole")
+    run = tmp_path / "killed"
+    (tmp_path / "spec.yaml").write_text(spec_for(tiny).to_yaml())
+    command = [sys.executable, "-m", "introspect", "run", str(tmp_path / "spec.yaml"), "--out", str(run)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(run.glob("activations/part-*.h5")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    run_experiment(spec_for(tiny), run, resume=True)
+    assert recorded(run) == recorded(tmp_path / "whole")
+
+
+def test_a_damaged_part_is_found_and_recorded_again(tiny, tmp_path):
+    run = tmp_path / "run"
+    run_experiment(spec_for(tiny), run)
+    whole = recorded(run)
+    victim = sorted((run / "activations").glob("part-*.h5"))[0]
+    victim.write_bytes(victim.read_bytes()[:-3])
+    assert any(victim.name in problem for problem in verify_run(run))
+    run_experiment(spec_for(tiny), run, resume=True)
+    after = recorded(run)
+    assert after.pop(f"{victim.name}.bad")
+    assert after == whole
+
+
+def test_folders_that_hold_something_else_are_left_alone(tiny, tmp_path):
+    run = tmp_path / "run"
+    run_experiment(spec_for(tiny), run)
+    with pytest.raises(RunError, match="--resume"):
+        run_experiment(spec_for(tiny), run)
+    with pytest.raises(RunError, match="another spec"):
+        run_experiment(spec_for(tiny, "seed=1"), run, resume=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no run"):
+        run_experiment(spec_for(tiny), other)
+    with pytest.raises(RunError, match="is a file"):
+        run_experiment(spec_for(tiny), other / "thesis.txt")
+    with pytest.raises(RunError, match="not a run directory"):
+        verify_run(other)
+    with pytest.raises(RunError, match="no results"):
+        report_run(other)
+
+
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tiny, tmp_path):
+    with pytest.raises(ModelError):
+        run_experiment(spec_for(tmp_path / "absent"), tmp_path / "run")
+    with pytest.raises(SpecError, match="unknown task"):
+        run_experiment(spec_for(tiny, "task=nonsense"), tmp_path / "run")
+    with pytest.raises(SpecError, match="layers 0 to 2"):
+        run_experiment(spec_for(tiny, "capture.layers=[7]"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_is_refused_at_the_start(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: _Full())
+    with pytest.raises(RunError, match="GB free"):
+        run_experiment(spec_for(tiny), tmp_path / "run")
+    assert not (tmp_path / "run" / "experiment.yaml").exists()
+
+
+class _Full:
+    free = 10
+
+
+def test_the_cost_is_stated_and_nothing_is_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cost = estimate_cost(spec_for(tiny))
+    assert (cost.n_items, cost.n_rollouts) == (16, 16)
+    assert cost.activation_bytes > 16 * 13 * 3 * 32 * 4
+    assert cost.seconds > 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,93 @@
+"""Estimates against worked numbers and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from introspect.errors import EstimateError
+from introspect.stats import (
+    Estimate,
+    auroc,
+    auroc_estimate,
+    auroc_replicates,
+    bootstrap,
+    expected_calibration_error,
+    increment_estimate,
+    permutation_p,
+    proportion,
+    threshold_at_fpr,
+    tpr_at_fpr,
+)
+
+RNG = np.random.default_rng(0)
+SCORES = np.round(RNG.normal(size=60), 1)
+LABELS = RNG.random(60) < 0.4
+GROUPS = np.repeat(np.arange(15), 4)
+
+
+def slow_auroc(scores, labels):
+    pairs = [(p > n) + 0.5 * (p == n) for p in scores[labels] for n in scores[~labels]]
+    return sum(pairs) / len(pairs)
+
+
+def test_wilson_worked_numbers():
+    assert proportion(10, 40).ci95 == pytest.approx((0.142, 0.402), abs=5e-4)
+    assert proportion(0, 50).ci95 == pytest.approx((0.0, 0.0713), abs=5e-4)
+    assert proportion(50, 50).ci95[1] == 1.0
+    assert proportion(0, 0).to_json() == {"value": None, "reason": "no cases to take a share of"}
+
+
+def test_auroc_counts_pairs_and_half_ties():
+    assert auroc(SCORES, LABELS) == pytest.approx(slow_auroc(SCORES, LABELS))
+    with pytest.raises(EstimateError, match="both classes"):
+        auroc(SCORES, np.ones(60, bool))
+
+
+def test_bootstrap_replicates_equal_resampled_rows():
+    counts = RNG.integers(0, 3, size=(20, 60))
+    fast = auroc_replicates(SCORES, LABELS, counts)
+    for row, value in zip(counts, fast, strict=True):
+        drawn = np.repeat(np.arange(60), row)
+        assert value == pytest.approx(slow_auroc(SCORES[drawn], LABELS[drawn]))
+
+
+def test_standard_error_of_an_auroc_of_seventy():
+    rng = np.random.default_rng(1)
+    scores = np.concatenate([rng.normal(0.742, 1, 100), rng.normal(0, 1, 100)])
+    estimate = auroc_estimate(scores, np.arange(200) < 100, np.arange(200))
+    low, high = estimate.ci95
+    assert (high - low) / 3.92 == pytest.approx(0.037, abs=0.006)
+
+
+def test_groups_widen_intervals_when_rows_repeat():
+    rng = np.random.default_rng(2)
+    scores, labels = rng.normal(size=30), np.arange(30) % 2 == 0
+    repeated, groups = np.repeat(np.arange(30), 10), np.repeat(np.arange(30), 10)
+    honest = auroc_estimate(scores[repeated], labels[repeated], groups).ci95
+    naive = auroc_estimate(scores[repeated], labels[repeated], np.arange(300)).ci95
+    assert honest[1] - honest[0] > 2 * (naive[1] - naive[0])
+
+
+def test_an_increment_is_paired():
+    estimate = increment_estimate(SCORES, SCORES, LABELS, GROUPS)
+    assert estimate.value == 0 and estimate.ci95 == (0, 0)
+
+
+def test_too_little_data_is_said_and_not_numbered():
+    assert auroc_estimate(SCORES[:8], LABELS[:8], GROUPS[:8]).value is None
+    assert "too few" in bootstrap(lambda rows: 1.0, [1, 2]).to_json()["reason"]
+    assert Estimate.undefined("why").to_json() == {"value": None, "reason": "why"}
+
+
+def test_the_threshold_lets_no_more_negatives_pass_than_allowed():
+    negatives = np.arange(40.0)
+    threshold = threshold_at_fpr(negatives, 0.05)
+    assert (negatives > threshold).sum() == 2
+    assert tpr_at_fpr(np.r_[negatives, 37.0, 38.5], np.r_[np.zeros(40, bool), True, True], 0.05) == 0.5
+
+
+def test_calibration_error_and_permutation_p():
+    assert expected_calibration_error(np.full(10, 0.7), np.r_[np.ones(7), np.zeros(3)], bins=1) == pytest.approx(0)
+    assert expected_calibration_error(np.full(10, 1.0), np.zeros(10)) == 1
+    assert permutation_p(2.0, np.arange(9) / 10) == 0.1
