@@ -40,10 +40,9 @@ def test_a_limit_takes_groups_evenly_and_keeps_file_order():
 def test_a_limit_keeps_what_the_whole_set_crosses_balanced():
     chosen = select_items(ITEMS, {"id": 240, "ood": 96})
     crossed = Counter((i.split, i.fields["category"], i.fields["frame"]) for i in chosen)
-    assert set(crossed.values()) == {60, 24}
-    assert Counter(item.domain for item in chosen if item.split == "ood") == dict.fromkeys(
-        ("health", "career", "games", "time"), 24
-    )
+    assert all(abs(n - (60 if split == "id" else 24)) <= 1 for (split, _, _), n in crossed.items())
+    domains = Counter(item.domain for item in chosen if item.split == "ood")
+    assert len(domains) == 4 and all(abs(n - 24) <= 1 for n in domains.values())
 
 
 def test_a_smaller_limit_is_a_subset_and_none_means_all():
