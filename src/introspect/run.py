@@ -65,8 +65,11 @@ class Prepared:
     batches: list[list[Job]]
 
     def bytes_at_most(self) -> int:
-        """Bytes of the in-flight store if every completion is as long as it may be."""
-        rows = sum(len(batch) for batch in self.batches) * (1 + self.spec.generation.max_new_tokens)
+        """Bytes of the stores, in flight and of the base model, if every completion is as long as it may be."""
+        rows = 1 + self.spec.generation.max_new_tokens
+        if self.spec.organism is not None and self.spec.base_baseline:
+            rows += len(self.spec.probe.positions)
+        rows *= sum(len(batch) for batch in self.batches)
         return estimated_bytes(store_spec(self.capture, self.loaded), rows)
 
 
@@ -170,7 +173,8 @@ def claim_out(out: Path, prepared: Prepared) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
-    needed, free = prepared.bytes_at_most(), shutil.disk_usage(out).free
+    runs = 1 + (prepared.spec.negative_control is not None)
+    needed, free = runs * prepared.bytes_at_most(), shutil.disk_usage(out).free
     held = sum(path.stat().st_size for path in out.rglob("*.h5"))
     if needed > free + held:
         raise RunError(
