@@ -26,7 +26,7 @@ from .sentences import beyond, headline, number, share
 DRAW = """
 const plots = JSON.parse(document.getElementById("figures").textContent);
 for (const [name, figure] of Object.entries(plots)) {
-  Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displaylogo: false});
+  Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displayModeBar: false});
 }
 """
 MAX_MANIFEST_BYTES = 1 << 20
