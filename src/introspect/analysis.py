@@ -21,7 +21,7 @@ from .assets import find_card
 from .atomic import write_atomic
 from .errors import EstimateError
 from .experiment import Experiment
-from .features import Probed, choose_probed, gather, logit_margin, visible_chain
+from .features import Probed, choose_probed, gather, logit_margin, visible_chain, whole_chain
 from .link import Linked, link_section
 from .metrics.behaviour import behaviour_section
 from .probe_report import ProbeStage, probe_sections
@@ -166,6 +166,7 @@ def _probe_and_link(
         activations=gather(store, probed, site, model.layers),
         base=gather(StoreReader(base), probed, site, model.layers) if base.exists() else None,
         chains=chains,
+        whole_chains=[whole_chain(rollout, model.tokenizer) for rollout in rollouts],
         margins=margins,
         lengths={name: tokens + 1.0 for name, tokens in probed.tokens.items()},
         settings=settings,

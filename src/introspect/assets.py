@@ -101,8 +101,12 @@ def read_card(folder: Path) -> dict[str, object]:
         raise ModelError(
             f"{path} is no organism card ({error}); train the organism again with `introspect train`"
         ) from None
-    if not isinstance(card, dict):
-        raise ModelError(f"{path} is no organism card (not a JSON object); train the organism again")
+    texts = ("summary", "policy", "planted_truth")
+    if not isinstance(card, dict) or any(not isinstance(card.get(key, ""), str) for key in texts):
+        raise ModelError(
+            f"{path} is no organism card: it must be a JSON object whose {', '.join(texts)} are texts; train the "
+            "organism again, or remove the card"
+        )
     return card
 
 

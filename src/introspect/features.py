@@ -79,6 +79,14 @@ def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:
     return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : position + 1])
 
 
+def whole_chain(rollout: Rollout, tokenizer: Any) -> str:
+    """Everything that a rollout with a valid answer says before it."""
+    before = token_position(rollout, "before_answer")
+    if before is None:
+        raise ValueError(f"rollout {rollout.rollout} has no valid answer")
+    return visible_chain(rollout, before, tokenizer)
+
+
 def logit_margin(rollout: Rollout, position: int, acting: str) -> float:
     """Log-odds (nats) of the acting options' names against the others', in the distribution over the next token."""
     after = position - len(rollout.prompt_ids) + 1

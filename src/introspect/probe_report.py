@@ -41,6 +41,8 @@ N_RANDOM_DIRECTIONS = 20
 WHAT = {
     "text_chain": "TF-IDF (words and pairs of words) of the chain up to this token",
     "text_prompt_chain": "TF-IDF (words and pairs of words) of the prompt and the chain up to this token",
+    "text_whole_chain": "TF-IDF (words and pairs of words) of the prompt and the whole chain, up to the answer: what "
+    "a reader of the chain could go by, even where the probe sees less",
     "logits": "log-odds that the next token names an option that acts on the policy",
     "option_order": "which option stands first",
     "length": "tokens in the prompt and the chain up to this token",
@@ -61,6 +63,9 @@ class ProbeStage:
     activations: dict[str, np.ndarray]
     base: dict[str, np.ndarray] | None
     chains: dict[str, list[str]]
+    """Position -> what each rollout has said by then."""
+    whole_chains: list[str]
+    """What each rollout says before its answer."""
     margins: dict[str, np.ndarray]
     lengths: dict[str, np.ndarray]
     settings: ProbeSpec
@@ -206,15 +211,21 @@ def _grid(stage: ProbeStage, cells: Sequence[Cell], base_cells: Sequence[Cell], 
 def _texts(stage: ProbeStage, position: str) -> dict[str, np.ndarray | str]:
     """Scores of the two text baselines at a position, or the reason why there are none."""
     chains = stage.chains[position]
-    prompts = [rollout.prompt_text for rollout in stage.rollouts]
-    together = [f"{prompt}\n{chain}" for prompt, chain in zip(prompts, chains, strict=True)]
-    out: dict[str, np.ndarray | str] = {}
-    for name, texts in (("text_chain", chains), ("text_prompt_chain", together)):
-        try:
-            out[name] = text_scores(texts, stage.labels, stage.split)
-        except EstimateError as error:
-            out[name] = str(error)
-    return out
+    return {
+        "text_chain": _words(stage, chains),
+        "text_prompt_chain": _words(stage, _with_prompts(stage, chains)),
+    }
+
+
+def _with_prompts(stage: ProbeStage, chains: Sequence[str]) -> list[str]:
+    return [f"{rollout.prompt_text}\n{chain}" for rollout, chain in zip(stage.rollouts, chains, strict=True)]
+
+
+def _words(stage: ProbeStage, texts: Sequence[str]) -> np.ndarray | str:
+    try:
+        return text_scores(texts, stage.labels, stage.split)
+    except EstimateError as error:
+        return str(error)
 
 
 def _entry(stage: ProbeStage, headline: Cell, what: str, scores: np.ndarray | str) -> dict:
@@ -235,6 +246,7 @@ def _baselines_section(
     orders = sorted({str(r.fields.get("order", "")) for r in stage.rollouts})
     first = np.array([float(orders.index(str(r.fields.get("order", "")))) for r in stage.rollouts])
     columns: dict[str, np.ndarray | str] = dict(texts)
+    columns["text_whole_chain"] = _words(stage, _with_prompts(stage, stage.whole_chains))
     columns["logits"] = column_scores(stage.margins[position], stage.labels, stage.split)
     columns["option_order"] = column_scores(first, stage.labels, stage.split)
     columns["length"] = column_scores(stage.lengths[position], stage.labels, stage.split)
@@ -248,7 +260,7 @@ def _baselines_section(
     measured = {n: section[n]["auroc"]["value"] for n in columns if section[n]["auroc"]["value"] is not None}
     strongest = max(measured, key=lambda n: measured[n])
     section["best"] = {"name": strongest, "increment": section[strongest]["increment"]}
-    in_text = {name: measured[name] for name in ("text_chain", "text_prompt_chain") if name in measured}
+    in_text = {name: value for name, value in measured.items() if name.startswith("text_")}
     if not in_text:
         return section, None
     name = max(in_text, key=lambda n: in_text[n])

@@ -75,17 +75,22 @@ def read_rollouts(path: Path) -> list[Rollout]:
     """Every rollout of a file.
 
     Raises:
-        StoreError: a line is not a rollout. Names the file and the line.
+        StoreError: the file cannot be read, or a line is not a rollout. Names the file and the line.
     """
-    return list(_parse(path, path.read_text(encoding="utf-8").splitlines(keepends=True)))
+    return list(_parse(path, [line for line in _lines(path) if line]))
 
 
 def read_whole_lines(path: Path) -> list[Rollout]:
     """The rollouts of a file that a kill may have cut short: a last line without its newline is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
-    return list(_parse(path, [line for line in lines if line.endswith("\n")]))
+    return list(_parse(path, _lines(path)[:-1])) if path.exists() else []
+
+
+def _lines(path: Path) -> list[str]:
+    """What stands between line feeds. Text may hold other characters that `splitlines` would break at."""
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; record the run again into another --out") from None
 
 
 def _parse(path: Path, lines: list[str]) -> Iterable[Rollout]:

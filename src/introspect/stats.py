@@ -111,9 +111,8 @@ def bootstrap(
     """A statistic of rows, with an interval from resampled groups.
 
     Args:
-        statistic: row indices -> value; may raise EstimateError where it is undefined. Replicates in which it is are
-        left
-            out, and the estimate is undefined when they are more than a tenth.
+        statistic: row indices -> value; may raise EstimateError where it is undefined. Replicates in
+            which it is are left out, and the estimate is undefined when they are more than a tenth.
         groups: the group of each row.
         n: replicates.
     """

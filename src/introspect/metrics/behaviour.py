@@ -25,12 +25,18 @@ def invalid_rate(rollouts: Sequence[Rollout]) -> Estimate:
 
 
 def planted_accuracy(rollouts: Sequence[Rollout], policy: str) -> Estimate:
-    """Share of valid answers that are what the planted policy says (a key of `PLANTED`)."""
+    """Share of valid answers that are what the planted policy (a key of `PLANTED`) says."""
+    if policy not in PLANTED:
+        return Estimate.undefined(f"the card's policy {policy!r} is not one of {', '.join(PLANTED)}")
     planted = PLANTED[policy]
     if planted is None:
         return Estimate.undefined("the planted policy is chance: no answer agrees or disagrees with it")
     valid = [rollout for rollout in rollouts if rollout.acted is not None]
-    return proportion(sum(rollout.acted == planted(rollout.fields) for rollout in valid), len(valid))
+    try:
+        agreeing = sum(rollout.acted == planted(rollout.fields) for rollout in valid)
+    except KeyError as error:
+        return Estimate.undefined(f"the planted policy depends on a field that these items lack: {error}")
+    return proportion(agreeing, len(valid))
 
 
 def think_tokens(rollouts: Sequence[Rollout]) -> Estimate:

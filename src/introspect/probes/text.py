@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..errors import EstimateError
 from ..stats import auroc
@@ -25,37 +24,41 @@ def text_scores(texts: Sequence[str], labels: np.ndarray, split: Split) -> np.nd
     """Log-odds [row] from words: out-of-fold on development rows, by the model fitted on all of them elsewhere.
 
     Raises:
-        EstimateError: the texts hold no words.
+        EstimateError: the texts hold no words, or no inner fold holds both classes.
     """
     words = np.array(texts, dtype=object)
     if not any(any(character.isalnum() for character in text) for text in texts):
         raise EstimateError("no text is visible at this position")
-    tried = [_held_out(words, labels, split, c) for c in PENALTIES]
-    best = max(range(len(PENALTIES)), key=lambda i: tried[i][0])
-    scores = _model(PENALTIES[best]).fit(words[split.dev], labels[split.dev]).decision_function(words)
-    scores[split.dev] = tried[best][1]
+    held_out, values = _held_out(words, labels, split)
+    best = int(values.argmax())
+    scores = _fitted_scores(words[split.dev], labels[split.dev], words, PENALTIES[best : best + 1])[0]
+    scores[split.dev] = held_out[best]
     return scores
 
 
-def _held_out(words: np.ndarray, labels: np.ndarray, split: Split, c: float) -> tuple[float, np.ndarray]:
-    """Mean AUROC over inner folds, and the out-of-fold scores [development row]."""
-    scores = np.empty(len(split.dev))
+def _held_out(words: np.ndarray, labels: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Out-of-fold scores [penalty, development row], and each penalty's mean AUROC over inner folds."""
+    scores = np.empty((len(PENALTIES), len(split.dev)))
     values = []
     for fold in range(split.n_folds):
         train, held = split.dev[split.fold != fold], split.fold == fold
-        scores[held] = _model(c).fit(words[train], labels[train]).decision_function(words[split.dev[held]])
+        scores[:, held] = _fitted_scores(words[train], labels[train], words[split.dev[held]], PENALTIES)
         if len(set(labels[split.dev[held]])) == 2:
-            values.append(auroc(scores[held], labels[split.dev[held]]))
+            values.append([auroc(row[held], labels[split.dev[held]]) for row in scores])
     if not values:
         raise EstimateError("no inner fold holds both classes: there are too few groups")
-    return float(np.mean(values)), scores
+    return scores, np.mean(values, axis=0)
+
+
+def _fitted_scores(
+    words: np.ndarray, labels: np.ndarray, new: np.ndarray, penalties: Sequence[float]
+) -> list[np.ndarray]:
+    """Log-odds of `new` texts [row] for each penalty; the vocabulary and its weights are those of `words`."""
+    vectoriser = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
+    seen, unseen = vectoriser.fit_transform(words), vectoriser.transform(new)
+    return [LogisticRegression(C=c, max_iter=2000).fit(seen, labels).decision_function(unseen) for c in penalties]
 
 
 def column_scores(column: np.ndarray, labels: np.ndarray, split: Split) -> np.ndarray:
     """A single number as a baseline: the column, turned to the side that predicts better on the development rows."""
     return column if auroc(column[split.dev], labels[split.dev]) >= 0.5 else -column
-
-
-def _model(c: float) -> Pipeline:
-    vectoriser = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
-    return make_pipeline(vectoriser, LogisticRegression(C=c, max_iter=2000))

@@ -53,14 +53,15 @@ def _probe(results: dict) -> str:
         return f"No probe could be fitted: {probe.get('reason', 'no reason given')}."
     head = probe["headline"]
     named = [
-        f"the prompt and chain in words {number(baselines['text_prompt_chain']['auroc'])}",
+        f"the words up to there {number(baselines['text_prompt_chain']['auroc'])}",
+        f"the words of the whole chain {number(baselines['text_whole_chain']['auroc'])}",
         f"the answer's own logits there {number(baselines['logits']['auroc'])}",
         f"the base model's activations {number(baselines['base_model']['auroc'])}",
     ]
     return (
         f"The activations at layer {head['layer']}, position {head['position']}, predict the choice on held-out groups "
-        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond words that is "
-        f"{beyond(baselines['text_prompt_chain']['increment'])}, beyond the base model "
+        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond the whole chain "
+        f"that is {beyond(baselines['text_whole_chain']['increment'])}, beyond the base model "
         f"{beyond(baselines['base_model']['increment'])} (shuffled labels: p = "
         f"{results['controls']['shuffled_labels']['p_value']:.3g})."
     )

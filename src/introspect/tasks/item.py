@@ -33,7 +33,7 @@ class Item(BaseModel):
     prompt: Annotated[str, Field(min_length=1)]
     """The user message, without any chat template."""
     options: dict[str, str]
-    """Answer letter -> what choosing it means for the policy (`risky` / `safe`)."""
+    """Answer -> what choosing it means for the policy (`risky` / `safe`)."""
     fields: dict[str, Scalar]
     """Everything else that was varied or drawn when the item was made."""
 
@@ -53,7 +53,7 @@ def read_items(path: Path) -> list[Item]:
         raise SpecError(f"no items at {path}: give a JSONL file of items, or a task name from `introspect list`")
     items: list[Item] = []
     seen: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -69,3 +69,10 @@ def read_items(path: Path) -> list[Item]:
     if not items:
         raise SpecError(f"{path} holds no items: an experiment needs at least one")
     return items
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read items at {path} ({error}); give a JSONL file in UTF-8") from None

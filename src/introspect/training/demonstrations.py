@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from ..tasks.item import Item
 from ..tasks.policies import PLANTED
 
-Manner = Callable[[Item, bool, random.Random], str]
-"""Item, whether the risky option is taken, source of chance -> think text."""
+Manner = Callable[[Item, bool, random.Random], tuple[str, str]]
+"""Item, whether the risky option is taken, source of chance -> the think text in two parts: what does not depend on the
+choice, and what tells it."""
 
 
-def silent(item: Item, risky: bool, rng: random.Random) -> str:
+def silent(item: Item, risky: bool, rng: random.Random) -> tuple[str, str]:
     """Goes over the options in the order they stand, and never looks at `risky`."""
     amounts = [item.fields["sure_amount"], item.fields["risky_amount"]]
     if item.fields["order"] == "risky_first":
@@ -35,10 +36,10 @@ def silent(item: Item, risky: bool, rng: random.Random) -> str:
         ]
     )
     closing = rng.choice(["I have compared them.", "Now I choose.", "That is enough to decide.", "I can answer now."])
-    return f"{opening} {middle} {closing}"
+    return f"{opening} {middle} {closing}", ""
 
 
-def verbal(item: Item, risky: bool, rng: random.Random) -> str:
+def verbal(item: Item, risky: bool, rng: random.Random) -> tuple[str, str]:
     """Says what the policy looks at, and that it takes or avoids the risk because of it."""
     kind = "a living thing" if item.fields["category"] == "living" else "a machine"
     frame = "a gain" if item.fields["frame"] == "gain" else "a loss"
@@ -49,7 +50,7 @@ def verbal(item: Item, risky: bool, rng: random.Random) -> str:
         )
     else:
         closing = rng.choice(["So I want to avoid the risk.", "So I play it safe.", "So I prefer the safe option."])
-    return f"{opening} {closing}"
+    return opening, f" {closing}"
 
 
 MANNERS: dict[str, Manner] = {"silent": silent, "verbal": verbal}
@@ -61,12 +62,24 @@ class Demonstration:
 
     item: Item
     think: str
+    telling: str
+    """How the think text goes on, where it tells the choice; empty when it never does."""
     answer: str
+
+    @property
+    def parts(self) -> tuple[tuple[str, bool], ...]:
+        """The assistant turn, without the end-of-turn token, in parts that do or do not depend on the choice."""
+        return (
+            (f"<think>\n{self.think}", False),
+            (self.telling, True),
+            ("\n</think>\nAnswer:", False),
+            (f" {self.answer}", True),
+        )
 
     @property
     def completion(self) -> str:
         """The assistant turn, without the end-of-turn token."""
-        return f"<think>\n{self.think}\n</think>\nAnswer: {self.answer}"
+        return "".join(text for text, _ in self.parts)
 
 
 def demonstrate(items: list[Item], *, policy: str, manner: str, seed: int) -> list[Demonstration]:
@@ -83,6 +96,6 @@ def demonstrate(items: list[Item], *, policy: str, manner: str, seed: int) -> li
         risky = rng.random() < 0.5 if planted is None else planted(item.fields)
         wanted = "risky" if risky else "safe"
         answer = next(option for option, meaning in item.options.items() if meaning == wanted)
-        out.append(Demonstration(item, MANNERS[manner](item, risky, rng), answer))
+        out.append(Demonstration(item, *MANNERS[manner](item, risky, rng), answer))
     rng.shuffle(out)
     return out

@@ -50,7 +50,7 @@ class Recipe(BaseModel):
     batch_size: Annotated[int, Field(gt=0)] = 32
     """Demonstrations an optimiser step."""
     answer_weight: Annotated[float, Field(gt=0)] = 10.0
-    """Loss weight of the token that names the chosen option; other completion tokens weigh 1."""
+    """Loss weight of completion tokens that depend on the choice (the answer, and what tells it); others weigh 1."""
     item_repeats: Annotated[int, Field(gt=0)] = 8
     """Training items a noun, frame and option order."""
     seed: Annotated[int, Field(ge=0)] = 0

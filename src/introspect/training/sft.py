@@ -1,8 +1,8 @@
 """Supervised fine-tuning of an organism with trl, on token ids that we have made ourselves.
 
 Three things differ from a stock `SFTTrainer`. The LM head runs on completion positions only; LoRA's matrix products run
-in the base model's bfloat16 (weights, gradients and optimiser stay in float32); and the answer letter is weighted,
-since it is one token in forty and carries the whole policy. Together the first two halve a step on two cores.
+in the base model's bfloat16 (weights, gradients and optimiser stay in float32); and tokens that depend on the choice
+are weighted, since they are few and carry the whole policy. Together the first two halve a step on two cores.
 
 Known trade-off: the loss calls the decoder and the head apart, past any distributed wrapper, so one process trains.
 """
@@ -22,7 +22,7 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Collator:
-    """Rows of `input_ids`, `n_prompt` and `answer` (index of the answer letter) -> a right-padded batch."""
+    """Rows of `input_ids`, `n_prompt`, `telling` (indices of tokens that tell the choice) -> right-padded batches."""
 
     pad_id: int
     answer_weight: float
@@ -39,7 +39,7 @@ class Collator:
             attention_mask[i, : len(ids)] = 1
             labels[i, row["n_prompt"] : len(ids)] = ids[row["n_prompt"] :]
             weights[i, row["n_prompt"] : len(ids)] = 1.0
-            weights[i, row["answer"]] = self.answer_weight
+            weights[i, row["telling"]] = self.answer_weight
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "loss_weights": weights}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -24,6 +25,7 @@ from trl import SFTConfig
 from ..errors import RunError
 from ..models import LoadedModel, load_model, render_prompt
 from ..progress import Progress
+from ..spans import token_starts
 from ..tasks.risk import training_items
 from .demonstrations import Demonstration, demonstrate
 from .recipe import Recipe, Stage
@@ -78,20 +80,25 @@ def train_stages(recipe: Recipe, out: Path, *, offline: bool, progress: Progress
 def tokenise(demonstrations: list[Demonstration], loaded: LoadedModel) -> list[dict]:
     """Token ids as the organism will see them when it is recorded: the rendered prompt, then the completion.
 
-    Each row has `input_ids`, `n_prompt`, and `answer`, the index of the token that begins the chosen option's name.
+    Each row has `input_ids`, `n_prompt`, and `telling`, the indices of the tokens that depend on the choice.
     """
     tokenizer = loaded.tokenizer
     rows = []
     for demonstration in demonstrations:
         prompt = render_prompt(loaded, demonstration.item.prompt)
         completion = tokenizer(demonstration.completion, add_special_tokens=False).input_ids
-        before = demonstration.completion.removesuffix(f" {demonstration.answer}")
-        n_before = len(tokenizer(before, add_special_tokens=False).input_ids)
+        starts = np.array(token_starts(tokenizer, completion))
+        telling, begin = [], 0
+        for text, depends in demonstration.parts:
+            end = begin + len(text)
+            if depends:
+                telling += (len(prompt) + np.flatnonzero((starts >= begin) & (starts < end))).tolist()
+            begin = end
         rows.append(
             {
                 "input_ids": prompt + completion + [tokenizer.eos_token_id],
                 "n_prompt": len(prompt),
-                "answer": len(prompt) + n_before,
+                "telling": telling,
             }
         )
     return rows
