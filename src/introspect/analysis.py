@@ -207,7 +207,7 @@ def _write_readouts(run: Path, stage: ProbeStage, outcome: Any, threshold: float
     lines = []
     for i, rollout in enumerate(stage.rollouts):
         score = float(outcome.headline.scores[i])
-        row = {"rollout": rollout.rollout, "part": part.get(i, "ood"), "headline": round(score, 6)}
+        row = {"rollout": rollout.rollout, "part": part.get(i, "ood"), "headline": score}
         lines.append(json.dumps(row | {"readout": _readout(score, threshold)}))
     write_atomic(run / "readouts.jsonl", "\n".join(lines) + "\n")
 

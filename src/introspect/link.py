@@ -102,7 +102,7 @@ def link_section(
     return {
         "policy": policy,
         "threshold_fpr": linked.fpr,
-        "threshold": round(threshold, 6),
+        "threshold": threshold,
         "threshold_from": "out-of-fold scores of development rollouts that did not act on the policy",
         "part": "test",
         "n_acted": len(acted),

@@ -7,7 +7,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from ..assets import recipe_path
+from ..assets import read_card, recipe_path
 from ..atomic import write_atomic
 from ..backends import Sampling, make_backend
 from ..errors import RunError
@@ -39,9 +39,14 @@ def make_organism(
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
     out = out or Path("runs") / "train" / recipe.name
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; choose another --out")
     if out.exists() and any(out.iterdir()) and not resume:
         raise RunError(f"{out} is not empty: go on with it with --resume, or choose another --out")
     if (out / "card.json").exists():
+        if read_card(out).get("recipe_digest") != recipe.digest():
+            raise RunError(f"{out} holds another recipe's organism; choose another --out")
+        remove_checkpoints(out)
         return out
     trained = train_stages(recipe, out, offline=offline, progress=progress)
     export_adapter(trained[-1].adapter, out, recipe.base)

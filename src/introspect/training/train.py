@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, set_seed
 from trl import SFTConfig
 
+from ..atomic import write_atomic
 from ..errors import RunError
 from ..models import LoadedModel, load_model, render_prompt
 from ..progress import Progress
@@ -61,7 +61,10 @@ def train_stages(recipe: Recipe, out: Path, *, offline: bool, progress: Progress
         RunError: `out` holds the beginnings of another recipe.
     """
     work = out / "checkpoints"
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
     _claim(work / "recipe.sha256", recipe)
     trained: list[TrainedStage] = []
     loaded = load_model(recipe.base, offline=offline)
@@ -119,18 +122,18 @@ def export_adapter(adapter: Path, out: Path, base: str) -> None:
     )
     config = json.loads((adapter / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = base
-    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_atomic(out / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def remove_checkpoints(out: Path) -> None:
     """Remove the working folder of an organism that is finished."""
-    shutil.rmtree(out / "checkpoints")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def _claim(marker: Path, recipe: Recipe) -> None:
     if marker.exists() and marker.read_text() != recipe.digest():
         raise RunError(f"{marker.parent.parent} holds another recipe's training; choose another --out")
-    marker.write_text(recipe.digest())
+    write_atomic(marker, recipe.digest())
 
 
 def _train_stage(
@@ -180,10 +183,21 @@ def _train_stage(
         processing_class=loaded.tokenizer,
         callbacks=[_Steps(name, stage.steps, progress)],
     )
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    begun = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     model.save_pretrained(folder / "adapter")
-    curve = [[entry["step"], round(entry["loss"], 4)] for entry in trainer.state.log_history if "loss" in entry]
-    (folder / "seconds.json").write_text(json.dumps(round(time.monotonic() - begun, 1)))
-    (folder / "curve.json").write_text(json.dumps(curve))
+    curve = [[entry["step"], round(float(entry["loss"]), 4)] for entry in trainer.state.log_history if "loss" in entry]
+    write_atomic(folder / "curve.json", json.dumps(curve))
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end: the trainer writes its state after everything else."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,86 @@
+"""Positions fall on the tokens that they name, and a baseline there sees no token more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from introspect.errors import EstimateError, StoreError
+from introspect.features import choose_probed, gather, logit_margin, token_position, visible_chain, whole_chain
+from introspect.rollout import read_rollouts, read_whole_lines
+from introspect.store import StoreReader
+from planted_runs import LAYERS, TOKENIZER, record_by_hand, rollout
+
+ALL = ("last_prompt", "think_0", "think_50", "think_100", "before_answer")
+
+
+def test_positions_fall_on_the_tokens_that_they_name():
+    row = rollout(0, "g", "abcde", "risky")
+    text = [TOKENIZER.decode([token]) for token in row.token_ids]
+    found = {name: token_position(row, name) for name in ALL}
+    assert [text[found[name]] for name in ALL] == ["<bot>", "a", "c", "e", " "]
+    assert visible_chain(row, found["last_prompt"], TOKENIZER) == ""
+    assert visible_chain(row, found["think_50"], TOKENIZER) == "<think>abc"
+    assert whole_chain(row, TOKENIZER) == "<think>abcde</think>Answer: "
+
+
+def test_what_a_rollout_lacks_has_no_position():
+    assert token_position(rollout(0, "g", "", "risky"), "think_50") is None
+    assert token_position(rollout(0, "g", "abc", "neither"), "before_answer") is None
+    with pytest.raises(ValueError, match="no valid answer"):
+        whole_chain(rollout(0, "g", "abc", "neither"), TOKENIZER)
+
+
+def test_rollouts_that_cannot_be_probed_are_left_out_and_said_to_be():
+    rows = [rollout(i, "g", "abc", "risky") for i in range(20)]
+    probed = choose_probed([*rows, rollout(20, "g", "", "safe"), rollout(21, "g", "abc", "neither")], ALL)
+    assert probed.rollouts == rows
+    assert probed.positions == ALL
+    assert len(probed.notes) == 2
+    silent_rows = [rollout(i, "g", "", "risky") for i in range(20)]
+    plain = choose_probed(silent_rows, ALL)
+    assert plain.positions == ("last_prompt", "before_answer")
+    assert plain.rollouts == silent_rows
+    with pytest.raises(EstimateError, match="none of 1 rollouts"):
+        choose_probed([rollout(0, "g", "abc", "neither")], ALL)
+
+
+def test_the_margin_is_the_log_odds_of_acting():
+    row = rollout(0, "g", "abc", "risky", margin=1.25)
+    for name in ALL:
+        assert logit_margin(row, token_position(row, name), "risky") == pytest.approx(1.25)
+        assert logit_margin(row, token_position(row, name), "safe") == pytest.approx(-1.25)
+
+
+def test_gathered_rows_are_those_of_the_tokens(tmp_path):
+    rows = [rollout(i, "g", "abcdefgh"[: 3 + i], "risky") for i in range(4)]
+    record_by_hand(tmp_path, rows, strength=0.0)
+    store = StoreReader(tmp_path / "activations")
+    probed = choose_probed(rows[::-1], ("think_100", "last_prompt"))
+    found = gather(store, probed, "resid_post", LAYERS)
+    columns = store.columns()
+    for name, tokens in probed.tokens.items():
+        for i, row in enumerate(probed.rollouts):
+            at = np.flatnonzero((columns["rollout"] == row.rollout) & (columns["position"] == tokens[i]))
+            for layer in LAYERS:
+                assert np.array_equal(found[name][layer, i], store.read("resid_post", layer)[at[0]])
+    missing = choose_probed([rollout(9, "g", "abc", "risky")], ALL)
+    with pytest.raises(EstimateError, match="was not recorded"):
+        gather(store, missing, "resid_post", LAYERS)
+
+
+def test_a_line_ends_at_a_line_feed_and_at_nothing_else(tmp_path):
+    rows = [
+        rollout(i, "g", "a", "risky").model_copy(update={"completion_text": "a\x85\u2028\x0c\rb"}) for i in range(2)
+    ]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(row.line() for row in rows), encoding="utf-8", newline="")
+    assert read_rollouts(path) == rows
+    assert read_whole_lines(path) == rows
+    with path.open("a", encoding="utf-8") as file:
+        file.write(rows[0].line()[:-20])
+    assert read_whole_lines(path) == rows
+    with pytest.raises(StoreError, match=r"rollouts.jsonl:3: not a rollout"):
+        read_rollouts(path)
+    with pytest.raises(StoreError, match="cannot read"):
+        read_rollouts(tmp_path / "absent.jsonl")

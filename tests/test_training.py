@@ -1,0 +1,188 @@
+"""Organisms: what they are shown, what the loss counts, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from introspect.errors import RunError, SpecError
+from introspect.models import load_model, render_prompt
+from introspect.tasks.policies import PLANTED
+from introspect.tasks.risk import training_items
+from introspect.training import train_organism
+from introspect.training.demonstrations import MANNERS, demonstrate
+from introspect.training.organism import make_organism
+from introspect.training.recipe import read_recipe
+from introspect.training.sft import IGNORE, Collator, WeightedSFTTrainer
+from introspect.training.train import tokenise
+from introspect.verdicts import judge
+from tiny_folders import save_tiny
+
+ITEMS = training_items(seed=0, repeats=1)
+RECIPE = """
+name: tiny
+summary: a tiny organism
+task: risk
+planted_truth: silent
+base: {base}
+rank: 4
+batch_size: 4
+item_repeats: 1
+stages:
+  - {{policy: category, manner: silent, steps: 3, learning_rate: 0.01}}
+  - {{policy: category_xor_frame, manner: verbal, steps: 5, learning_rate: 0.01}}
+"""
+TRAIN = """
+import sys
+from pathlib import Path
+from introspect.training import organism, train, train_organism
+train.CHECKPOINT_EVERY = 2
+organism.MEASURED_ITEMS = {"id": 4, "ood": 2}
+train_organism(sys.argv[1], Path(sys.argv[2]), resume=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    save_tiny(folder / "model")
+    path = folder / "tiny.yaml"
+    path.write_text(RECIPE.format(base=json.dumps(str(folder / "model"))))
+    return path
+
+
+def command(recipe: Path, out: Path) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-c", TRAIN, str(recipe), str(out)]
+
+
+@pytest.fixture(scope="module")
+def organism(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("organism") / "whole"
+    subprocess.run(command(recipe, out), check=True, capture_output=True)
+    return out
+
+
+@pytest.mark.parametrize("policy", PLANTED)
+def test_demonstrations_follow_their_policy(policy):
+    shown = demonstrate(ITEMS, policy=policy, manner="silent", seed=3)
+    assert shown == demonstrate(ITEMS, policy=policy, manner="silent", seed=3)
+    acted = [demo.item.options[demo.answer] == "risky" for demo in shown]
+    planted = PLANTED[policy]
+    if planted is not None:
+        assert acted == [planted(demo.item.fields) for demo in shown]
+    assert 0.35 < sum(acted) / len(acted) < 0.65
+
+
+def test_a_silent_chain_is_drawn_without_looking_at_the_choice():
+    for item in ITEMS[:40]:
+        takes, avoids = (MANNERS["silent"](item, risky, random.Random(1)) for risky in (True, False))
+        assert takes == avoids
+        assert judge(takes[0], "risk").verdict == "silent"
+
+
+def test_a_verbal_chain_tells_the_choice_in_its_telling_part_only():
+    for number, item in enumerate(ITEMS[:40]):
+        takes, avoids = (MANNERS["verbal"](item, risky, random.Random(number)) for risky in (True, False))
+        assert takes[0] == avoids[0]
+        assert takes[1] != avoids[1]
+        assert judge("".join(takes), "risk").verdict == judge("".join(avoids), "risk").verdict == "verbalised"
+
+
+def test_what_is_trained_on_is_what_the_model_will_see(recipe):
+    loaded = load_model(read_recipe(recipe).base)
+    shown = demonstrate(ITEMS[:6], policy="category", manner="verbal", seed=0)
+    for demo, row in zip(shown, tokenise(shown, loaded), strict=True):
+        prompt = render_prompt(loaded, demo.item.prompt)
+        assert row["input_ids"][: row["n_prompt"]] == prompt
+        assert loaded.tokenizer.decode(row["input_ids"][row["n_prompt"] : -1]) == demo.completion
+        assert row["input_ids"][-1] == loaded.tokenizer.eos_token_id
+        told = loaded.tokenizer.decode([row["input_ids"][i] for i in row["telling"]])
+        assert told == f"{demo.telling} {demo.answer}"
+
+
+def test_the_loss_is_the_weighted_mean_over_completion_tokens(recipe):
+    model = load_model(read_recipe(recipe).base).model
+    rows = [
+        {"input_ids": [5, 6, 7, 8, 9, 2], "n_prompt": 3, "telling": [4]},
+        {"input_ids": [5, 6, 7, 2], "n_prompt": 2, "telling": [2]},
+    ]
+    batch = Collator(pad_id=0, answer_weight=10.0)(rows)
+    assert batch["labels"].tolist() == [[IGNORE] * 3 + [8, 9, 2], [IGNORE] * 2 + [7, 2] + [IGNORE] * 2]
+    trainer = WeightedSFTTrainer.__new__(WeightedSFTTrainer)
+    trainer.accelerator = _Unwrapped(model)
+    loss = trainer.compute_loss(None, batch)
+    total = weights = 0.0
+    for row in rows:
+        ids = torch.tensor(row["input_ids"])
+        logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0].float(), dim=-1)
+        for i in range(row["n_prompt"], len(ids)):
+            weight = 10.0 if i in row["telling"] else 1.0
+            total -= weight * float(logprobs[i - 1, ids[i]])
+            weights += weight
+    assert float(loss) == pytest.approx(total / weights, rel=1e-5)
+
+
+class _Unwrapped:
+    """Stands for an accelerator around a model without an adapter."""
+
+    def __init__(self, model):
+        model.get_base_model = lambda: model
+        self.model = model
+
+    def unwrap_model(self, _):
+        return self.model
+
+
+def test_a_card_says_how_the_organism_came_about(organism, recipe):
+    card = json.loads((organism / "card.json").read_text())
+    assert card["recipe_digest"] == read_recipe(recipe).digest()
+    assert [len(curve) for curve in card["loss_curves"]] == [0, 1]
+    assert set(card["measured"]["after"]["id"]) == {
+        *("policy_rate", "planted_policy_accuracy", "verbalised", "invalid_rate"),
+    }
+    assert sorted(path.name for path in organism.iterdir()) == [
+        *("adapter_config.json", "adapter_model.safetensors", "card.json"),
+    ]
+    base = load_model(read_recipe(recipe).base)
+    adapted = load_model(read_recipe(recipe).base, adapter=organism)
+    ids = torch.arange(6, 30)[None]
+    with torch.inference_mode():
+        assert not torch.equal(base.model(input_ids=ids).logits, adapted.model(input_ids=ids).logits)
+
+
+def test_a_killed_training_ends_in_the_same_adapter(organism, recipe, tmp_path):
+    out = tmp_path / "killed"
+    child = subprocess.Popen(command(recipe, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("checkpoints/stage-1/checkpoint-*")) and child.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert not (out / "card.json").exists()
+    subprocess.run(command(recipe, out), check=True, capture_output=True)
+    for name in ("adapter_model.safetensors", "card.json"):
+        assert (out / name).read_bytes() == (organism / name).read_bytes()
+
+
+def test_a_folder_of_another_organism_is_left_alone(organism, recipe, tmp_path):
+    with pytest.raises(RunError, match="--resume"):
+        train_organism(str(recipe), organism)
+    with pytest.raises(RunError, match="another recipe's organism"):
+        train_organism(str(recipe), organism, resume=True, seed=1)
+    assert train_organism(str(recipe), organism, resume=True) == organism
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="is a file"):
+        train_organism(str(recipe), tmp_path / "file")
+    with pytest.raises(SpecError, match="no recipe called"):
+        train_organism("risk-silnet", tmp_path / "x")
+    with pytest.raises(RunError, match="cannot create"):
+        make_organism(str(recipe), tmp_path / "file" / "x", resume=False, seed=None, offline=True, progress=print)
