@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from introspect.errors import EstimateError
 from introspect.stats import (
@@ -14,6 +15,7 @@ from introspect.stats import (
     bootstrap,
     expected_calibration_error,
     increment_estimate,
+    newcombe_interval,
     permutation_p,
     proportion,
     threshold_at_fpr,
@@ -91,3 +93,28 @@ def test_calibration_error_and_permutation_p():
     assert expected_calibration_error(np.full(10, 0.7), np.r_[np.ones(7), np.zeros(3)], bins=1) == pytest.approx(0)
     assert expected_calibration_error(np.full(10, 1.0), np.zeros(10)) == 1
     assert permutation_p(2.0, np.arange(9) / 10) == 0.1
+
+
+def test_a_perfect_auroc_has_an_interval_with_a_width():
+    labels = np.tile([True, False], 12)
+    groups = np.repeat(np.arange(12), 2)
+    perfect = auroc_estimate(labels.astype(float), labels, groups)
+    assert perfect.value == 1
+    low, high = perfect.ci95
+    assert 0.7 < low < 0.95 and high == 1
+    nothing_beyond = increment_estimate(labels.astype(float), labels * 2.0, labels, groups)
+    assert nothing_beyond.value == 0
+    assert nothing_beyond.ci95 == pytest.approx((low - 1, 1 - low))
+
+
+def test_the_newcombe_interval_covers_what_it_should():
+    rng = np.random.default_rng(0)
+    shift, n, covered = 2.0, 20, 0
+    truth = float(norm.cdf(shift / np.sqrt(2)))
+    for _ in range(400):
+        scores = np.concatenate([rng.normal(shift, size=n), rng.normal(size=n)])
+        low, high = newcombe_interval(auroc(scores, np.arange(2 * n) < n), n, n)
+        covered += low <= truth <= high
+    assert 0.92 < covered / 400 < 0.99
+    assert newcombe_interval(0.0, 9, 7)[0] == 0
+    assert newcombe_interval(0.3, 9, 7) == pytest.approx(tuple(1 - x for x in newcombe_interval(0.7, 9, 7)[::-1]))

@@ -1,11 +1,15 @@
 """What introspect costs on this machine: ratios to the same work without it, both sides measured in one run.
 
-Sides alternate, and each figure is the median over repeats: a machine that warms up or is shared favours neither.
+Sides alternate, and a ratio is the median of the ratios of neighbours: a machine that warms up or is shared favours
+neither. A whole run is measured in a process of its own, with its peak memory.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,106 +19,152 @@ from typing import Any
 
 import torch
 
-from .backends import Capture, Sampling, make_backend
+from .backends import Capture, Generation, Sampling, make_backend
+from .errors import RunError
+from .manifest import package_versions
 from .models import load_model, render_prompt
 from .plan import select_items
 from .progress import Progress, silent
 from .record import store_spec
-from .store import StoreReader, StoreWriter
+from .store import StoreReader, StoreSpec, StoreWriter
 from .tasks.risk import evaluation_items
 
-MODEL = "smollm2-135m"
 REPEATS = 5
-BATCH, TOKENS = 32, 32
+BATCH, TOKENS = 64, 32
+WHOLE = "probe-risk"
 
 
-def run_bench(*, progress: Progress = silent) -> dict[str, Any]:
-    """Measure capture while generating, and writing and reading a store.
+def run_bench(model: str = "smollm2-135m", *, whole: bool = False, progress: Progress = silent) -> dict[str, Any]:
+    """Measure capture while generating, writing and reading a store, and, if asked, a whole run.
+
+    Args:
+        model: what to generate with.
+        whole: also run the default experiment to its end, in a process of its own.
 
     Returns:
         `machine`, and `rows` with what was measured, seconds of both sides, their ratio and the goal.
     """
-    loaded = load_model(MODEL)
+    loaded = load_model(model)
     backend = make_backend("native", loaded)
     items = select_items(evaluation_items(), {"id": BATCH, "ood": 0})
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     capture = Capture(("resid_post",), tuple(range(loaded.info.n_layers)))
     sampling = Sampling(TOKENS, 1.0, frozenset())
     spec = store_spec(capture, loaded)
-    made: list[Any] = []
+    made: list[Generation] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
 
         def captured() -> None:
             made[:] = backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=capture)
-            _write(place / f"store-{time.monotonic_ns()}", spec, made)
+            _write(_fresh(place), spec, made)
 
         def plain() -> None:
             backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=None)
 
-        def stored() -> None:
-            _write(place / "again" / str(time.monotonic_ns()), spec, made)
-
         plain()
-        with_capture, without = _alternate(captured, plain, progress, "generate with capture, and without")
-        size = sum(file.stat().st_size for file in next(place.glob("store-*")).glob("*.h5"))
+        rows = [
+            _compare(
+                f"generate {BATCH} x {TOKENS} tokens: all layers, every token, to disk / no capture",
+                captured,
+                plain,
+                "<= 1.10",
+                progress,
+            )
+        ]
+        store = _fresh(place)
+        _write(store, spec, made)
+        content = b"".join(file.read_bytes() for file in store.glob("*.h5"))
+        size = f"{len(content) / 1e6:.0f} MB"
+
+        def stored() -> None:
+            _write(_fresh(place), spec, made)
 
         def raw() -> None:
-            with (place / f"raw-{time.monotonic_ns()}").open("wb") as file:
-                file.write(b"\1" * size)
+            with _fresh(place).open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
 
-        write, write_raw = _alternate(stored, raw, progress, "write a store, and the same bytes")
-        store = next(place.glob("store-*"))
+        rows.append(_compare(f"write a store of {size} / the same bytes raw, both fsynced", stored, raw, "", progress))
 
         def read() -> None:
             StoreReader(store).read("resid_post", capture.layers[-1])
 
-        read_first, _ = _alternate(read, read, progress, "read a layer, digests checked")
+        def read_raw() -> None:
+            next(store.glob("*.h5")).read_bytes()
+
+        rows.append(
+            _compare(f"read a layer of {size}, digests checked / read all bytes raw", read, read_raw, "", progress)
+        )
+    if whole:
+        rows.append(_whole_run(progress))
     return {
-        "machine": {"threads": torch.get_num_threads(), "dtype": loaded.info.dtype, "model": MODEL},
-        "rows": [
-            _row(
-                f"generate {BATCH} x {TOKENS} tokens, all layers to disk / no capture", with_capture, without, "<= 1.10"
-            ),
-            _row(
-                f"write a store of {size / 1e6:.0f} MB / the same bytes raw, both fsynced", write, write_raw, "<= 1.25"
-            ),
-            {"what": "read one layer from a store, every digest checked", "seconds": round(read_first, 3)},
-        ],
+        "machine": {
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "dtype": loaded.info.dtype,
+            "model": model,
+            "versions": package_versions(),
+        },
+        "rows": rows,
     }
 
 
-def _alternate(
-    ours: Callable[[], None], peer: Callable[[], None], progress: Progress, stage: str
-) -> tuple[float, float]:
-    """Median seconds of both, run in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
+def _compare(
+    what: str, ours: Callable[[], None], peer: Callable[[], None], goal: str, progress: Progress
+) -> dict[str, Any]:
+    """Seconds of both sides, run in turns: medians, and the median and range of the ratios of neighbours."""
+    times: list[tuple[float, float]] = []
     for repeat in range(REPEATS):
-        for side, work in enumerate((ours, peer)):
-            begun = time.perf_counter()
-            work()
-            times[side].append(time.perf_counter() - begun)
-        progress(stage, repeat + 1, REPEATS)
-    return median(times[0]), median(times[1])
+        times.append((_seconds(ours), _seconds(peer)))
+        progress(what.split(":")[0], repeat + 1, REPEATS)
+    ratios = sorted(mine / theirs for mine, theirs in times)
+    return {
+        "what": what,
+        "ours (s)": round(median(mine for mine, _ in times), 3),
+        "peer (s)": round(median(theirs for _, theirs in times), 3),
+        "ratio": round(median(ratios), 3),
+        "range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "goal": goal or "none stated",
+    }
 
 
-def _write(path: Path, spec: Any, made: list[Any]) -> None:
-    rows = [next(iter(generation.activations.values())).shape[0] for generation in made]
-    n = sum(rows)
-    numbers = torch.arange(n).numpy()
+def _whole_run(progress: Progress) -> dict[str, Any]:
+    """The default experiment, in a process of its own: seconds, and peak memory."""
+    progress(f"run {WHOLE}", 0, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "introspect", "run", WHOLE, "--out", str(Path(folder) / "run")]
+        begun = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise RunError(f"introspect run {WHOLE} failed: {done.stderr.strip() or done.returncode}; run it by itself")
+    progress(f"run {WHOLE}", 1, 1)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "what": f"introspect run {WHOLE}, model converted",
+        "seconds": round(seconds, 1),
+        "peak memory (GB)": round(peak / 1e9, 2),
+        "goal": "< 300 s, < 4 GB",
+    }
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _fresh(place: Path) -> Path:
+    return place / str(time.monotonic_ns())
+
+
+def _write(path: Path, spec: StoreSpec, made: list[Generation]) -> None:
+    rows = [len(next(iter(generation.activations.values()))) for generation in made]
+    numbers = torch.arange(sum(rows)).numpy()
     with StoreWriter(path, spec) as store:
         values = {pair: torch.cat([g.activations[pair] for g in made]) for pair in made[0].activations}
         store.write_part(0, values=values, rollout=numbers, position=numbers, token_id=numbers, span=numbers * 0)
         store.finish()
-
-
-def _row(what: str, ours: float, peer: float, goal: str) -> dict[str, Any]:
-    return {
-        "what": what,
-        "ours (s)": round(ours, 3),
-        "peer (s)": round(peer, 3),
-        "ratio": round(ours / peer, 3),
-        "goal": goal,
-    }

@@ -4,7 +4,8 @@ Rows that share a group (a noun, an item) are not independent, so every interval
 groups, not rows. A quantity that is undefined on some data is an `Estimate` with a reason, never a number.
 
 Known trade-off: intervals are percentile intervals. They are honest at the sizes of a study and a little short for very
-few groups; below `MIN_GROUPS` groups none is given.
+few groups; below `MIN_GROUPS` groups none is given. Where all replicates are alike, as at an AUROC of 1, the interval
+is Newcombe's over groups instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
 from .errors import EstimateError
@@ -193,7 +195,34 @@ def _auroc_based(
     value = values[0] - values[1] if len(columns) == 2 else values[0]
     if np.isnan(difference).mean() > 0.1:
         return Estimate.undefined("one class only in more than a tenth of the bootstrap replicates: too little data")
-    return Estimate(value, interval(difference), len(codes), method)
+    if any(np.nanmin(column) < np.nanmax(column) for column in replicates):
+        return Estimate(value, interval(difference), len(codes), method)
+    sizes = len(set(codes[np.asarray(labels, bool)])), len(set(codes[~np.asarray(labels, bool)]))
+    bounds = [newcombe_interval(each, *sizes) for each in values]
+    if len(columns) == 1:
+        return Estimate(value, bounds[0], len(codes), "newcombe over groups, since all replicates are alike")
+    down = np.hypot(values[0] - bounds[0][0], bounds[1][1] - values[1])
+    up = np.hypot(bounds[0][1] - values[0], values[1] - bounds[1][0])
+    limits = (float(value - down), float(value + up))
+    return Estimate(value, limits, len(codes), "newcombe over groups, combined, since all replicates are alike")
+
+
+def newcombe_interval(value: float, n_positive: int, n_negative: int) -> tuple[float, float]:
+    """A 95% interval of an AUROC that has a width at 0 and 1, where a bootstrap has none.
+
+    Newcombe (2006), method 5: the AUROCs that differ from the one seen by at most 1.96 of their own standard errors
+    (Hanley & McNeil 1982, with both sizes replaced by their mean in the correction).
+    """
+    mean_size = (n_positive + n_negative) / 2
+
+    def excess(theta: float) -> float:
+        correction = 1 + (mean_size - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        variance = theta * (1 - theta) * correction / (n_positive * n_negative)
+        return float((value - theta) ** 2 - Z95**2 * variance)
+
+    low = 0.0 if value == 0 else brentq(excess, 0, value - 1e-9)
+    high = 1.0 if value == 1 else brentq(excess, value + 1e-9, 1)
+    return float(low), float(high)
 
 
 def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:

@@ -10,6 +10,10 @@ from .console import print_columns, print_json, progress_bars
 
 
 def bench(
+    model: Annotated[str, typer.Option(help="What to generate with.")] = "smollm2-135m",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Also time `introspect run probe-risk`, with its peak memory (minutes).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as one JSON document.")] = False,
 ) -> None:
     """Measure speed and memory on this machine.
@@ -18,12 +22,12 @@ def bench(
 
     \b
     introspect bench
-    introspect bench --json > bench.json
+    introspect bench --whole --json > bench.json
     """
     from ..bench import run_bench
 
     with progress_bars() as progress:
-        measured = run_bench(progress=progress)
+        measured = run_bench(model, whole=whole, progress=progress)
     if as_json:
         print_json(measured)
         return

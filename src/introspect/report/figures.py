@@ -14,7 +14,10 @@ LAYOUT = {
     "plot_bgcolor": "rgba(0,0,0,0)",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#777777"},
     "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "xaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zerolinecolor": "rgba(128,128,128,0.2)", "automargin": True},
+    "yaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zerolinecolor": "rgba(128,128,128,0.2)", "automargin": True},
 }
+"""Colours that can be read on a light and on a dark page."""
 
 
 def heatmap(results: dict) -> go.Figure:
@@ -28,9 +31,8 @@ def heatmap(results: dict) -> go.Figure:
             z=[[values.get((position, layer)) for layer in layers] for position in positions],
             x=layers,
             y=[position.replace("_", " ") for position in positions],
-            zmin=0.3,
+            zmin=0.0,
             zmax=1.0,
-            zmid=0.5,
             colorscale="RdBu_r",
             colorbar={"title": "AUROC"},
         )
@@ -41,24 +43,38 @@ def heatmap(results: dict) -> go.Figure:
 
 
 def lines(results: dict) -> go.Figure:
-    """AUROC by layer at one position (chosen from a menu), with the base model, shuffled labels and text baselines."""
+    """AUROC by layer at one position (chosen from a menu), with its interval and the baselines that have one line."""
     grid, rows = results["probe"]["grid"], results["probe"]["positions"]
+    whole = results["baselines"]["text_whole_chain"]["auroc"]["value"]
     figure, owners = go.Figure(), []
     shown = results["probe"]["headline"]["position"]
     for row in rows:
         position = row["position"]
         cells = sorted((cell for cell in grid if cell["position"] == position), key=lambda cell: cell["layer"])
         layers = [cell["layer"] for cell in cells]
+        intervals = [cell["auroc"]["ci95"] for cell in cells if cell["auroc"]["value"] is not None]
+        where = [cell["layer"] for cell in cells if cell["auroc"]["value"] is not None]
+        figure.add_scatter(
+            x=where + where[::-1],
+            y=[high for _, high in intervals] + [low for low, _ in reversed(intervals)],
+            name="probe, 95% interval",
+            mode="none",
+            fill="toself",
+            fillcolor="rgba(0, 114, 178, 0.15)",
+            hoverinfo="skip",
+            visible=position == shown,
+        )
+        owners.append(position)
         traces = [
             ("probe", [cell["auroc"]["value"] for cell in cells], {"color": BLUE, "width": 3}),
             ("base model", [cell["base_auroc"] for cell in cells], {"color": ORANGE, "width": 2}),
             ("95% of shuffled labels", [cell["null_q95"] for cell in cells], {"color": GREY, "dash": "dot"}),
             *(
-                (label, [row[key]["value"]] * len(layers), {"color": colour, "dash": "dash"})
-                for key, label, colour in (
-                    ("text_prompt_chain", "words: prompt + chain", GREEN),
-                    ("text_chain", "words: chain", "#CC79A7"),
-                    ("logits", "answer logits", "#E69F00"),
+                (label, [value] * len(layers), {"color": colour, "dash": "dash"})
+                for value, label, colour in (
+                    (row["text_prompt_chain"]["value"], "words so far", GREEN),
+                    (whole, "words of the whole chain", "#CC79A7"),
+                    (row["logits"]["value"], "answer logits", "#E69F00"),
                 )
             ),
         ]
@@ -78,7 +94,8 @@ def lines(results: dict) -> go.Figure:
         **LAYOUT,
         height=420,
         xaxis_title="layer",
-        yaxis={"title": "AUROC on held-out groups", "range": [0.25, 1.02]},
+        yaxis_title="AUROC on held-out groups",
+        yaxis_range=[0.2, 1.03],
         updatemenus=[{"buttons": buttons, "active": active, "x": 1.0, "y": 1.15, "xanchor": "right"}],
         legend={"orientation": "h", "y": -0.25},
     )
@@ -129,7 +146,7 @@ def along(results: dict) -> go.Figure:
             },
         )
     )
-    figure.update_layout(**LAYOUT, height=300, yaxis={"title": "silent but decodable", "range": [-0.02, 1.05]})
+    figure.update_layout(**LAYOUT, height=300, yaxis_title="silent but decodable", yaxis_range=[-0.02, 1.05])
     return figure
 
 
