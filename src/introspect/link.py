@@ -8,7 +8,7 @@ test rollouts is given beside it. So nothing of the test part decides what count
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,11 +59,7 @@ class Linked:
             decoded = (scores > self.threshold(scores))[rows].astype(float)
         except EstimateError as error:
             return Estimate.undefined(str(error))
-        if decoded.min() == decoded.max():
-            n_groups = len(set(self.groups[rows]))
-            alike = proportion(n_groups if decoded[0] else 0, n_groups)
-            return replace(alike, n=len(rows), method="wilson over groups, which are all alike")
-        return bootstrap(lambda drawn: float(decoded[drawn].mean()), self.groups[rows], n=n, seed=seed)
+        return bootstrap(lambda drawn: float(decoded[drawn].mean()), self.groups[rows], n=n, seed=seed, share=True)
 
 
 def link_section(

@@ -171,8 +171,9 @@ def _headline_metrics(stage: ProbeStage, cell: Cell) -> dict:
     }
     out = {"auroc": stage.auroc(cell.scores, rows).to_json()}
     for name, statistic in statistics.items():
-        estimate = bootstrap(statistic, stage.groups[rows], n=stage.settings.bootstrap, seed=stage.seed)
-        out[name] = estimate.to_json()
+        is_share = name in ("accuracy", "tpr_at_1fpr", "tpr_at_5fpr")
+        n, seed = stage.settings.bootstrap, stage.seed
+        out[name] = bootstrap(statistic, stage.groups[rows], n=n, seed=seed, share=is_share).to_json()
     return out
 
 

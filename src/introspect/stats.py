@@ -11,7 +11,7 @@ is Newcombe's over groups instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -108,7 +108,7 @@ def bootstrap(
     *,
     n: int = 1000,
     seed: int = 0,
-    method: str = "bootstrap over groups",
+    share: bool = False,
 ) -> Estimate:
     """A statistic of rows, with an interval from resampled groups.
 
@@ -117,6 +117,8 @@ def bootstrap(
             which it is are left out, and the estimate is undefined when they are more than a tenth.
         groups: the group of each row.
         n: replicates.
+        share: the statistic is a share of rows; where it is 0 or 1 in every replicate, the interval is Wilson's with
+            groups for cases.
     """
     codes, n_groups = group_codes(groups)
     if n_groups < MIN_GROUPS:
@@ -135,7 +137,10 @@ def bootstrap(
             continue
     if np.isnan(replicates).mean() > 0.1:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
-    return Estimate(float(value), interval(replicates), len(codes), method)
+    if share and np.nanmin(replicates) == np.nanmax(replicates) == value and value in (0, 1):
+        alike = proportion(int(value) * n_groups, n_groups)
+        return replace(alike, n=len(codes), method="wilson over groups, since all replicates are alike")
+    return Estimate(float(value), interval(replicates), len(codes), "bootstrap over groups")
 
 
 def auroc_replicates(scores: np.ndarray, labels: np.ndarray, row_counts: np.ndarray) -> np.ndarray:

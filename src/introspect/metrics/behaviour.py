@@ -46,7 +46,7 @@ def think_tokens(rollouts: Sequence[Rollout]) -> Estimate:
         return Estimate.undefined("no rollout has a think block")
     lengths = np.array([stop - start for (start, stop), _ in spans], dtype=float)
     groups = [group for _, group in spans]
-    return bootstrap(lambda rows: float(lengths[rows].mean()), groups, method="bootstrap over groups")
+    return bootstrap(lambda rows: float(lengths[rows].mean()), groups)
 
 
 def behaviour_section(rollouts: Sequence[Rollout], *, task: Task, planted: str | None) -> dict:
