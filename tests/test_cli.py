@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ class Cost:
     n_items: int = 416
     n_rollouts: int = 416
     n_tokens: int = 50_000
-    activation_bytes: int = 2_500_000_000
+    bytes_on_disk: int = 2_500_000_000
     seconds: float = 600.0
 
 
@@ -302,6 +303,16 @@ def test_our_errors_are_one_line_and_their_own_exit_code(invoke, monkeypatch, er
 def test_a_bug_is_not_dressed_up_as_a_user_error(invoke, monkeypatch):
     fail_with(monkeypatch, "run_experiment", ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError):
+        main(["run", "probe-risk"])
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(invoke, monkeypatch):
+    fail_with(monkeypatch, "run_experiment", OSError(errno.ENOSPC, "No space left on device", "runs/x"))
+    code, out, err = invoke("run", "probe-risk")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "runs/x" in err and "No space left" in err and "--resume" in err
+    fail_with(monkeypatch, "run_experiment", OSError(errno.EIO, "a broken disk"))
+    with pytest.raises(OSError, match="a broken disk"):
         main(["run", "probe-risk"])
 
 

@@ -26,6 +26,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    run_experiment(spec_for(tiny), run)
+    return run
+
+
 def spec_for(model: Path, *more: str) -> Experiment:
     overrides = (*SMALL, f"model={json.dumps(str(model))}", "dtype=float32", "limit={id: 12, ood: 4}", *more)
     return load_experiment("probe-risk", overrides)
@@ -46,25 +54,31 @@ def test_a_model_that_answers_nothing_valid_gets_a_run_that_says_so(tiny, tmp_pa
     assert report_run(tmp_path / "run").exists()
 
 
-def test_two_runs_of_one_spec_are_equal_byte_for_byte(tiny, tmp_path):
-    for name in ("a", "b"):
-        run_experiment(spec_for(tiny), tmp_path / name)
-    assert recorded(tmp_path / "a") == recorded(tmp_path / "b")
+def test_two_runs_of_one_spec_are_equal_byte_for_byte(tiny, whole, tmp_path):
+    run_experiment(spec_for(tiny), tmp_path / "again")
+    assert recorded(tmp_path / "again") == recorded(whole)
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tiny, tmp_path):
-    run_experiment(spec_for(tiny), tmp_path / "whole")
-    run = tmp_path / "killed"
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [(signal.SIGKILL, -signal.SIGKILL, ""), (signal.SIGINT, 130, "--resume"), (signal.SIGTERM, 143, "--resume")],
+    ids=["SIGKILL", "Ctrl-C", "SIGTERM"],
+)
+def test_an_interrupted_run_resumes_to_the_same_bytes(tiny, whole, tmp_path, sent, code, said):
+    run = tmp_path / "interrupted"
     (tmp_path / "spec.yaml").write_text(spec_for(tiny).to_yaml())
     command = [sys.executable, "-m", "introspect", "run", str(tmp_path / "spec.yaml"), "--out", str(run)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(run.glob("activations/part-*.h5")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
-    child.kill()
-    assert child.wait() == -signal.SIGKILL
+    child.send_signal(sent)
+    _, complaint = child.communicate(timeout=60)
+    assert child.returncode == code
+    assert said in complaint and len(complaint.splitlines()) <= 1
+    assert not (run / "results.json").exists()
     run_experiment(spec_for(tiny), run, resume=True)
-    assert recorded(run) == recorded(tmp_path / "whole")
+    assert recorded(run) == recorded(whole)
 
 
 def test_a_damaged_part_is_found_and_recorded_again(tiny, tmp_path):
@@ -121,10 +135,11 @@ class _Full:
     free = 10
 
 
-def test_the_cost_is_stated_and_nothing_is_written(tiny, tmp_path, monkeypatch):
+def test_the_cost_is_stated_and_nothing_is_written(tiny, whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cost = estimate_cost(spec_for(tiny))
     assert (cost.n_items, cost.n_rollouts) == (16, 16)
-    assert cost.activation_bytes > 16 * 13 * 3 * 32 * 4
+    written = [whole / "rollouts.jsonl", *(whole / "activations").iterdir()]
+    assert sum(file.stat().st_size for file in written) < cost.bytes_on_disk
     assert cost.seconds > 0
     assert list(tmp_path.iterdir()) == []

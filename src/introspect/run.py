@@ -40,6 +40,9 @@ from .tasks.registry import find_task
 STORES = ("activations", "base_activations")
 REPLAY_BATCH = 32
 """Sequences replayed together."""
+BYTES_A_ROLLOUT, BYTES_A_TOKEN = 1500, 10
+"""Of a line of rollouts.jsonl: names and fields, and every token id, its text or a log-probability. Lines are there
+twice while a run is being finished."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Cost:
     n_items: int
     n_rollouts: int
     n_tokens: int
-    activation_bytes: int
+    bytes_on_disk: int
     seconds: float
 
 
@@ -65,12 +68,17 @@ class Prepared:
     batches: list[list[Job]]
 
     def bytes_at_most(self) -> int:
-        """Bytes of the stores, in flight and of the base model, if every completion is as long as it may be."""
-        rows = 1 + self.spec.generation.max_new_tokens
+        """Bytes of the stores, in flight and of the base model, and of the rollouts' lines, if every completion is as
+        long as it may be.
+        """
+        jobs = [job for batch in self.batches for job in batch]
+        longest = self.spec.generation.max_new_tokens
+        rows = 1 + longest
         if self.spec.organism is not None and self.spec.base_baseline:
             rows += len(self.spec.probe.positions)
-        rows *= sum(len(batch) for batch in self.batches)
-        return estimated_bytes(store_spec(self.capture, self.loaded), rows)
+        tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
+        lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
+        return estimated_bytes(store_spec(self.capture, self.loaded), rows * len(jobs)) + 2 * lines
 
 
 def spec_items(spec: Experiment) -> list[Item]:

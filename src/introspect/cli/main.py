@@ -6,6 +6,7 @@ Verbs import what they call when they are called, so that help costs no torch.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from .verify import verify
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, wherever it is met."""
 RESUMABLE = ("run", "train")
 """Verbs that take `--resume`."""
 
@@ -107,14 +110,22 @@ def _run(arguments: list[str]) -> int:
         what = error.format_message().replace("Value error, ", "").rstrip(".")
         _complain(f"{what} (see `introspect {_verb(arguments)}--help`)")
         return error.exit_code
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        _complain(f"cannot write{where}: {error.strerror}; free space or choose another --out{_again(arguments)}")
+        return IntrospectError.exit_code
     except _Terminated:
         code = TERMINATED
     if code in (INTERRUPTED, TERMINATED):
-        again = (
-            "; the same command with --resume goes on from here" if arguments[:1] and arguments[0] in RESUMABLE else ""
-        )
-        _complain(f"interrupted{again}")
+        _complain(f"interrupted{_again(arguments)}")
     return code
+
+
+def _again(arguments: list[str]) -> str:
+    resumable = bool(arguments) and arguments[0] in RESUMABLE
+    return "; the same command with --resume goes on from here" if resumable else ""
 
 
 def _verb(arguments: list[str]) -> str:

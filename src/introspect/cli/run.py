@@ -117,7 +117,7 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
             "items": f"{cost.n_items:,}",
             "rollouts": f"{cost.n_rollouts:,}",
             "tokens": f"{cost.n_tokens:,} at most",
-            "on disk": f"{cost.activation_bytes / 1e9:.2f} GB of activations at most",
+            "on disk": f"{cost.bytes_on_disk / 1e9:.2f} GB at most",
             "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
         },
         indent="",
