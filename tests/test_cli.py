@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from types import SimpleNamespace
 import pytest
 
 from introspect.cli import main
+from introspect.cli.main import VERBS
 from introspect.errors import RunError, StoreError
+from introspect.experiment import load_experiment
 
 RESULTS = {"experiment": {"name": "probe-risk"}}
 HEADLINE = ["One.", "Two.", "Three."]
@@ -58,6 +62,10 @@ def calls(monkeypatch):
         "report": {"headline": made.answer("headline", HEADLINE)},
         "training": {"train_organism": made.answer("train", Path("runs/train/x"))},
         "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
+        "compare": {
+            "summarise": made.answer("compare", [{"organism": "x"}]),
+            "table": lambda found: {"AUROC": ["0.97"]},
+        },
         "models": {"list_models": lambda: {"smollm2-135m": "the embedded default"}},
     }
     for name, functions in stubs.items():
@@ -158,6 +166,7 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(invoke, calls):
         (("run", "probe-risk", "--dry-run"), Cost().__dict__),
         (("report", "runs/x"), {"report": "runs/x/report.html"}),
         (("verify", "runs/x"), {"run": "runs/x", "damaged": []}),
+        (("compare", "runs/x", "runs/y"), [{"organism": "x"}]),
         (("train", "risk-silent"), {"organism": "runs/train/x"}),
         (("bench",), {"rows": [{"what": "capture", "ratio": 1.04}]}),
         (("list", "models"), {"models": {"smollm2-135m": "the embedded default"}}),
@@ -218,6 +227,12 @@ def test_report_prints_the_page(invoke):
 def test_bench_prints_a_line_for_every_figure(invoke):
     code, out, _ = invoke("bench")
     assert (code, out.split()) == (0, ["capture", "ratio", "1.04"])
+
+
+def test_compare_prints_a_line_for_every_measure(invoke, calls):
+    code, out, _ = invoke("compare", "runs/x", "runs/y")
+    assert (code, out.split()) == (0, ["AUROC", "0.97"])
+    assert calls["compare"][0] == ([Path("runs/x"), Path("runs/y")],)
 
 
 def test_verify_says_that_all_is_well(invoke):
@@ -327,6 +342,7 @@ def test_ctrl_c_is_one_line_and_130(invoke, monkeypatch, args, says_how):
 SLEEPER = """
 import sys, time, types
 from introspect.cli import main
+from introspect.cli.main import VERBS
 def work(*args, **kwargs):
     try:
         print("working", flush=True)
@@ -381,3 +397,43 @@ def test_help_is_quick():
         return min(times)
 
     assert fastest("-m", "introspect", "--help") - fastest("-c", "pass") <= HELP_BUDGET
+
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def readme_commands() -> list[str]:
+    blocks = README.read_text(encoding="utf-8").split("```")[1::2]
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("introspect ")]
+
+
+def help_commands() -> list[str]:
+    """The examples in every verb's help."""
+    lines = [line.strip() for verb in VERBS.values() for line in (verb.__doc__ or "").splitlines()]
+    return [line for line in lines if line.startswith("introspect ")]
+
+
+@pytest.mark.parametrize("command", [*readme_commands(), *help_commands()])
+def test_every_command_that_we_show_can_be_typed(invoke, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-spec.yaml").write_text(load_experiment("probe-risk").to_yaml())
+    words = shlex.split(command.split(" > ")[0])[1:]
+    code, _, err = invoke(*words)
+    assert code == 0, err
+
+
+def test_there_are_commands_to_type():
+    assert len(readme_commands()) >= 4
+    assert len(help_commands()) >= len(VERBS)
+
+
+def test_the_readme_names_every_room_and_only_what_is_there():
+    text = README.read_text(encoding="utf-8")
+    tree = text.split("## The tree")[1].split("```")[1]
+    package = README.parent / "src" / "introspect"
+    rooms = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    named = set(re.findall(r"[\w.]+\.py|\.?\w+(?=/)", tree))
+    assert {room for room in rooms - {"__init__.py", "__main__.py"} if room not in named} == set()
+    for name in named:
+        assert any(README.parent.rglob(name)), name

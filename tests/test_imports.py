@@ -24,7 +24,7 @@ LEVELS = (
         *("record", "features", "metrics", "probes", "link", "steering", "concepts"),
         *("training", "results", "analysis", "probe_report", "manifest", "report"),
     },
-    {"run", "bench"},
+    {"run", "bench", "compare"},
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""

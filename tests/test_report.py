@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from introspect.compare import summarise, table
 from introspect.errors import StoreError
-from introspect.report import headline, render, write_report
+from introspect.report import headline, number, render, write_report
 from introspect.results import negative_control_section, read_results, validate_results
 
 RESULTS = json.loads((Path(__file__).parent / "fixtures" / "results.json").read_text(encoding="utf-8"))
@@ -127,3 +128,19 @@ def test_a_negative_control_is_stated_from_its_own_results():
     validate_results(RESULTS | {"controls": RESULTS["controls"] | {"negative_control": section}})
     without = negative_control_section(undefined())
     assert without["auroc"] == {"value": None, "reason": "too little data"}
+
+
+def test_runs_side_by_side_state_what_their_results_state(tmp_path):
+    for name, results in (("a", RESULTS), ("a/negative_control", undefined()), ("b", undefined())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(results))
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps({"command": "introspect run probe-risk"}))
+    found = summarise([tmp_path / "a", tmp_path / "b"])
+    assert [run["command"] for run in found] == ["introspect run probe-risk", None, None]
+    assert found[0]["baselines"] == RESULTS["baselines"]
+    rows = table(found)
+    assert {len(values) for values in rows.values()} == {3}
+    assert rows["probe AUROC"] == [number(RESULTS["probe"]["headline"]["auroc"]), "", ""]
+    assert rows["probe at"][1:] == ["not estimated (too little data)"] * 2
+    with pytest.raises(StoreError, match="cannot read"):
+        summarise([tmp_path / "absent"])

@@ -1,4 +1,4 @@
-"""results.json: its schema, reading it from anywhere, and the part that one run states of another."""
+"""results.json: its schema, reading it and its manifest from anywhere, and what one run states of another."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .errors import StoreError
 from .stats import Estimate
 
 MAX_BYTES = 64 << 20
+MAX_MANIFEST_BYTES = 1 << 20
 
 
 @cache
@@ -41,13 +42,29 @@ def read_results(path: Path) -> dict:
     Raises:
         StoreError: missing, too large, not JSON, holds numbers that are not finite, or does not fit the schema.
     """
+    content = _read_json(path, MAX_BYTES)
+    validate_results(content, str(path))
+    return content
+
+
+def read_run_manifest(path: Path) -> dict[str, Any] | None:
+    """Read the manifest.json of a run that may come from a stranger; None when there is none.
+
+    Raises:
+        StoreError: too large, not JSON, or not an object.
+    """
+    return _read_json(path, MAX_MANIFEST_BYTES) if path.exists() else None
+
+
+def _read_json(path: Path, most: int) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_BYTES >> 20} MiB; it is not a results.json of ours")
+        if path.stat().st_size > most:
+            raise ValueError(f"larger than {most >> 20} MiB")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path} ({error}); finish the run with --resume") from None
-    validate_results(content, str(path))
     return content
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,18 @@ def print_columns(rows: Mapping[str, str], indent: str = "  ") -> None:
     width = max((len(name) for name in rows), default=0)
     for name, description in rows.items():
         typer.echo(f"{indent}{name:<{width}}  {description}".rstrip())
+
+
+def print_table(rows: Mapping[str, Sequence[str]]) -> None:
+    """A measure a line, with a column for each of its values."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for measure, values in rows.items():
+        table.add_row(Text(measure, style="dim"), *(Text(value) for value in values))
+    Console().print(table)
 
 
 def note(line: str) -> None:

@@ -17,6 +17,7 @@ import typer
 
 from ..errors import IntrospectError
 from .bench import bench
+from .compare import compare
 from .items import items
 from .list import list_
 from .report import report
@@ -45,6 +46,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show,
     "report": report,
     "verify": verify,
+    "compare": compare,
     "train": train,
     "items": items,
     "bench": bench,

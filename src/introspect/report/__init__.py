@@ -1,6 +1,6 @@
 """Report: results.json as one page that a person would rather look at. Arranges; computes nothing."""
 
 from .page import render, write_report
-from .sentences import headline
+from .sentences import headline, number, share
 
-__all__ = ["headline", "render", "write_report"]
+__all__ = ["headline", "number", "render", "share", "write_report"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from ..atomic import write_atomic
-from ..errors import StoreError
-from ..results import read_results
+from ..results import read_results, read_run_manifest
 from .figures import along, figure_json, forest, heatmap, lines
 from .sentences import beyond, headline, number, share
 
@@ -29,7 +27,6 @@ for (const [name, figure] of Object.entries(plots)) {
   Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displayModeBar: false});
 }
 """
-MAX_MANIFEST_BYTES = 1 << 20
 
 
 def write_report(run: Path) -> Path:
@@ -40,7 +37,7 @@ def write_report(run: Path) -> Path:
     """
     results = read_results(run / "results.json")
     path = run / "report.html"
-    write_atomic(path, render(results, _manifest(run / "manifest.json")))
+    write_atomic(path, render(results, read_run_manifest(run / "manifest.json")))
     return path
 
 
@@ -98,17 +95,3 @@ def _named(character: str) -> str:
 def _hash(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _manifest(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ValueError("too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read {path} ({error}); run the experiment again into another --out") from None
-    return content
