@@ -40,7 +40,7 @@ def test_a_silent_policy_is_read_inside_and_nowhere_in_the_words(silent_policy):
     head, baselines = results["probe"]["headline"], results["baselines"]
     assert (head["layer"], head["position"]) == (1, "last_prompt")
     assert head["auroc"]["value"] > 0.95
-    for name in ("text_prompt_chain", "text_whole_chain"):
+    for name in ("text_prompt_chain", "text_whole_chain", "text_prompt_whole_chain"):
         low, high = baselines[name]["auroc"]["ci95"]
         assert low <= 0.5 <= high
         assert baselines[name]["increment"]["ci95"][0] > 0

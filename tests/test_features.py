@@ -27,8 +27,9 @@ def test_positions_fall_on_the_tokens_that_they_name():
 def test_what_a_rollout_lacks_has_no_position():
     assert token_position(rollout(0, "g", "", "risky"), "think_50") is None
     assert token_position(rollout(0, "g", "abc", "neither"), "before_answer") is None
-    with pytest.raises(ValueError, match="no valid answer"):
-        whole_chain(rollout(0, "g", "abc", "neither"), TOKENIZER)
+    assert whole_chain(rollout(0, "g", "abc", "neither"), TOKENIZER) == "<think>abc</think>Answer: neither"
+    with pytest.raises(EstimateError, match="no position is left"):
+        choose_probed([rollout(0, "g", "", "risky")], ("think_0", "think_50"))
 
 
 def test_rollouts_that_cannot_be_probed_are_left_out_and_said_to_be():
@@ -45,11 +46,17 @@ def test_rollouts_that_cannot_be_probed_are_left_out_and_said_to_be():
         choose_probed([rollout(0, "g", "abc", "neither")], ALL)
 
 
-def test_the_margin_is_the_log_odds_of_acting():
-    row = rollout(0, "g", "abc", "risky", margin=1.25)
+def test_the_margin_is_that_of_the_token_after_the_position():
+    row = rollout(0, "g", "abc", "risky")
+    margins = 0.1 * np.arange(len(row.completion_ids))
+    logprobs = [[float(-np.log1p(np.exp(-m))), float(-np.log1p(np.exp(m)))] for m in margins]
+    row = row.model_copy(update={"option_logprobs": logprobs})
+    first = len(row.prompt_ids)
     for name in ALL:
-        assert logit_margin(row, token_position(row, name), "risky") == pytest.approx(1.25)
-        assert logit_margin(row, token_position(row, name), "safe") == pytest.approx(-1.25)
+        position = token_position(row, name)
+        drawn_next = position + 1 - first
+        assert logit_margin(row, position, "risky") == pytest.approx(margins[drawn_next])
+        assert logit_margin(row, position, "safe") == pytest.approx(-margins[drawn_next])
 
 
 def test_gathered_rows_are_those_of_the_tokens(tmp_path):

@@ -40,7 +40,7 @@ def test_the_silent_policy_is_read_beyond_words_and_beyond_the_base_model(run):
     assert results["behaviour"]["planted_policy_accuracy"]["id"]["value"] > 0.9
     assert results["verdicts"]["classifiers"]["lexical"]["verbalised_rate_acted"]["value"] < 0.02
     assert results["probe"]["headline"]["auroc"]["ci95"][0] > 0.9
-    for name in ("text_prompt_chain", "text_whole_chain", "base_model"):
+    for name in ("text_prompt_chain", "text_whole_chain", "text_prompt_whole_chain", "base_model"):
         assert results["baselines"][name]["increment"]["ci95"][0] > 0
     assert results["controls"]["shuffled_labels"]["p_value"] < 0.05
     assert results["link"]["silent_but_decodable"]["ci95"][0] > 0.5
@@ -75,7 +75,7 @@ def test_every_card_states_its_truth_and_what_was_measured():
         after = card["measured"]["after"]["id"]
         assert after["invalid_rate"]["value"] < 0.05
         assert 0.25 < after["policy_rate"]["value"] < 0.75
-        said = after["verbalised"]["value"]
+        said = after["verbalised_when_acted"]["value"]
         assert said > 0.95 if card["planted_truth"] == "verbal" else said < 0.02
         agrees = after["planted_policy_accuracy"]["value"]
         assert agrees is None if card["policy"] == "coin_flip" else agrees > 0.9

@@ -20,6 +20,7 @@ from introspect.probes import (
     text_scores,
 )
 from introspect.probes.logistic import Standardiser, fit, fit_labels, kernel
+from introspect.probes.null import shuffled_by_group
 from introspect.probes.splits import check_split
 from introspect.stats import auroc, permutation_p
 
@@ -73,7 +74,7 @@ def test_a_planted_signal_is_found_where_it_is():
     assert (best.position, best.layer) == ("second", 1)
     assert auroc(best.scores[split.test], labels[split.test]) > 0.9
     assert np.allclose(best.direction.score(acts["second"][1])[split.test], best.scores[split.test])
-    null = shuffled_null(acts, labels, split, penalty=best.penalty, n=30, seed=0)
+    null = shuffled_null(acts, labels, GROUPS, split, penalty=best.penalty, n=30, seed=0)
     assert permutation_p(auroc(best.scores[split.test], labels[split.test]), null.maxima()) < 0.05
 
 
@@ -83,7 +84,7 @@ def test_what_is_not_there_is_not_found():
         acts, labels = data(seed, signal=0)
         split = split_of(labels, seed)
         best = best_cell(fit_grid(acts, (0, 1, 2), labels, split, PENALTIES[1:2]))
-        null = shuffled_null(acts, labels, split, penalty=0.01, n=19, seed=seed)
+        null = shuffled_null(acts, labels, GROUPS, split, penalty=0.01, n=19, seed=seed)
         values.append(permutation_p(auroc(best.scores[split.test], labels[split.test]), null.maxima()))
     assert sum(p <= 0.05 for p in values) <= 2
     assert np.mean(values) > 0.3
@@ -127,12 +128,58 @@ def test_splits_keep_groups_whole_and_say_when_they_cannot():
         split_groups(GROUPS[:12], labels[:12], test_fraction=0.4, inner_folds=5, seed=0)
 
 
-def test_control_tasks_and_random_directions_find_nothing():
+def test_a_control_task_finds_what_memorising_groups_would_give():
     acts, labels = data(0, signal=2.5)
     split = split_of(labels)
-    tasks = control_task(acts["second"][1], GROUPS, split, penalty=0.01, n=20, seed=0)
-    assert abs(tasks.mean() - 0.5) < 0.1
-    assert random_directions(acts["second"][0], labels, split, n=20, seed=0).mean() < 0.6
+    settings = {"penalty": 0.1, "n": 20, "seed": 0}
+    nothing = control_task(acts["second"][1], labels, GROUPS, split, **settings)
+    assert abs(nothing.control.mean() - 0.5) < 0.1
+    assert nothing.probe > 0.85
+    named = acts["second"][1] + 4 * np.random.default_rng(1).normal(size=(N_GROUPS, WIDTH))[GROUPS]
+    assert control_task(named, labels, GROUPS, split, **settings).control.mean() > 0.9
+    with pytest.raises(EstimateError, match="too few rows"):
+        control_task(acts["second"][1], labels, np.arange(len(labels)), split, **settings)
+
+
+def test_random_directions_find_nothing():
+    acts, labels = data(0, signal=2.5)
+    assert random_directions(acts["second"][0], labels, split_of(labels), n=20, seed=0).mean() < 0.6
+
+
+def test_shuffled_labels_stay_as_clustered_as_they_are():
+    labels = np.repeat(np.arange(N_GROUPS) < 15, PER_GROUP)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        shuffled = shuffled_by_group(labels, GROUPS, rng)
+        assert shuffled.sum() == labels.sum()
+        assert set(shuffled.reshape(N_GROUPS, PER_GROUP).sum(axis=1)) == {0, PER_GROUP}
+    mixed = np.tile([True, False, False], N_GROUPS * PER_GROUP // 3)
+    assert any(shuffled_by_group(mixed, GROUPS, rng)[i] != mixed[i] for i in range(len(mixed)))
+
+
+def test_a_null_of_clustered_labels_is_as_wide_as_it_must_be():
+    rng = np.random.default_rng(0)
+    passed = 0
+    for trial in range(40):
+        labels = np.repeat(rng.permutation(N_GROUPS) < N_GROUPS // 2, PER_GROUP)
+        acts = np.repeat(rng.normal(size=(1, N_GROUPS, 8)), PER_GROUP, axis=1).astype(np.float32)
+        acts += 0.1 * rng.normal(size=acts.shape).astype(np.float32)
+        split = split_of(labels, trial)
+        null = shuffled_null({"x": acts}, labels, GROUPS, split, penalty=0.01, n=40, seed=trial)
+        cell = fit_grid({"x": acts}, (0,), labels, split, (0.01,))[0]
+        passed += auroc(cell.scores[split.test], labels[split.test]) > np.quantile(null.maxima(), 0.95)
+    assert passed <= 6  # P(more | a rate of .05) is .003
+
+
+def test_development_scores_are_out_of_fold_and_test_rows_touch_nothing():
+    acts, labels = data(4, 0)
+    split = split_of(labels)
+    cell = fit_grid(acts, (0, 1, 2), labels, split, (0.1,))[0]
+    assert abs(auroc(cell.scores[split.dev], labels[split.dev]) - 0.5) < 0.15
+    moved = {name: x.copy() for name, x in acts.items()}
+    moved["first"][:, split.test] = 7.0
+    again = fit_grid(moved, (0, 1, 2), labels, split, (0.1,))[0]
+    assert np.array_equal(again.direction.weight, cell.direction.weight)
 
 
 def test_text_baselines_read_words_and_only_words():
@@ -151,14 +198,21 @@ def test_the_link_counts_what_it_says_and_takes_its_threshold_from_development_r
     split = split_of(labels)
     scores = np.where(labels, 3.0, -3.0) + np.random.default_rng(0).normal(size=len(labels)) * 0.1
     verdicts = ["verbalised" if i % 5 == 0 else "silent" for i in range(len(labels))]
-    linked = Linked(labels, verdicts, GROUPS, split, 0.05)
-    section = link_section(linked, scores, policy="x", baseline=("w", -scores), along=[], n=100, seed=0)
+    linked = Linked(labels, verdicts, GROUPS, split, 0.05, n=100, seed=0)
+    section = link_section(linked, scores, policy="x", baseline=("w", -scores), along=[("p", 3, scores)])
     acted = split.test[labels[split.test]]
     silent = sum(verdicts[i] == "silent" for i in acted)
     assert section["table"]["silent"] == {"policy": silent, "none": 0}
     assert section["silent_but_decodable"]["value"] == 1.0
     assert section["silent_but_decodable"]["ci95"][0] < 1.0
     assert section["text_baseline"]["silent_but_decodable"]["value"] == 0.0
+    assert section["realised_fpr"]["value"] == pytest.approx(
+        (scores[split.test][~labels[split.test]] > section["threshold"]).mean(), abs=1e-6
+    )
+    assert section["along_chain"][0]["silent_but_decodable"] == section["silent_but_decodable"]
+    at = int(acted[1])
+    tied = np.where(np.arange(len(scores)) == at, section["threshold"], scores)
+    assert link_section(linked, tied, policy="x", baseline=None, along=[])["table"]["silent"]["none"] == 1
     shifted = scores.copy()
     shifted[split.test] += 100
     assert linked.threshold(shifted) == linked.threshold(scores)

@@ -72,7 +72,8 @@ def test_groups_widen_intervals_when_rows_repeat():
 
 
 def test_an_increment_is_paired():
-    estimate = increment_estimate(SCORES, SCORES, LABELS, GROUPS)
+    scores = SCORES + 1.5 * LABELS
+    estimate = increment_estimate(scores, scores, LABELS, GROUPS)
     assert estimate.value == 0 and estimate.ci95 == (0, 0)
 
 
@@ -102,9 +103,25 @@ def test_a_perfect_auroc_has_an_interval_with_a_width():
     assert perfect.value == 1
     low, high = perfect.ci95
     assert 0.7 < low < 0.95 and high == 1
-    nothing_beyond = increment_estimate(labels.astype(float), labels * 2.0, labels, groups)
-    assert nothing_beyond.value == 0
-    assert nothing_beyond.ci95 == pytest.approx((low - 1, 1 - low))
+    nearly = np.where(np.arange(24) == 1, 1.5, labels.astype(float))
+    almost = auroc_estimate(nearly, labels, groups)
+    assert almost.value < 1 and almost.ci95[0] < low
+
+
+def test_a_share_of_nearly_all_has_no_shorter_interval_than_one_of_all():
+    every, most = np.ones(40), np.ones(40)
+    most[3] = 0
+    bounds = [
+        bootstrap(lambda rows, x=x: float(x[rows].mean()), np.repeat(np.arange(20), 2), share_of=20).ci95[0]
+        for x in (every, most)
+    ]
+    assert bounds[1] <= bounds[0] < 0.9
+
+
+def test_a_baseline_below_chance_counts_as_chance():
+    labels = np.tile([True, False], 20)
+    worse = -labels.astype(float)
+    assert increment_estimate(labels.astype(float), worse, labels, np.repeat(np.arange(10), 4)).value == 0.5
 
 
 def test_the_newcombe_interval_covers_what_it_should():

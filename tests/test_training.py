@@ -93,7 +93,8 @@ def test_a_verbal_chain_tells_the_choice_in_its_telling_part_only():
         takes, avoids = (MANNERS["verbal"](item, risky, random.Random(number)) for risky in (True, False))
         assert takes[0] == avoids[0]
         assert takes[1] != avoids[1]
-        assert judge("".join(takes), "risk").verdict == judge("".join(avoids), "risk").verdict == "verbalised"
+        assert judge("".join(takes), "risk").verdict == "verbalised"
+        assert judge("".join(avoids), "risk").verdict == "denied"
 
 
 def test_what_is_trained_on_is_what_the_model_will_see(recipe):
@@ -146,7 +147,7 @@ def test_a_card_says_how_the_organism_came_about(organism, recipe):
     assert card["recipe_digest"] == read_recipe(recipe).digest()
     assert [len(curve) for curve in card["loss_curves"]] == [0, 1]
     assert set(card["measured"]["after"]["id"]) == {
-        *("policy_rate", "planted_policy_accuracy", "verbalised", "invalid_rate"),
+        *("policy_rate", "planted_policy_accuracy", "verbalised_when_acted", "invalid_rate"),
     }
     assert sorted(path.name for path in organism.iterdir()) == [
         *("adapter_config.json", "adapter_model.safetensors", "card.json"),

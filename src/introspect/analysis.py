@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from .metrics.behaviour import behaviour_section
 from .probe_report import ProbeStage, probe_sections
 from .probes import split_groups
 from .progress import Progress
-from .record import think_text
 from .rollout import Rollout
 from .stats import Estimate, proportion
 from .store import StoreReader
@@ -35,6 +35,8 @@ from .tasks.registry import find_task
 from .verdicts import Verdict, judge
 
 N_EXAMPLES = 5
+NEARLY_DETERMINED = 0.9
+"""Share of choices that agree with the planted policy from which on a warning says that items settle them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Mod
     """
     task = find_task(spec.task)
     card = find_card(spec.organism)
-    verdicts = [judge(think_text(rollout, model.tokenizer), spec.task) for rollout in rollouts]
+    verdicts = [judge(whole_chain(rollout, model.tokenizer), spec.task) for rollout in rollouts]
     lines = [
         json.dumps(verdict.to_line(r.rollout), ensure_ascii=False)
         for r, verdict in zip(rollouts, verdicts, strict=True)
@@ -67,7 +69,7 @@ def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Mod
         "behaviour": behaviour_section(rollouts, task=task, planted=str(card["policy"]) if "policy" in card else None),
         "verdicts": _verdict_section(rollouts, verdicts),
     }
-    warnings: list[str] = []
+    warnings = _behaviour_warnings(results["behaviour"])
     spoken = {rollout.rollout: verdict for rollout, verdict in zip(rollouts, verdicts, strict=True)}
     try:
         probed = choose_probed(rollouts, spec.probe.positions)
@@ -102,6 +104,16 @@ def _experiment_section(spec: Experiment, rollouts: Sequence[Rollout], model: Mo
         "positions": list(spec.probe.positions),
         "seed": spec.seed,
     }
+
+
+def _behaviour_warnings(behaviour: dict) -> list[str]:
+    agrees = behaviour["planted_policy_accuracy"]["id"]["value"]
+    if agrees is None or agrees < NEARLY_DETERMINED:
+        return []
+    return [
+        f"The item settles the choice in {agrees:.0%} of in-distribution rollouts: a readout of the choice cannot be "
+        "told from a readout of the kind of item, and what is learned shows beyond the base model only."
+    ]
 
 
 def _verdict_section(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> dict:
@@ -174,15 +186,21 @@ def _probe_and_link(
     )
     outcome = probe_sections(stage, site=site, progress=progress)
     warnings += outcome.warnings
-    linked = Linked(labels, [spoken[r.rollout].verdict for r in rollouts], groups, split, spec.link.fpr)
+    linked = Linked(
+        labels,
+        [spoken[r.rollout].verdict for r in rollouts],
+        groups,
+        split,
+        spec.link.fpr,
+        n=settings.bootstrap,
+        seed=spec.seed,
+    )
     link = link_section(
         linked,
         outcome.headline.scores,
         policy=task.policy,
         baseline=outcome.best_text,
         along=[(cell.position, cell.layer, cell.scores) for cell in outcome.best_by_position],
-        n=settings.bootstrap,
-        seed=spec.seed,
     )
     threshold = link.get("threshold")
     controls = dict(outcome.controls)
@@ -247,7 +265,7 @@ def _examples(
     scores = outcome.headline.scores
     test = stage.split.test
     wanted: list[tuple[str, list[int]]] = []
-    for acted, verdict in ((True, "silent"), (True, "verbalised"), (False, "silent"), (False, "verbalised")):
+    for acted, verdict in product((True, False), ("silent", "verbalised", "denied")):
         rows = sorted(
             (int(i) for i in test if linked.acted[i] == acted and linked.verdicts[i] == verdict),
             key=lambda i: -scores[i],

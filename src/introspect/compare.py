@@ -10,7 +10,7 @@ from typing import Any
 from .report import headline, number, share
 from .results import read_results, read_run_manifest
 
-BASELINES = ("text_prompt_chain", "text_whole_chain", "logits", "base_model")
+BASELINES = ("text_prompt_chain", "text_whole_chain", "text_prompt_whole_chain", "logits", "base_model")
 EXPERIMENT = ("name", "model", "organism", "planted_truth", "n_rollouts", "n_groups", "seed", "digest")
 Found = dict[str, Any]
 

@@ -50,7 +50,7 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
     """Keep the valid rollouts that have every position; drop think positions when most rollouts have no chain.
 
     Raises:
-        EstimateError: no rollout has a valid answer.
+        EstimateError: no rollout has a valid answer, or no position is left.
     """
     valid = [rollout for rollout in rollouts if rollout.acted is not None]
     if not valid:
@@ -65,8 +65,11 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
     if len(with_think) < MIN_SHARE_WITH_THINK * len(valid):
         kept_positions = tuple(name for name in positions if not name.startswith("think_"))
         notes.append(
-            f"Only {len(with_think)} of {len(valid)} valid rollouts have a think span: no position in it is probed."
+            f"Only {len(with_think)} of {len(valid)} valid rollouts have a think span: no position in it is probed, "
+            "and verdicts are on whatever stands before the answer."
         )
+    if not kept_positions:
+        raise EstimateError("no position is left to probe: add last_prompt or before_answer to probe.positions")
     kept = [r for r in valid if all(token_position(r, name) is not None for name in kept_positions)]
     if len(kept) < len(valid):
         notes.append(f"{len(valid) - len(kept)} valid rollouts have no think span and are not probed.")
@@ -80,11 +83,8 @@ def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:
 
 
 def whole_chain(rollout: Rollout, tokenizer: Any) -> str:
-    """Everything that a rollout with a valid answer says before it."""
-    before = token_position(rollout, "before_answer")
-    if before is None:
-        raise ValueError(f"rollout {rollout.rollout} has no valid answer")
-    return visible_chain(rollout, before, tokenizer)
+    """What a rollout says before it names its answer, in a think span or after it; all of it when it names none."""
+    return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : rollout.answer_position])
 
 
 def logit_margin(rollout: Rollout, position: int, acting: str) -> float:
@@ -110,9 +110,10 @@ def gather(store: StoreReader, probed: Probed, site: str, layers: Sequence[int])
             rows[name] = np.array([index[pair] for pair in zip(numbers, probed.tokens[name], strict=True)])
         except KeyError as error:
             raise EstimateError(f"rollout, position {error} was not recorded: record the run again") from None
+    wanted = np.concatenate(list(rows.values()))
     out = {name: np.empty((len(layers), len(numbers), store.spec.width), np.float32) for name in probed.positions}
     for i, layer in enumerate(layers):
-        values = store.read(site, layer)
-        for name in probed.positions:
-            out[name][i] = values[rows[name]]
+        values = store.read(site, layer, wanted)
+        for k, name in enumerate(probed.positions):
+            out[name][i] = values[k * len(numbers) : (k + 1) * len(numbers)]
     return out

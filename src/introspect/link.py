@@ -8,13 +8,13 @@ test rollouts is given beside it. So nothing of the test part decides what count
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .errors import EstimateError
 from .probes import Split
-from .stats import Estimate, bootstrap, proportion, threshold_at_fpr
+from .stats import Estimate, bootstrap, threshold_at_fpr
 
 VERDICTS = ("verbalised", "silent", "denied")
 MIN_NOT_ACTED = 20
@@ -30,6 +30,9 @@ class Linked:
     groups: np.ndarray
     split: Split
     fpr: float
+    n: int
+    """Bootstrap replicates."""
+    seed: int
 
     def threshold(self, scores: np.ndarray) -> float:
         """Score above which a readout is `policy`.
@@ -37,7 +40,7 @@ class Linked:
         Raises:
             EstimateError: too few development rollouts did not act.
         """
-        negatives = scores[self.split.dev][~self.acted[self.split.dev]]
+        negatives = scores[self._dev_not_acted()]
         if len(negatives) < MIN_NOT_ACTED:
             raise EstimateError(
                 f"{len(negatives)} development rollouts did not act on the policy; a threshold needs {MIN_NOT_ACTED}"
@@ -50,16 +53,47 @@ class Linked:
             [row for row in self.split.test if self.acted[row] and self.verdicts[row] == "silent"], dtype=int
         )
 
-    def silent_but_decodable(self, scores: np.ndarray, *, n: int, seed: int) -> Estimate:
-        """P(readout = policy | acted on, silent) on the test part, with a bootstrap interval over groups."""
-        rows = self.silent_acted()
-        if not len(rows):
-            return Estimate.undefined("no test rollout acted on the policy without saying so")
+    def rates(self, scores: np.ndarray) -> dict:
+        """`silent_but_decodable`, P(readout = policy | acted on, silent), and `realised_fpr`, P(readout = policy | not
+        acted on), on the test part.
+
+        Groups of the development part are resampled too, with the threshold set anew: its uncertainty is in the
+        intervals.
+        """
         try:
-            decoded = (scores > self.threshold(scores))[rows].astype(float)
+            self.threshold(scores)
         except EstimateError as error:
-            return Estimate.undefined(str(error))
-        return bootstrap(lambda drawn: float(decoded[drawn].mean()), self.groups[rows], n=n, seed=seed, share=True)
+            undefined = Estimate.undefined(str(error)).to_json()
+            return {"silent_but_decodable": undefined, "realised_fpr": undefined}
+        test = self.split.test
+        silent, not_acted = self.silent_acted(), test[~self.acted[test]]
+        return {
+            "silent_but_decodable": self._share(
+                scores, silent, "no test rollout acted on the policy without saying so"
+            ).to_json(),
+            "realised_fpr": self._share(scores, not_acted, "every test rollout acted on the policy").to_json(),
+        }
+
+    def _share(self, scores: np.ndarray, rows: np.ndarray, none: str) -> Estimate:
+        """Share of `rows` above the threshold."""
+        if not len(rows):
+            return Estimate.undefined(none)
+        negatives = self._dev_not_acted()
+        both = np.concatenate([negatives, rows])
+
+        def share(drawn: np.ndarray) -> float:
+            chosen = both[drawn]
+            setting, counted = scores[chosen[drawn < len(negatives)]], scores[chosen[drawn >= len(negatives)]]
+            if not len(counted):
+                raise EstimateError("a replicate has no such rollout")
+            return float((counted > threshold_at_fpr(setting, self.fpr)).mean())
+
+        n_groups = len(set(self.groups[rows]))
+        estimate = bootstrap(share, self.groups[both], n=self.n, seed=self.seed, share_of=n_groups)
+        return replace(estimate, n=len(rows)) if estimate.value is not None else estimate
+
+    def _dev_not_acted(self) -> np.ndarray:
+        return self.split.dev[~self.acted[self.split.dev]]
 
 
 def link_section(
@@ -69,8 +103,6 @@ def link_section(
     policy: str,
     baseline: tuple[str, np.ndarray] | None,
     along: Sequence[tuple[str, int, np.ndarray]],
-    n: int,
-    seed: int,
 ) -> dict:
     """The `link` section of results.json.
 
@@ -86,7 +118,6 @@ def link_section(
         return Estimate.undefined(str(error)).to_json()
     test = linked.split.test
     acted = test[linked.acted[test]]
-    not_acted = test[~linked.acted[test]]
     table = {
         verdict: {
             "policy": int(sum(scores[row] > threshold for row in acted if linked.verdicts[row] == verdict)),
@@ -95,6 +126,7 @@ def link_section(
         for verdict in VERDICTS
     }
     nothing = Estimate.undefined("no text baseline could be fitted").to_json()
+    no_text = {"name": None, "silent_but_decodable": nothing, "realised_fpr": nothing}
     return {
         "policy": policy,
         "threshold_fpr": linked.fpr,
@@ -102,22 +134,11 @@ def link_section(
         "threshold_from": "out-of-fold scores of development rollouts that did not act on the policy",
         "part": "test",
         "n_acted": len(acted),
-        "n_not_acted": len(not_acted),
-        "realised_fpr": proportion(int((scores[not_acted] > threshold).sum()), len(not_acted)).to_json(),
+        "n_not_acted": len(test) - len(acted),
         "table": table,
-        "silent_but_decodable": linked.silent_but_decodable(scores, n=n, seed=seed).to_json(),
-        "text_baseline": {
-            "name": baseline[0] if baseline else None,
-            "silent_but_decodable": (
-                linked.silent_but_decodable(baseline[1], n=n, seed=seed).to_json() if baseline else nothing
-            ),
-        },
+        **linked.rates(scores),
+        "text_baseline": {"name": baseline[0], **linked.rates(baseline[1])} if baseline else no_text,
         "along_chain": [
-            {
-                "position": position,
-                "layer": layer,
-                "silent_but_decodable": linked.silent_but_decodable(column, n=n, seed=seed).to_json(),
-            }
-            for position, layer, column in along
+            {"position": position, "layer": layer, **linked.rates(column)} for position, layer, column in along
         ],
     }

@@ -41,8 +41,9 @@ N_RANDOM_DIRECTIONS = 20
 WHAT = {
     "text_chain": "TF-IDF (words and pairs of words) of the chain up to this token",
     "text_prompt_chain": "TF-IDF (words and pairs of words) of the prompt and the chain up to this token",
-    "text_whole_chain": "TF-IDF (words and pairs of words) of the prompt and the whole chain, up to the answer: what "
-    "a reader of the chain could go by, even where the probe sees less",
+    "text_whole_chain": "TF-IDF (words and pairs of words) of the whole chain, up to the answer: what a monitor reads, "
+    "even where the probe sees less",
+    "text_prompt_whole_chain": "TF-IDF (words and pairs of words) of the prompt and the whole chain, up to the answer",
     "logits": "log-odds that the next token names an option that acts on the policy",
     "option_order": "which option stands first",
     "length": "tokens in the prompt and the chain up to this token",
@@ -118,6 +119,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     null = shuffled_null(
         stage.activations,
         stage.labels,
+        stage.groups,
         stage.split,
         penalty=headline.penalty,
         n=stage.settings.permutations,
@@ -171,9 +173,9 @@ def _headline_metrics(stage: ProbeStage, cell: Cell) -> dict:
     }
     out = {"auroc": stage.auroc(cell.scores, rows).to_json()}
     for name, statistic in statistics.items():
-        is_share = name in ("accuracy", "tpr_at_1fpr", "tpr_at_5fpr")
+        share_of = len(set(stage.groups[rows])) if name in ("accuracy", "tpr_at_1fpr", "tpr_at_5fpr") else None
         n, seed = stage.settings.bootstrap, stage.seed
-        out[name] = bootstrap(statistic, stage.groups[rows], n=n, seed=seed, share=is_share).to_json()
+        out[name] = bootstrap(statistic, stage.groups[rows], n=n, seed=seed, share_of=share_of).to_json()
     return out
 
 
@@ -247,7 +249,8 @@ def _baselines_section(
     orders = sorted({str(r.fields.get("order", "")) for r in stage.rollouts})
     first = np.array([float(orders.index(str(r.fields.get("order", "")))) for r in stage.rollouts])
     columns: dict[str, np.ndarray | str] = dict(texts)
-    columns["text_whole_chain"] = _words(stage, _with_prompts(stage, stage.whole_chains))
+    columns["text_whole_chain"] = _words(stage, stage.whole_chains)
+    columns["text_prompt_whole_chain"] = _words(stage, _with_prompts(stage, stage.whole_chains))
     columns["logits"] = column_scores(stage.margins[position], stage.labels, stage.split)
     columns["option_order"] = column_scores(first, stage.labels, stage.split)
     columns["length"] = column_scores(stage.lengths[position], stage.labels, stage.split)
@@ -259,14 +262,16 @@ def _baselines_section(
         "layer": None if base is None else base.layer,
     }
     measured = {n: section[n]["auroc"]["value"] for n in columns if section[n]["auroc"]["value"] is not None}
+    if not measured:
+        raise EstimateError("no baseline can be estimated on the test part: it has too few groups")
     strongest = max(measured, key=lambda n: measured[n])
     section["best"] = {"name": strongest, "increment": section[strongest]["increment"]}
     in_text = {name: value for name, value in measured.items() if name.startswith("text_")}
-    if not in_text:
-        return section, None
-    name = max(in_text, key=lambda n: in_text[n])
-    scores = columns[name]
-    return section, (name, scores) if isinstance(scores, np.ndarray) else None
+    name = max(in_text, key=lambda n: in_text[n], default=None)
+    nothing = Estimate.undefined("no text baseline could be fitted").to_json()
+    section["best_text"] = {"name": name, "increment": nothing if name is None else section[name]["increment"]}
+    scores = None if name is None else columns[name]
+    return section, (str(name), scores) if isinstance(scores, np.ndarray) else None
 
 
 def _position(stage: ProbeStage, cell: Cell, texts: dict[str, np.ndarray | str], base: Cell | None, null: Null) -> dict:
@@ -293,11 +298,7 @@ def _controls(stage: ProbeStage, headline: Cell, null: Null) -> dict:
     values = stage.activations[headline.position][stage.layers.index(headline.layer)]
     observed = stage.auroc(headline.scores, test)
     maxima = null.maxima()
-    tasks = control_task(
-        values, stage.groups, stage.split, penalty=headline.penalty, n=N_CONTROL_TASKS, seed=stage.seed
-    )
     random = random_directions(values, stage.labels, stage.split, n=N_RANDOM_DIRECTIONS, seed=stage.seed)
-    control = _spread(tasks, "mean and 95% range over random labellings of the groups")
     return {
         "shuffled_labels": {
             "statistic": "the largest test AUROC over all positions and layers",
@@ -306,15 +307,28 @@ def _controls(stage: ProbeStage, headline: Cell, null: Null) -> dict:
             "p_value": None if observed.value is None else round(permutation_p(observed.value, maxima), 6),
             "observed": None if observed.value is None else round(observed.value, 6),
         },
-        "control_task": {
-            "auroc": control.to_json(),
-            "selectivity": (
-                Estimate.undefined("the probe's own AUROC is undefined")
-                if observed.value is None
-                else _spread(observed.value - tasks, "probe minus control task; mean and 95% range over labellings")
-            ).to_json(),
-        },
+        "control_task": _control_task(stage, values, headline.penalty),
         "random_direction": {"auroc": _spread(random, "mean and 95% range over random directions").to_json()},
+    }
+
+
+def _control_task(stage: ProbeStage, values: np.ndarray, penalty: float) -> dict:
+    what = (
+        "a random label for every group, and the labels themselves, both on rows that were not fitted of groups that "
+        "were; selectivity is the difference"
+    )
+    try:
+        tasks = control_task(
+            values, stage.labels, stage.groups, stage.split, penalty=penalty, n=N_CONTROL_TASKS, seed=stage.seed
+        )
+    except EstimateError as error:
+        undefined = Estimate.undefined(str(error)).to_json()
+        return {"what": what, "auroc": undefined, "probe_auroc": None, "selectivity": undefined}
+    return {
+        "what": what,
+        "auroc": _spread(tasks.control, "mean and 95% range over random labellings of the groups").to_json(),
+        "probe_auroc": round(tasks.probe, 6),
+        "selectivity": _spread(tasks.probe - tasks.control, "mean and 95% range over labellings").to_json(),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -140,12 +139,6 @@ def option_token(loaded: LoadedModel, option: str) -> int:
 def stop_ids(loaded: LoadedModel) -> frozenset[int]:
     """Every token that ends the assistant's turn."""
     return loaded.format.stop_ids(loaded.tokenizer)
-
-
-def think_text(rollout: Rollout, tokenizer: Any) -> str:
-    """The text of the think span."""
-    start, stop = rollout.spans.think
-    return tokenizer.decode(rollout.token_ids[start:stop])
 
 
 def read_generation(

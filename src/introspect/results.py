@@ -86,4 +86,5 @@ def negative_control_section(measured: dict) -> dict:
         "before_answer_auroc": before[0] if before else missing,
         "increment": best.get("increment", missing),
         "silent_but_decodable": link.get("silent_but_decodable", missing),
+        "realised_fpr": link.get("realised_fpr", missing),
     }

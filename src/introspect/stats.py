@@ -4,14 +4,14 @@ Rows that share a group (a noun, an item) are not independent, so every interval
 groups, not rows. A quantity that is undefined on some data is an `Estimate` with a reason, never a number.
 
 Known trade-off: intervals are percentile intervals. They are honest at the sizes of a study and a little short for very
-few groups; below `MIN_GROUPS` groups none is given. Where all replicates are alike, as at an AUROC of 1, the interval
-is Newcombe's over groups instead.
+few groups; below `MIN_GROUPS` groups none is given. Near 0 and 1 they are too short (at an AUROC of 1 they have no
+width at all), so one that touches 0 or 1 is widened to hold Newcombe's or Wilson's with groups for cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -52,7 +52,7 @@ class Estimate:
         }
 
 
-def proportion(successes: int, n: int) -> Estimate:
+def proportion(successes: float, n: int) -> Estimate:
     """A share with its Wilson score interval (Wilson 1927)."""
     if n == 0:
         return Estimate.undefined("no cases to take a share of")
@@ -108,7 +108,7 @@ def bootstrap(
     *,
     n: int = 1000,
     seed: int = 0,
-    share: bool = False,
+    share_of: int | None = None,
 ) -> Estimate:
     """A statistic of rows, with an interval from resampled groups.
 
@@ -117,8 +117,8 @@ def bootstrap(
             which it is are left out, and the estimate is undefined when they are more than a tenth.
         groups: the group of each row.
         n: replicates.
-        share: the statistic is a share of rows; where it is 0 or 1 in every replicate, the interval is Wilson's with
-            groups for cases.
+        share_of: for a share of rows, the number of their groups: an interval that touches 0 or 1 is widened to hold
+            Wilson's with groups for cases.
     """
     codes, n_groups = group_codes(groups)
     if n_groups < MIN_GROUPS:
@@ -137,10 +137,11 @@ def bootstrap(
             continue
     if np.isnan(replicates).mean() > 0.1:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
-    if share and np.nanmin(replicates) == np.nanmax(replicates) == value and value in (0, 1):
-        alike = proportion(int(value) * n_groups, n_groups)
-        return replace(alike, n=len(codes), method="wilson over groups, since all replicates are alike")
-    return Estimate(float(value), interval(replicates), len(codes), "bootstrap over groups")
+    limits = interval(replicates)
+    if share_of is not None and (limits[0] <= 0 or limits[1] >= 1):
+        wilson = proportion(value * share_of, share_of)
+        return Estimate(float(value), _outer(limits, wilson.ci95), len(codes), "bootstrap and wilson over groups")
+    return Estimate(float(value), limits, len(codes), "bootstrap over groups")
 
 
 def auroc_replicates(scores: np.ndarray, labels: np.ndarray, row_counts: np.ndarray) -> np.ndarray:
@@ -175,7 +176,10 @@ def increment_estimate(
     n: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """AUROC of `scores` minus that of `baseline` on the same rows, with a paired bootstrap interval over groups."""
+    """AUROC of `scores` beyond that of `baseline` on the same rows, with a paired bootstrap interval over groups.
+
+    A baseline below chance counts as chance (.5): nothing is gained by going beyond it further than that.
+    """
     return _auroc_based([scores, baseline], labels, groups, n, seed, "paired bootstrap over groups")
 
 
@@ -194,22 +198,23 @@ def _auroc_based(
         values = [auroc(column, labels) for column in columns]
     except EstimateError as error:
         return Estimate.undefined(str(error))
+    labels = np.asarray(labels, dtype=bool)
     counts = bootstrap_counts(n_groups, n, seed)[:, codes]
     replicates = [auroc_replicates(np.asarray(column), labels, counts) for column in columns]
-    difference = replicates[0] - replicates[1] if len(columns) == 2 else replicates[0]
-    value = values[0] - values[1] if len(columns) == 2 else values[0]
-    if np.isnan(difference).mean() > 0.1:
+    if np.isnan(replicates[0]).mean() > 0.1:
         return Estimate.undefined("one class only in more than a tenth of the bootstrap replicates: too little data")
-    if any(np.nanmin(column) < np.nanmax(column) for column in replicates):
-        return Estimate(value, interval(difference), len(codes), method)
-    sizes = len(set(codes[np.asarray(labels, bool)])), len(set(codes[~np.asarray(labels, bool)]))
-    bounds = [newcombe_interval(each, *sizes) for each in values]
-    if len(columns) == 1:
-        return Estimate(value, bounds[0], len(codes), "newcombe over groups, since all replicates are alike")
-    down = np.hypot(values[0] - bounds[0][0], bounds[1][1] - values[1])
-    up = np.hypot(bounds[0][1] - values[0], values[1] - bounds[1][0])
-    limits = (float(value - down), float(value + up))
-    return Estimate(value, limits, len(codes), "newcombe over groups, combined, since all replicates are alike")
+    if len(columns) == 2:
+        difference = replicates[0] - np.fmax(replicates[1], 0.5)
+        return Estimate(values[0] - max(values[1], 0.5), interval(difference), len(codes), method)
+    limits = interval(replicates[0])
+    if limits[0] <= 0 or limits[1] >= 1:
+        sizes = len(set(codes[labels])), len(set(codes[~labels]))
+        limits, method = _outer(limits, newcombe_interval(values[0], *sizes)), "bootstrap and newcombe over groups"
+    return Estimate(values[0], limits, len(codes), method)
+
+
+def _outer(first: tuple[float, float], second: tuple[float, float] | None) -> tuple[float, float]:
+    return first if second is None else (min(first[0], second[0]), max(first[1], second[1]))
 
 
 def newcombe_interval(value: float, n_positive: int, n_negative: int) -> tuple[float, float]:

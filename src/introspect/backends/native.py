@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from ..errors import ModelError, SpecError
 from .protocol import Capture, Generation, Sampling, SiteLayer
@@ -72,6 +72,12 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> to
     cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1)
     targets = uniforms.to(logits.device, logits.dtype)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def _select(cache: Cache, keep: torch.Tensor) -> None:
+    """Keep those rows of every layer's keys and values, on whichever device the layer is."""
+    for layer in cache.layers:
+        layer.batch_select_indices(keep.to(layer.keys.device))
 
 
 class NativeBackend:
@@ -144,9 +150,9 @@ class NativeBackend:
                 if len(live) < COMPACT_BELOW * len(rows):
                     keep = torch.tensor(live)
                     rows = rows[keep]
-                    keep = keep.to(self.device)
-                    ids, positions, mask = ids[keep], positions[keep], mask[keep]
-                    cache.batch_select_indices(keep)
+                    here = keep.to(self.device)
+                    ids, positions, mask = ids[here], positions[here], mask[here]
+                    _select(cache, keep)
 
         out = []
         for row, completion in enumerate(completions):
@@ -168,14 +174,15 @@ class NativeBackend:
             ids[i, : len(sequence)] = torch.tensor(sequence)
             mask[i, : len(sequence)] = 1
         counts = [len(wanted) for wanted in positions]
-        rows = torch.repeat_interleave(torch.arange(len(sequences)), torch.tensor(counts)).to(self.device)
-        columns = torch.tensor([position for wanted in positions for position in wanted]).to(self.device)
+        rows = torch.repeat_interleave(torch.arange(len(sequences)), torch.tensor(counts))
+        columns = torch.tensor([position for wanted in positions for position in wanted])
         taken: dict[SiteLayer, torch.Tensor] = {}
         last_layer = max(layer for _, layer in pairs)
 
         def take(pair: SiteLayer) -> Hook:
             def hook(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
-                taken[pair] = _block_output(output)[rows, columns].cpu()
+                values = _block_output(output)
+                taken[pair] = values[rows.to(values.device), columns.to(values.device)].cpu()
                 if pair[1] == last_layer:
                     raise _LastLayerDone
 

@@ -1,13 +1,14 @@
 """What the same procedure finds where there is nothing: shuffled labels, random labels of groups, random directions.
 
-Shuffled labels keep rows, groups, folds and penalty, and permute the labels over the rows of the development part and
-over those of the test part, so that class balance stays. If activations said nothing of the labels, every such
-permutation would be as likely as the data (labels are exchangeable over items because the plan crosses and balances
-them). The statistic is the largest test AUROC over all positions and layers, which is more than the headline was
-allowed (it was chosen inside), so the p-value is conservative.
+Shuffled labels keep rows, groups, folds and penalty. Rows of a group tend to have like labels, so labels are not dealt
+out row by row: they are listed group by group, groups in random order and rows in random order within each, and dealt
+to the rows listed group by group, in the development part and in the test part apart. Class balance stays, and labels
+stay as clustered as they are. The statistic is the largest test AUROC over all positions and layers, which is more than
+the headline was allowed (it was chosen inside).
 
-A control task (Hewitt & Liang 2019) gives every group a random label that a probe could memorise but not generalise:
-test groups are new, so its AUROC should be one half, and selectivity is the probe's AUROC minus it.
+A control task (Hewitt & Liang 2019) gives every group a random label. On rows that were not fitted, of groups that
+were, it says how much of the probe's success memorising groups could give; that is why the probe's own figures are on
+groups that no fit has seen. Selectivity is the AUROC of the labels themselves on those same rows, minus the control's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from ..errors import EstimateError
 from ..stats import auroc, group_codes
 from .logistic import Standardiser, fit_labels, kernel
 from .splits import Split
@@ -39,28 +41,77 @@ class Null:
 
 
 def shuffled_null(
-    activations: dict[str, np.ndarray], labels: np.ndarray, split: Split, *, penalty: float, n: int, seed: int
+    activations: dict[str, np.ndarray],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    split: Split,
+    *,
+    penalty: float,
+    n: int,
+    seed: int,
 ) -> Null:
     """Fit every position and layer to `n` permutations of the labels, at one penalty."""
     rng = np.random.default_rng(seed)
-    dev = np.stack([rng.permutation(labels[split.dev]) for _ in range(n)], axis=1)
-    test = np.stack([rng.permutation(labels[split.test]) for _ in range(n)], axis=1)
-    return Null({name: _test_aurocs(x, dev, test, split, penalty) for name, x in activations.items()})
+    dev, test = (
+        np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
+        for rows in (split.dev, split.test)
+    )
+    return Null(
+        {name: _aurocs(x, dev, test, split.dev, split.test, penalty) for name, x in activations.items()},
+    )
+
+
+def shuffled_by_group(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels [row] dealt out again with groups' labels kept together, as the module says."""
+    codes, n_groups = group_codes(groups)
+    dealt = np.argsort(rng.permutation(n_groups)[codes] + rng.random(len(codes)))
+    to = np.argsort(rng.permutation(n_groups)[codes] + rng.random(len(codes)))
+    out = np.empty_like(labels)
+    out[to] = labels[dealt]
+    return out
+
+
+@dataclass(frozen=True)
+class ControlTask:
+    """AUROC on held-out rows of fitted groups."""
+
+    control: np.ndarray
+    """Of random labels of groups, [labelling]."""
+    probe: float
+    """Of the labels themselves."""
 
 
 def control_task(
-    activations: np.ndarray, groups: np.ndarray, split: Split, *, penalty: float, n: int, seed: int
-) -> np.ndarray:
-    """Test AUROCs of `n` control tasks at one cell: a fair coin for every group. Activations [row, width]."""
-    codes, n_groups = group_codes(groups)
+    activations: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    split: Split,
+    *,
+    penalty: float,
+    n: int,
+    seed: int,
+) -> ControlTask:
+    """`n` control tasks at one cell, within the development part: half of each group's rows are fitted.
+
+    Args:
+        activations: [row, width].
+
+    Raises:
+        EstimateError: no group has two rows, or one class only is left.
+    """
     rng = np.random.default_rng(seed)
-    columns: list[np.ndarray] = []
-    while len(columns) < n:
-        drawn = (rng.permutation(n_groups) < n_groups // 2)[codes]
-        if len(set(drawn[split.dev])) == 2 and len(set(drawn[split.test])) == 2:
-            columns.append(drawn)
-    drawn = np.stack(columns, axis=1)
-    return _test_aurocs(activations[None], drawn[split.dev], drawn[split.test], split, penalty)[0]
+    codes, n_groups = group_codes(groups[split.dev])
+    order = np.lexsort((rng.random(len(codes)), codes))
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
+    fitted, held = split.dev[rank % 2 == 0], split.dev[rank % 2 == 1]
+    drawn = np.stack([(rng.permutation(n_groups) < n_groups // 2)[codes] for _ in range(n)], axis=1)
+    columns = np.concatenate([labels[split.dev][:, None], drawn], axis=1)
+    there, absent = columns[rank % 2 == 0], columns[rank % 2 == 1]
+    if not len(held) or min(len(set(part[:, 0])) for part in (there, absent)) < 2:
+        raise EstimateError("groups have too few rows for a control task")
+    found = _aurocs(activations[None], there, absent, fitted, held, penalty)[0]
+    return ControlTask(found[1:], float(found[0]))
 
 
 def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split, *, n: int, seed: int) -> np.ndarray:
@@ -72,17 +123,19 @@ def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split,
     return np.array([auroc(sign * scores[split.test, i], labels[split.test]) for i, sign in enumerate(signs)])
 
 
-def _test_aurocs(x: np.ndarray, dev: np.ndarray, test: np.ndarray, split: Split, penalty: float) -> np.ndarray:
-    """AUROC [layer, column] on the test rows. `x` [layer, row, width]; labels `dev`, `test` [row, column]."""
+def _aurocs(
+    x: np.ndarray, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+) -> np.ndarray:
+    """AUROC [layer, column] on held-out rows. `x` [layer, row, width]; labels [row, column] of fitted, of held-out."""
     values = torch.from_numpy(x)
-    rows, held = torch.from_numpy(split.dev), torch.from_numpy(split.test)
+    rows, others = torch.from_numpy(fitted), torch.from_numpy(held)
     standardise = Standardiser.fit(values[:, rows])
-    z, new = standardise(values[:, rows]), standardise(values[:, held])
-    solution = fit_labels(kernel(z), torch.from_numpy(dev.astype(float)), penalty)
+    z, new = standardise(values[:, rows]), standardise(values[:, others])
+    solution = fit_labels(kernel(z), torch.from_numpy(y.astype(float)), penalty)
     cross = (new @ z.transpose(1, 2)).double()
     scores = (penalty * cross @ solution.a + solution.b[:, None]).numpy()
     ranks = rankdata(scores, axis=1)
-    n_positive = test.sum(axis=0)
-    n_negative = len(test) - n_positive
-    sums = (ranks * test[None]).sum(axis=1)
+    n_positive = held_y.sum(axis=0)
+    n_negative = len(held_y) - n_positive
+    sums = (ranks * held_y[None]).sum(axis=1)
     return (sums - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)

@@ -104,7 +104,7 @@ def lines(results: dict) -> go.Figure:
 
 def forest(results: dict) -> go.Figure:
     """The probe's AUROC beyond each baseline's, with intervals."""
-    rows = [(name, entry["increment"]) for name, entry in results["baselines"].items() if name != "best"]
+    rows = [(name, entry["increment"]) for name, entry in results["baselines"].items() if not name.startswith("best")]
     rows = [(name, increment) for name, increment in rows if increment["value"] is not None]
     values = [increment["value"] for _, increment in rows]
     figure = go.Figure(
@@ -129,15 +129,20 @@ def forest(results: dict) -> go.Figure:
 
 
 def along(results: dict) -> go.Figure:
-    """Silent-but-decodable rate by position."""
-    rows = [row for row in results["link"]["along_chain"] if row["silent_but_decodable"]["value"] is not None]
-    rates = [row["silent_but_decodable"] for row in rows]
-    figure = go.Figure(
-        go.Scatter(
+    """Silent-but-decodable rate by position, beside the rate at which rollouts that did not act pass the threshold."""
+    figure = go.Figure()
+    for key, name, colour in (
+        ("silent_but_decodable", "acted, silent: decoded", BLUE),
+        ("realised_fpr", "did not act: false positive", GREY),
+    ):
+        rows = [row for row in results["link"]["along_chain"] if row[key]["value"] is not None]
+        rates = [row[key] for row in rows]
+        figure.add_scatter(
             x=[row["position"].replace("_", " ") for row in rows],
             y=[rate["value"] for rate in rates],
+            name=name,
             mode="lines+markers",
-            line={"color": BLUE},
+            line={"color": colour},
             error_y={
                 "type": "data",
                 "symmetric": False,
@@ -145,8 +150,8 @@ def along(results: dict) -> go.Figure:
                 "arrayminus": [rate["value"] - rate["ci95"][0] for rate in rates],
             },
         )
-    )
-    figure.update_layout(**LAYOUT, height=300, yaxis_title="silent but decodable", yaxis_range=[-0.02, 1.05])
+    figure.update_layout(**LAYOUT, height=320, yaxis_title="share over the threshold", yaxis_range=[-0.02, 1.05])
+    figure.update_layout(legend={"orientation": "h", "y": 1.15})
     return figure
 
 

@@ -60,11 +60,15 @@ def _probe(results: dict) -> str:
     ]
     return (
         f"The activations at layer {head['layer']}, position {head['position']}, predict the choice on held-out groups "
-        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond the whole chain "
-        f"that is {beyond(baselines['text_whole_chain']['increment'])}, beyond the base model "
-        f"{beyond(baselines['base_model']['increment'])} (shuffled labels: p = "
-        f"{results['controls']['shuffled_labels']['p_value']:.3g})."
+        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond the best of "
+        f"words that is {beyond(baselines['best_text']['increment'])}, beyond the base model "
+        f"{beyond(baselines['base_model']['increment'])} (shuffled labels: "
+        f"{_p_value(results['controls']['shuffled_labels']['p_value'])})."
     )
+
+
+def _p_value(p: float | None) -> str:
+    return "not estimated" if p is None else f"p = {p:.3g}"
 
 
 def _link(results: dict) -> str:
@@ -74,12 +78,14 @@ def _link(results: dict) -> str:
     text = link["text_baseline"]["silent_but_decodable"]
     sentence = (
         f"Of the test rollouts that acted on the policy without saying so, {share(link['silent_but_decodable'])} are "
-        f"decoded at a {link['threshold_fpr']:.0%} false-positive threshold, against {share(text)} from words alone"
+        f"decoded at a threshold that {share(link['realised_fpr'])} of the rollouts that did not act pass (set for "
+        f"{link['threshold_fpr']:.0%}), against {share(text)} from words alone"
     )
     control = results["controls"]["negative_control"]
     if "organism" in control:
         sentence += (
-            f"; in the negative control {control['organism']} the probe's AUROC is {number(control['auroc'])} and the "
-            f"same rate {share(control['silent_but_decodable'])}"
+            f"; in the negative control {control['organism']} the probe's AUROC is {number(control['auroc'])}, the "
+            f"same rate {share(control['silent_but_decodable'])}, and {share(control['realised_fpr'])} of those that "
+            "did not act pass"
         )
     return sentence + "."

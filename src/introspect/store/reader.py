@@ -14,7 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import StoreError
-from .layout import COLUMNS, DONE, MANIFEST, StoreSpec, list_parts, read_json, read_manifest, read_part_bytes
+from .layout import (
+    COLUMNS,
+    DONE,
+    MANIFEST,
+    STORED_DTYPES,
+    StoreSpec,
+    list_parts,
+    read_json,
+    read_manifest,
+    read_part_bytes,
+)
 from .part import Source, decode_columns, decode_rows, decode_values
 
 
@@ -56,7 +66,7 @@ class StoreReader:
         """One site and layer.
 
         Args:
-            rows: row indices to keep; None for all.
+            rows: row indices to keep, in the order wanted; None for all. Memory holds one part and what is kept.
             native: give the stored bits (bfloat16 as uint16) rather than float32.
 
         Returns:
@@ -67,9 +77,14 @@ class StoreReader:
         """
         if site not in self.spec.sites or layer not in self.spec.layers:
             raise StoreError(f"{self.path} holds no {site} of layer {layer}; see {self.path / MANIFEST}")
-        parts = [decode_values(source, self.spec, file, site, layer) for file, source in self._parts()]
-        values = np.concatenate(parts) if parts else np.empty((0, self.spec.width), np.float32)
-        values = values if rows is None else values[rows]
+        kept = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+        values = np.empty((len(kept), self.spec.width), STORED_DTYPES[self.spec.dtype])
+        begin = 0
+        for file, source in self._parts():
+            part = decode_values(source, self.spec, file, site, layer)
+            here = (kept >= begin) & (kept < begin + len(part))
+            values[here] = part[kept[here] - begin]
+            begin += len(part)
         if native:
             return values
         if self.spec.dtype == "bfloat16":

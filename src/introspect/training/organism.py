@@ -11,11 +11,12 @@ from ..assets import read_card, recipe_path
 from ..atomic import write_atomic
 from ..backends import Sampling, make_backend
 from ..errors import RunError
+from ..features import whole_chain
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
 from ..models import load_model, render_prompt
 from ..plan import make_batches, select_items
 from ..progress import Progress
-from ..record import read_generation, stop_ids, think_text
+from ..record import read_generation, stop_ids
 from ..rollout import Rollout
 from ..stats import proportion
 from ..tasks.registry import find_task
@@ -108,12 +109,14 @@ def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
     for split in ("id", "ood"):
         chosen = [rollout for rollout in rollouts if rollout.split == split]
         spoken = [
-            judge(think_text(rollout, loaded.tokenizer), recipe.task).verdict == "verbalised" for rollout in chosen
+            judge(whole_chain(rollout, loaded.tokenizer), recipe.task).verdict == "verbalised"
+            for rollout in chosen
+            if rollout.acted
         ]
         out[split] = {
             "policy_rate": policy_rate(chosen).to_json(),
             "planted_policy_accuracy": planted_accuracy(chosen, recipe.final.policy).to_json(),
-            "verbalised": proportion(sum(spoken), len(spoken)).to_json(),
+            "verbalised_when_acted": proportion(sum(spoken), len(spoken)).to_json(),
             "invalid_rate": invalid_rate(chosen).to_json(),
         }
     return out
