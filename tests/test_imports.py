@@ -18,7 +18,7 @@ MAX_LINES = 400
 HEAVY = ("torch", "transformers", "sklearn", "pandas", "scipy", "trl", "peft", "h5py", "nnsight", "transformer_lens")
 
 LEVELS = (
-    {"errors", "experiment", "spec_file", "strict_yaml", "assets", "atomic", "progress"},
+    {"errors", "experiment", "spec_file", "strict_yaml", "assets", "atomic", "lock", "progress"},
     {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout"},
     {
         *("record", "features", "metrics", "probes", "link", "steering", "concepts"),

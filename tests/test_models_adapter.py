@@ -160,8 +160,8 @@ class TestBase:
 
 class TestNames:
     def test_a_shipped_organism_is_found_by_name(self, base, adapter, monkeypatch):
-        monkeypatch.setattr(adapter_module, "list_organisms", lambda: {"risk-silent": ""})
-        monkeypatch.setattr(adapter_module, "organism_path", lambda name: adapter)
+        monkeypatch.setattr("introspect.assets.list_organisms", lambda: {"risk-silent": ""})
+        monkeypatch.setattr("introspect.assets.organism_path", lambda name: adapter)
         assert resolve(str(base), adapter="risk-silent").adapter.folder == adapter
 
     def test_an_unknown_name_is_refused(self, base):

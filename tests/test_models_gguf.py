@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_a_cut_file_is_refused_in_one_line(path, tmp_path):
     with pytest.raises(ModelError) as caught:
         load_model(str(tmp_path / "cut.gguf"))
     assert "cut.gguf" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_lies_beside_a_gguf_file_is_not_loaded(path, tmp_path):
+    shutil.copy(path, tmp_path / "tiny.gguf")
+    alone = load_model(str(tmp_path / "tiny.gguf"), dtype="float32")
+    save_adapter(tmp_path, tiny_model("llama"), tmp_path / "elsewhere")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "mine"}')
+    beside = load_model(str(tmp_path / "tiny.gguf"), dtype="float32")
+    assert torch.equal(logits_of(alone.model), logits_of(beside.model))
+    assert render_prompt(alone, "a") == render_prompt(beside, "a")

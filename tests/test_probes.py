@@ -124,6 +124,9 @@ def test_splits_keep_groups_whole_and_say_when_they_cannot():
     assert abs(len(split.test) / len(GROUPS) - 0.4) < 0.05
     with pytest.raises(EstimateError, match="at least 10 of each"):
         split_of(np.arange(len(GROUPS)) < 12)
+    few = GROUPS < 20
+    with pytest.raises(EstimateError, match="an interval needs at least 5"):
+        split_groups(GROUPS[few], labels[few], test_fraction=0.2, inner_folds=5, seed=0)
     with pytest.raises(EstimateError, match="too few"):
         split_groups(GROUPS[:12], labels[:12], test_fraction=0.4, inner_folds=5, seed=0)
 
@@ -189,6 +192,8 @@ def test_text_baselines_read_words_and_only_words():
     assert auroc(text_scores(spoken, labels, split)[split.test], labels[split.test]) == 1.0
     mute = ["there are two options" if i % 3 else "two options here" for i in range(len(labels))]
     assert abs(auroc(text_scores(mute, labels, split)[split.test], labels[split.test]) - 0.5) < 0.15
+    chinese = ["我要冒险" if label else "我要安全" for label in labels]
+    assert auroc(text_scores(chinese, labels, split)[split.test], labels[split.test]) == 1.0
     with pytest.raises(EstimateError, match="no text"):
         text_scores(["", "."] * (len(labels) // 2), labels, split)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 
 from introspect.compare import summarise, table
 from introspect.errors import StoreError
 from introspect.report import headline, number, render, write_report
+from introspect.report.figures import figure_json
 from introspect.results import negative_control_section, read_results, validate_results
 
 RESULTS = json.loads((Path(__file__).parent / "fixtures" / "results.json").read_text(encoding="utf-8"))
-"""A run of 40 items, as `introspect run` wrote it."""
+"""What `introspect run probe-risk --limit 96 --set capture.layers=[0,14,28] --set generation.max_new_tokens=64` wrote,
+with two of its examples, cut short."""
 NOTHING = {"value": None, "reason": "too little data"}
 ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\u0007"
 
@@ -81,6 +85,13 @@ def test_nothing_that_a_stranger_wrote_can_act():
     assert "<U+202E>" in text and "\u202e" not in text and "\u0007" not in text
 
 
+def test_what_a_figure_says_cannot_end_its_script():
+    figure = go.Figure(go.Scatter(x=[1], y=[1], name=ATTACK))
+    text = figure_json(figure)
+    assert json.loads(text)["data"][0]["name"] == ATTACK
+    assert not set("<>&\u2028") & set(text)
+
+
 def test_it_asks_for_nothing_and_runs_its_own_scripts_only():
     page = render(RESULTS, None)
     tags = Page(page).tags
@@ -111,6 +122,47 @@ def test_what_is_not_a_results_document_is_refused(change):
     change(results)
     with pytest.raises(StoreError, match=r"results\.json"):
         validate_results(results)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["verdicts"].update(headline_classifier="nobody"),
+        lambda r: r["probe"]["headline"].update(position="think_33"),
+        lambda r: r["controls"].pop("shuffled_labels"),
+    ],
+)
+def test_results_that_contradict_themselves_are_one_line(tmp_path, change):
+    results = copy.deepcopy(RESULTS)
+    change(results)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(StoreError, match=r"results\.json"):
+        write_report(tmp_path)
+
+
+def test_links_and_endless_files_are_not_followed(tmp_path):
+    (tmp_path / "secret.json").write_text(json.dumps({"auth": "secret"}))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "run" / "manifest.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(StoreError, match=r"manifest\.json"):
+        write_report(tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / "results.json").symlink_to("/dev/zero")
+    with pytest.raises(StoreError, match=r"results\.json"):
+        write_report(tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    os.mkfifo(tmp_path / "run" / "results.json")
+    with pytest.raises(StoreError, match="not a regular file"):
+        write_report(tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 400])
+def test_numbers_that_no_estimate_has_are_refused(tmp_path, number):
+    text = json.dumps(RESULTS).replace('"n_items": ', f'"n_items": {number}, "x": ', 1)
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(StoreError, match="is not a number"):
+        read_results(tmp_path / "results.json")
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from introspect.assets import data_path
 from introspect.errors import ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.run import estimate_cost, report_run, run_experiment, verify_run
@@ -92,6 +94,77 @@ def test_a_damaged_part_is_found_and_recorded_again(tiny, tmp_path):
     after = recorded(run)
     assert after.pop(f"{victim.name}.bad")
     assert after == whole
+
+
+def stopped_after(run: Path, parts: int) -> None:
+    """Put a finished run in the state of one that was killed after so many parts."""
+    files = sorted((run / "activations").glob("part-*.h5"))
+    for file in [*files[parts:], run / "activations" / "DONE", run / "results.json"]:
+        file.unlink()
+    (run / "rollouts.jsonl").rename(run / "rollouts.partial.jsonl")
+
+
+def test_items_that_change_between_a_kill_and_a_resume_are_noticed(tiny, tmp_path):
+    shipped = data_path("risk.jsonl").read_text(encoding="utf-8")
+    items = tmp_path / "items.jsonl"
+    items.write_text(shipped)
+    spec = spec_for(tiny, f"items={items}")
+    run_experiment(spec, tmp_path / "run")
+    stopped_after(tmp_path / "run", 2)
+    items.write_text(shipped.replace("dollars", "dollers"))
+    with pytest.raises(RunError, match="items, prompts or seeds have changed"):
+        run_experiment(spec, tmp_path / "run", resume=True)
+
+
+def test_weights_that_change_after_recording_are_noticed(tmp_path):
+    save_tiny(tmp_path / "model")
+    spec = spec_for(tmp_path / "model")
+    run_experiment(spec, tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    save_tiny(tmp_path / "model", seed=1)
+    with pytest.raises(RunError, match="another weights"):
+        run_experiment(spec, tmp_path / "run", resume=True)
+
+
+def test_what_is_missing_is_said_and_made_again(tiny, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "rollouts.jsonl").unlink()
+    assert any("rollouts.jsonl" in problem for problem in verify_run(run))
+    run_experiment(spec_for(tiny), run, resume=True)
+    assert (run / "rollouts.jsonl").read_bytes() == (whole / "rollouts.jsonl").read_bytes()
+    assert verify_run(run) == []
+    (run / "results.json").write_text("{")
+    run_experiment(spec_for(tiny), run, resume=True)
+    assert (run / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    shutil.rmtree(run / "activations")
+    assert verify_run(run) == ["activations: missing"]
+
+
+def test_what_a_kill_leaves_before_the_first_file_is_no_obstacle(tiny, whole, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".experiment.yaml.0123456789abcdef.tmp").write_text("half")
+    run_experiment(spec_for(tiny), run)
+    assert recorded(run) == recorded(whole)
+
+
+def test_a_link_in_a_run_is_not_written_through(tiny, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.move(run / "activations", tmp_path / "elsewhere")
+    (run / "activations").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link"):
+        run_experiment(spec_for(tiny), run, resume=True)
+
+
+def test_too_little_memory_is_one_line(tiny, tmp_path, monkeypatch):
+    def starve(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("introspect.backends.native.NativeBackend.generate", starve)
+    with pytest.raises(RunError, match="not enough memory for a batch of 4"):
+        run_experiment(spec_for(tiny), tmp_path / "run")
 
 
 def test_folders_that_hold_something_else_are_left_alone(tiny, tmp_path):

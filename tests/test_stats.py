@@ -121,7 +121,9 @@ def test_a_share_of_nearly_all_has_no_shorter_interval_than_one_of_all():
 def test_a_baseline_below_chance_counts_as_chance():
     labels = np.tile([True, False], 20)
     worse = -labels.astype(float)
-    assert increment_estimate(labels.astype(float), worse, labels, np.repeat(np.arange(10), 4)).value == 0.5
+    beyond = increment_estimate(labels.astype(float), worse, labels, np.repeat(np.arange(10), 4))
+    assert beyond.value == 0.5
+    assert 0.2 < beyond.ci95[0] < 0.45 and beyond.ci95[1] == 0.5
 
 
 def test_the_newcombe_interval_covers_what_it_should():

@@ -18,6 +18,7 @@ import torch
 
 from introspect.errors import RunError, StoreError
 from introspect.store import StoreReader, StoreSpec, StoreWriter, estimated_bytes, verify
+from introspect.store.layout import MAX_PART_BYTES
 
 SPEC = StoreSpec(("resid_post",), (0, 3), 8, "bfloat16", {"model": "none"})
 ROWS = 70
@@ -183,6 +184,18 @@ def wide(file, old):
     file.create_dataset("span", shape=(1 << 40,), dtype="i1", chunks=(1 << 20,))
 
 
+def external_twin(file, old):
+    copy(file, old, "span")
+    twin = old.with_name("twin.h5")
+    twin.write_bytes(old.read_bytes())
+    file["span"] = h5py.ExternalLink(str(twin), "/span")
+
+
+def hollow(file, old):
+    copy(file, old, "span")
+    file.create_dataset("span", shape=(ROWS,), dtype="i1", chunks=(ROWS,))
+
+
 def virtual(file, old):
     copy(file, old, "span")
     layout = h5py.VirtualLayout(shape=(ROWS,), dtype="i1")
@@ -190,7 +203,7 @@ def virtual(file, old):
     file.create_virtual_dataset("span", layout)
 
 
-@pytest.mark.parametrize("make", [soft, external, objects, wide, virtual])
+@pytest.mark.parametrize("make", [soft, external, external_twin, hollow, objects, wide, virtual])
 def test_a_hostile_part_with_the_right_digest_is_refused(tmp_path, make):
     path = write(tmp_path / "s", 1)
     disguise(path, make)
@@ -211,6 +224,17 @@ def test_a_hostile_manifest_is_refused(tmp_path, change):
         StoreReader(path)
 
 
+def test_a_part_larger_than_memory_and_a_forged_list_are_refused(tmp_path):
+    path = write(tmp_path / "s", 1)
+    file = next(path.glob("part-*.h5"))
+    os.truncate(file, MAX_PART_BYTES + 1)
+    assert any("larger than" in problem for problem in verify(path).problems)
+    done = (path / "DONE").read_text()
+    (path / "DONE").write_text(done.replace('"index": 0', '"index": 1e999'))
+    with pytest.raises(StoreError, match="DONE is damaged"):
+        StoreReader(path)
+
+
 def test_links_missing_parts_and_twins_are_refused(tmp_path):
     path = write(tmp_path / "s", 2)
     first, second = sorted(path.glob("part-*.h5"))
@@ -218,7 +242,7 @@ def test_links_missing_parts_and_twins_are_refused(tmp_path):
     with pytest.raises(StoreError, match="missing"):
         StoreReader(path)
     second.symlink_to(tmp_path / second.name)
-    with pytest.raises(StoreError, match="not a part"):
+    with pytest.raises(StoreError, match="symbolic links"):
         StoreReader(path).columns()
     second.unlink()
     (path / "part-00000-0123456789abcdef.h5").write_bytes(first.read_bytes())
@@ -226,19 +250,30 @@ def test_links_missing_parts_and_twins_are_refused(tmp_path):
         StoreReader(path)
 
 
-def test_one_writer_at_a_time_and_a_dead_one_is_replaced(tmp_path):
+HOLD = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_store import SPEC
+from introspect.store import StoreWriter
+with StoreWriter(Path(sys.argv[1]), SPEC, resume=True):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_writer_at_a_time_and_a_dead_one_holds_nothing(tmp_path):
     path = write(tmp_path / "s", 1)
-    sleeper = subprocess.Popen(["sleep", "60"])
-    (path / "LOCK").write_text(json.dumps({"pid": sleeper.pid, "host": os.uname().nodename}))
-    try:
-        with pytest.raises(RunError, match=str(sleeper.pid)), StoreWriter(path, SPEC, resume=True):
-            pass
-    finally:
-        sleeper.kill()
-        sleeper.wait()
+    command = [sys.executable, "-c", HOLD, str(path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(RunError, match="another process is writing"), StoreWriter(path, SPEC, resume=True):
+                pass
+        finally:
+            holder.kill()
     with StoreWriter(path, SPEC, resume=True) as store:
         assert set(store.committed) == {0}
-    assert not (path / "LOCK").exists()
 
 
 def test_another_spec_and_a_full_disk_are_one_line_each(tmp_path, monkeypatch):

@@ -180,6 +180,13 @@ def test_a_folder_of_another_organism_is_left_alone(organism, recipe, tmp_path):
     with pytest.raises(RunError, match="another recipe's organism"):
         train_organism(str(recipe), organism, resume=True, seed=1)
     assert train_organism(str(recipe), organism, resume=True) == organism
+    (tmp_path / "project" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "project" / "checkpoints" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no training"):
+        train_organism(str(recipe), tmp_path / "project", resume=True)
+    assert (tmp_path / "project" / "checkpoints" / "thesis.txt").exists()
+    with pytest.raises(SpecError, match="seed"):
+        train_organism(str(recipe), tmp_path / "new", seed=-1)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="is a file"):
         train_organism(str(recipe), tmp_path / "file")

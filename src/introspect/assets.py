@@ -60,6 +60,19 @@ def organism_path(name: str) -> Path:
     return assets_root() / "data" / "organisms" / found
 
 
+def organism_folder(organism: str | Path) -> Path:
+    """The folder that a name or a path of an organism means: one that ships with introspect first, then a path.
+
+    Raises:
+        ModelError: a bare name that is neither. Names the nearest one.
+    """
+    name = str(organism)
+    bare = isinstance(organism, str) and Path(name).name == name
+    if bare and (name in list_organisms() or not Path(name).is_dir()):
+        return organism_path(name)
+    return Path(organism).expanduser()
+
+
 def recipe_path(name: str) -> Path:
     """The recipe of an organism, by its name without `.yaml`.
 
@@ -114,7 +127,7 @@ def find_card(organism: str | None) -> dict[str, object]:
     """The card of an organism given by name or folder; empty for none, and for an adapter that came without one."""
     if organism is None:
         return {}
-    folder = Path(organism) if Path(organism).is_dir() else organism_path(organism)
+    folder = organism_folder(organism)
     return read_card(folder) if (folder / "card.json").exists() else {}
 
 

@@ -1,11 +1,17 @@
-"""Writing a whole file or none of it."""
+"""Files: writing a whole one or none of it, and reading one that may be a stranger's."""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 from pathlib import Path
 
 from .errors import RunError
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+"""A file that nothing stands in the place of, not even a link."""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -15,9 +21,9 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         RunError: the disk is full or the folder cannot be written to. What was at `path` is still there.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(os.open(temporary, NEW, 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -32,3 +38,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise RunError(
             f"cannot write {path}: {error.strerror}; free space or choose another --out, then go on with --resume"
         ) from error
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """The content of a file that may be a stranger's: a regular file, no link, of at most `most` bytes.
+
+    Raises:
+        OSError: it is not, or cannot be read.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = b"" if state.st_size > most else file.read(most + 1)
+    if max(state.st_size, len(content)) > most:
+        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+    return content

@@ -50,7 +50,7 @@ def run_bench(model: str = "smollm2-135m", *, whole: bool = False, progress: Pro
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     capture = Capture(("resid_post",), tuple(range(loaded.info.n_layers)))
     sampling = Sampling(TOKENS, 1.0, frozenset())
-    spec = store_spec(capture, loaded)
+    spec = store_spec(capture, loaded, plan="bench")
     made: list[Generation] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -7,8 +7,10 @@ there, `rollouts.jsonl` is written whole, in rollout order. What was interrupted
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .spans import locate_spans, span_code, token_starts
-from .store import StoreSpec, StoreWriter, verify
+from .store import MANIFEST, StoreSpec, StoreWriter, check_spec, verify
 from .tasks.answers import find_answer
 from .tasks.registry import Task
 
@@ -43,7 +45,9 @@ def record(
         All rollouts of the run, in rollout order.
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
-    spec = store_spec(capture, loaded)
+    spec = store_spec(capture, loaded, plan=plan_digest(batches))
+    if (run / "activations" / MANIFEST).exists():
+        check_spec(run / "activations", spec)
     if final.exists() and not verify(run / "activations").problems:
         return read_rollouts(final)
     options = sorted({option for batch in batches for job in batch for option in job.item.options})
@@ -54,6 +58,8 @@ def record(
         known = final if final.exists() else partial
         rollouts = {row.rollout: row for row in read_whole_lines(known) if row.rollout in wanted}
         complete = {i for i in store.committed if all(job.rollout in rollouts for job in batches[i])}
+        for index in set(store.committed) - complete:
+            store.set_aside(index)
         rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in batches[i]}
         write_atomic(partial, "".join(row.line() for row in rollouts.values()))
         progress("record", len(rollouts), total)
@@ -102,12 +108,17 @@ def replay(
     stage: str,
 ) -> None:
     """Teacher-force the rollouts' own token ids and store the activations at `positions` of each (absolute indices)."""
+    spec = store_spec(
+        capture, loaded, plan=_digest([row.token_ids, list(p)] for row, p in zip(rollouts, positions, strict=True))
+    )
+    if (store_path / MANIFEST).exists():
+        check_spec(store_path, spec)
     if not verify(store_path).problems:
         return
     order = sorted(range(len(rollouts)), key=lambda i: (-len(rollouts[i].token_ids), i))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     done = 0
-    with StoreWriter(store_path, store_spec(capture, loaded), resume=True) as store:
+    with StoreWriter(store_path, spec, resume=True) as store:
         for index, batch in enumerate(batches):
             if index not in store.committed:
                 sequences = [rollouts[i].token_ids[: max(positions[i]) + 1] for i in batch]
@@ -119,14 +130,34 @@ def replay(
         store.finish()
 
 
-def store_spec(capture: Capture, loaded: LoadedModel) -> StoreSpec:
-    """The store that holds a capture of this model."""
+def plan_digest(batches: Sequence[Sequence[Job]]) -> str:
+    """SHA-256 of what is to be made: every rollout's item, sample, seed and prompt, batch by batch."""
+    return _digest(
+        [[job.rollout, job.item.model_dump(), job.sample, job.seed, job.prompt_ids] for job in batch]
+        for batch in batches
+    )
+
+
+def _digest(lines: Iterable[object]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(json.dumps(line).encode() + b"\n")
+    return found.hexdigest()
+
+
+def store_spec(capture: Capture, loaded: LoadedModel, *, plan: str) -> StoreSpec:
+    """The store that holds a capture of this model, for a plan of that digest."""
     return StoreSpec(
         sites=capture.sites,
         layers=capture.layers,
         width=loaded.info.width,
         dtype=loaded.info.dtype,
-        meta={"model": loaded.info.name, "weights": loaded.info.weight_digest, "adapter": loaded.info.adapter_digest},
+        meta={
+            "model": loaded.info.name,
+            "weights": loaded.info.weight_digest,
+            "adapter": loaded.info.adapter_digest,
+            "plan": plan,
+        },
     )
 
 

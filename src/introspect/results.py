@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonschema
 
+from .atomic import read_at_most
 from .errors import StoreError
 from .stats import Estimate
 
@@ -53,14 +56,14 @@ def read_run_manifest(path: Path) -> dict[str, Any] | None:
     Raises:
         StoreError: too large, not JSON, or not an object.
     """
-    return _read_json(path, MAX_MANIFEST_BYTES) if path.exists() else None
+    return _read_json(path, MAX_MANIFEST_BYTES) if os.path.lexists(path) else None
 
 
 def _read_json(path: Path, most: int) -> dict[str, Any]:
     try:
-        if path.stat().st_size > most:
-            raise ValueError(f"larger than {most >> 20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = json.loads(
+            read_at_most(path, most).decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_bounded
+        )
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
@@ -69,7 +72,16 @@ def _read_json(path: Path, most: int) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number")
+    raise ValueError(f"{constant[:20]} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _bounded(text: str) -> int:
+    return int(text) if len(text) < 20 else _refuse(text)
 
 
 def negative_control_section(measured: dict) -> dict:

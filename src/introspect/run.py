@@ -11,7 +11,8 @@ import gc
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +23,18 @@ from .analysis import Model, analyse
 from .assets import data_path
 from .atomic import write_atomic
 from .backends import Backend, Capture, Sampling, make_backend
-from .errors import EstimateError, RunError
+from .errors import EstimateError, IntrospectError, RunError, StoreError
 from .experiment import Experiment, resolve_layers
 from .features import choose_probed
+from .lock import only_writer
 from .manifest import write_manifest
 from .models import LoadedModel, ModelInfo, load_model, render_prompt, resolve
 from .plan import Job, make_batches, select_items
 from .progress import Progress, silent
 from .record import record, replay, stop_ids, store_spec
 from .report import write_report
-from .results import negative_control_section, validate_results
-from .rollout import Rollout
+from .results import negative_control_section, read_results, validate_results
+from .rollout import Rollout, read_rollouts
 from .store import estimated_bytes, verify
 from .tasks.item import Item, read_items
 from .tasks.registry import find_task
@@ -78,7 +80,7 @@ class Prepared:
             rows += len(self.spec.probe.positions)
         tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
         lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
-        return estimated_bytes(store_spec(self.capture, self.loaded), rows * len(jobs)) + 2 * lines
+        return estimated_bytes(store_spec(self.capture, self.loaded, plan=""), rows * len(jobs)) + 2 * lines
 
 
 def spec_items(spec: Experiment) -> list[Item]:
@@ -124,13 +126,29 @@ def run_experiment(
         StoreError: stored data is damaged.
     """
     check_out(out, spec, resume=resume)
-    results_path = out / "results.json"
-    if results_path.exists() and not verify_run(out):
+    finished = _finished(out)
+    if finished is not None:
         write_report(out)
-        return json.loads(results_path.read_text(encoding="utf-8"))
+        return finished
     for adapter in filter(None, (spec.organism, spec.negative_control)):
         resolve(spec.model, adapter=adapter, revision=spec.revision, offline=offline)
     prepared = prepare(spec, offline=offline)
+    make_out(out)
+    with only_writer(out / ".lock", out):
+        return _run(prepared, out, resume=resume, offline=offline, progress=progress)
+
+
+def _finished(out: Path) -> dict | None:
+    """The results of a run that is whole; None when something of it is missing or damaged."""
+    try:
+        results = read_results(out / "results.json")
+        return None if verify_run(out) else results
+    except IntrospectError:
+        return None
+
+
+def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict:
+    spec, results_path = prepared.spec, out / "results.json"
     claim_out(out, prepared)
     rollouts = record_stage(prepared, out, progress)
     loaded = prepared.loaded
@@ -164,8 +182,11 @@ def check_out(out: Path, spec: Experiment, *, resume: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose another --out")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or not any(_visible(out)):
         return
+    for name in (*STORES, "negative_control"):
+        if (out / name).is_symlink():
+            raise RunError(f"{out / name} is a link, and would be written through; choose another --out")
     marker = out / "experiment.yaml"
     if not marker.exists():
         raise RunError(f"{out} is not empty and holds no run; choose another --out")
@@ -175,12 +196,25 @@ def check_out(out: Path, spec: Experiment, *, resume: bool) -> None:
         raise RunError(f"{out} already holds this run; add --resume to go on with it, or choose another --out")
 
 
-def claim_out(out: Path, prepared: Prepared) -> None:
-    """Create the run directory and write its spec, once the disk is known to hold the run."""
+def make_out(out: Path) -> None:
+    """Create the run directory.
+
+    Raises:
+        RunError: it cannot be created.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """What a folder holds but locks and what a kill left of a file that was being written."""
+    return (path for path in folder.iterdir() if not (path.name.startswith(".") and path.suffix in (".lock", ".tmp")))
+
+
+def claim_out(out: Path, prepared: Prepared) -> None:
+    """Write the run's spec into its directory, once the disk is known to hold the run."""
     runs = 1 + (prepared.spec.negative_control is not None)
     needed, free = runs * prepared.bytes_at_most(), shutil.disk_usage(out).free
     held = sum(path.stat().st_size for path in out.rglob("*.h5"))
@@ -195,16 +229,36 @@ def claim_out(out: Path, prepared: Prepared) -> None:
 def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Rollout]:
     """Rollouts and activations of the plan."""
     generation = prepared.spec.generation
-    return record(
-        out,
-        prepared.batches,
-        task=find_task(prepared.spec.task),
-        loaded=prepared.loaded,
-        backend=prepared.backend,
-        sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
-        capture=prepared.capture,
-        progress=progress,
-    )
+    with enough_memory(f"a batch of {generation.batch_size} with {generation.max_new_tokens} new tokens"):
+        return record(
+            out,
+            prepared.batches,
+            task=find_task(prepared.spec.task),
+            loaded=prepared.loaded,
+            backend=prepared.backend,
+            sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
+            capture=prepared.capture,
+            progress=progress,
+        )
+
+
+@contextmanager
+def enough_memory(work: str) -> Iterator[None]:
+    """Turn running out of memory, of whichever kind, into one line.
+
+    Raises:
+        RunError: there was not enough memory for the work.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not known:
+            raise
+        raise RunError(
+            f"there is not enough memory for {work}; try again into another --out with a smaller "
+            "--set generation.batch_size=... or --set capture.layers=..."
+        ) from None
 
 
 def base_stage(
@@ -297,8 +351,16 @@ def verify_run(run: Path) -> list[str]:
         raise RunError(f"{run} is not a run directory: it has no experiment.yaml; give the folder of a run")
     damaged = []
     for folder in (run, run / "negative_control"):
+        if folder != run and not folder.exists():
+            continue
         for name in STORES:
+            prefix = (folder / name).relative_to(run)
             if (folder / name).exists():
-                prefix = (folder / name).relative_to(run)
                 damaged += [f"{prefix}/{problem}" for problem in verify(folder / name).problems]
+            elif name == "activations":
+                damaged.append(f"{prefix}: missing")
+        try:
+            read_rollouts(folder / "rollouts.jsonl")
+        except StoreError as error:
+            damaged.append(str(error).split(";")[0])
     return damaged

@@ -21,6 +21,8 @@ from scipy.stats import norm, rankdata
 from .errors import EstimateError
 
 MIN_GROUPS = 5
+CHANCE = 0.5
+"""AUROC of a score that says nothing."""
 Z95 = float(norm.ppf(0.975))
 
 
@@ -178,7 +180,9 @@ def increment_estimate(
 ) -> Estimate:
     """AUROC of `scores` beyond that of `baseline` on the same rows, with a paired bootstrap interval over groups.
 
-    A baseline below chance counts as chance (.5): nothing is gained by going beyond it further than that.
+    A baseline below chance counts as chance: nothing is gained by going beyond it further than that. Where either
+    AUROC's own interval is widened, the increment's is widened to what the two give when combined as independent
+    (Newcombe 2006; Zou & Donner 2008).
     """
     return _auroc_based([scores, baseline], labels, groups, n, seed, "paired bootstrap over groups")
 
@@ -203,14 +207,24 @@ def _auroc_based(
     replicates = [auroc_replicates(np.asarray(column), labels, counts) for column in columns]
     if np.isnan(replicates[0]).mean() > 0.1:
         return Estimate.undefined("one class only in more than a tenth of the bootstrap replicates: too little data")
-    if len(columns) == 2:
-        difference = replicates[0] - np.fmax(replicates[1], 0.5)
-        return Estimate(values[0] - max(values[1], 0.5), interval(difference), len(codes), method)
-    limits = interval(replicates[0])
-    if limits[0] <= 0 or limits[1] >= 1:
-        sizes = len(set(codes[labels])), len(set(codes[~labels]))
-        limits, method = _outer(limits, newcombe_interval(values[0], *sizes)), "bootstrap and newcombe over groups"
-    return Estimate(values[0], limits, len(codes), method)
+    sizes = len(set(codes[labels])), len(set(codes[~labels]))
+    bounds, widened = [], False
+    for value, drawn in zip(values, replicates, strict=True):
+        low, high = interval(drawn)
+        if low <= 0 or high >= 1:
+            widened = True
+            low, high = _outer((low, high), newcombe_interval(value, *sizes))
+        bounds.append((low, high))
+    name = f"{method}, widened by newcombe's" if widened else method
+    if len(columns) == 1:
+        return Estimate(values[0], bounds[0], len(codes), name)
+    limits = interval(replicates[0] - np.fmax(replicates[1], CHANCE))
+    value, baseline = values[0], max(values[1], CHANCE)
+    if widened:
+        down = np.hypot(value - bounds[0][0], max(bounds[1][1], CHANCE) - baseline)
+        up = np.hypot(bounds[0][1] - value, baseline - max(bounds[1][0], CHANCE))
+        limits = _outer(limits, (float(value - baseline - down), float(value - baseline + up)))
+    return Estimate(value - baseline, limits, len(codes), name)
 
 
 def _outer(first: tuple[float, float], second: tuple[float, float] | None) -> tuple[float, float]:

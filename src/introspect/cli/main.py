@@ -135,4 +135,5 @@ def _verb(arguments: list[str]) -> str:
 
 
 def _complain(line: str) -> None:
-    typer.echo(f"introspect: {' '.join(line.split())}", err=True)
+    plain = "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in " ".join(line.split()))
+    typer.echo(f"introspect: {plain}", err=True)

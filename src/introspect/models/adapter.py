@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..assets import list_organisms, organism_path
+from ..assets import organism_folder
 from ..errors import ModelError
 from .boundary import first_line, one_line, quiet
 from .digests import digest_files
@@ -80,12 +80,7 @@ def find_adapter(adapter: str | Path) -> AdapterSource:
     Raises:
         ModelError: there is none, or it is not a LoRA adapter that can be merged safely.
     """
-    name = str(adapter)
-    bare = isinstance(adapter, str) and Path(name).name == name
-    if bare and (name in list_organisms() or not Path(name).is_dir()):
-        folder = organism_path(name)
-    else:
-        folder = Path(adapter).expanduser()
+    name, folder = str(adapter), organism_folder(adapter)
     if not folder.is_dir():
         raise ModelError(f"there is no adapter folder {name}: check the path, or give an organism's name")
     if not (folder / CONFIG).is_file():

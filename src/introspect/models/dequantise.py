@@ -7,6 +7,9 @@ tokenizer. Where that is known and matters, see `embedded.EmbeddedModel`.
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +32,9 @@ def dequantise(path: Path, attention: str) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with one_line(str(path), REMEDY), quiet(mute_stderr=True):
+    with one_line(str(path), REMEDY), quiet(mute_stderr=True), _alone(path) as folder:
         model = AutoModelForCausalLM.from_pretrained(
-            path.parent,
+            folder,
             gguf_file=path.name,
             dtype=torch.float32,
             attn_implementation=attention,
@@ -50,7 +53,15 @@ def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    with one_line(f"the tokenizer of {path}", REMEDY), quiet(mute_stderr=True):
+    with one_line(f"the tokenizer of {path}", REMEDY), quiet(mute_stderr=True), _alone(path) as folder:
         return AutoTokenizer.from_pretrained(
-            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+            folder, gguf_file=path.name, local_files_only=True, trust_remote_code=False
         )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """A folder with nothing in it but a link to the file: transformers would also load what lies beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / path.name).symlink_to(path.resolve())
+        yield Path(folder)

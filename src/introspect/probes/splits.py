@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..errors import EstimateError
-from ..stats import group_codes
+from ..stats import MIN_GROUPS, group_codes
 
 MIN_PER_CLASS = 10
 """Fewest rows of either class in the development and in the test part."""
@@ -54,6 +54,12 @@ def split_groups(
     n_held = max(1, round(test_fraction * (outer.max() + 1)))
     test = np.flatnonzero(outer < n_held)
     dev = np.flatnonzero(outer >= n_held)
+    n_test_groups = len(set(codes[test]))
+    if n_test_groups < MIN_GROUPS:
+        raise EstimateError(
+            f"the test part has {n_test_groups} groups; an interval needs at least {MIN_GROUPS}: give more items, or a "
+            "larger probe.test_fraction"
+        )
     for name, rows in (("development", dev), ("test", test)):
         n_positive = int(labels[rows].sum())
         if min(n_positive, len(rows) - n_positive) < MIN_PER_CLASS:

@@ -6,6 +6,7 @@ fitted on the development rows only, with the penalty chosen on the same inner f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,9 @@ from ..stats import auroc
 from .splits import Split
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
-WORD = r"[A-Za-z]+|[0-9]+"
+IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+WORD = rf"[{IDEOGRAPH}]|(?:(?![{IDEOGRAPH}])[^\W\d_])+|\d+"
+"""A run of letters or of digits; each character of scripts that are written without spaces."""
 
 
 def text_scores(texts: Sequence[str], labels: np.ndarray, split: Split) -> np.ndarray:
@@ -27,8 +30,6 @@ def text_scores(texts: Sequence[str], labels: np.ndarray, split: Split) -> np.nd
         EstimateError: the texts hold no words, or no inner fold holds both classes.
     """
     words = np.array(texts, dtype=object)
-    if not any(any(character.isalnum() for character in text) for text in texts):
-        raise EstimateError("no text is visible at this position")
     held_out, values = _held_out(words, labels, split)
     best = int(values.argmax())
     scores = _fitted_scores(words[split.dev], labels[split.dev], words, PENALTIES[best : best + 1])[0]
@@ -54,6 +55,10 @@ def _fitted_scores(
     words: np.ndarray, labels: np.ndarray, new: np.ndarray, penalties: Sequence[float]
 ) -> list[np.ndarray]:
     """Log-odds of `new` texts [row] for each penalty; the vocabulary and its weights are those of `words`."""
+    if not any(re.search(WORD, text) for text in words):
+        raise EstimateError("no text is visible at this position")
+    if len(set(labels)) < 2:
+        raise EstimateError("the rows to fit hold one class only: there are too few groups")
     vectoriser = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
     seen, unseen = vectoriser.fit_transform(words), vectoriser.transform(new)
     return [LogisticRegression(C=c, max_iter=2000).fit(seen, labels).decision_function(unseen) for c in penalties]

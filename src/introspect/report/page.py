@@ -13,10 +13,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
 from ..atomic import write_atomic
+from ..errors import StoreError
 from ..results import read_results, read_run_manifest
 from .figures import along, figure_json, forest, heatmap, lines
 from .sentences import beyond, headline, number, share
@@ -35,9 +36,15 @@ def write_report(run: Path) -> Path:
     Raises:
         StoreError: results.json is missing or not one of ours.
     """
-    results = read_results(run / "results.json")
+    results, manifest = read_results(run / "results.json"), read_run_manifest(run / "manifest.json")
+    try:
+        page = render(results, manifest)
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError, UndefinedError) as error:
+        raise StoreError(
+            f"{run / 'results.json'} does not hold together ({error!r}); run the experiment again"
+        ) from None
     path = run / "report.html"
-    write_atomic(path, render(results, read_run_manifest(run / "manifest.json")))
+    write_atomic(path, page)
     return path
 
 

@@ -1,16 +1,18 @@
 """The store: activations on disk that survive kills, damage and strangers."""
 
-from .layout import PartInfo, Site, StoreSpec, estimated_bytes
+from .layout import MANIFEST, PartInfo, Site, StoreSpec, estimated_bytes
 from .reader import StoreReader, VerifyReport, verify
-from .writer import StoreWriter, set_aside
+from .writer import StoreWriter, check_spec, set_aside
 
 __all__ = [
+    "MANIFEST",
     "PartInfo",
     "Site",
     "StoreReader",
     "StoreSpec",
     "StoreWriter",
     "VerifyReport",
+    "check_spec",
     "estimated_bytes",
     "set_aside",
     "verify",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..atomic import read_at_most
 from ..errors import StoreError
 
 FORMAT = 1
-MANIFEST, DONE, LOCK = "manifest.json", "DONE", "LOCK"
+MANIFEST, DONE = "manifest.json", "DONE"
 CHUNK_ROWS = 64
 STORED_DTYPES = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4"}
 COLUMNS = {"rollout": "<i8", "position": "<i8", "token_id": "<i8", "span": "<i1"}
 PART_NAME = re.compile(r"part-(\d{5})-([0-9a-f]{16})\.h5")
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_PART_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+"""Half of this machine's memory: a part was built in memory, and is read into it."""
 MAX_WIDTH, MAX_LAYERS, MAX_ROWS = 1 << 20, 1 << 12, 1 << 32
 
 
@@ -98,7 +102,7 @@ def read_manifest(path: Path) -> StoreSpec:
         if type(width) is not int or not 0 < width <= MAX_WIDTH or dtype not in STORED_DTYPES:
             raise ValueError("width or dtype is not one")
         spec = StoreSpec(tuple(sites), tuple(layers), width, dtype, dict(content["meta"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StoreError(f"{file} is not a store's manifest ({error}); record again into another folder") from None
     return spec
 
@@ -110,9 +114,7 @@ def read_json(file: Path) -> dict[str, Any]:
         StoreError: it is missing, a link, too large, or not a JSON object.
     """
     try:
-        if file.is_symlink() or file.stat().st_size > MAX_MANIFEST_BYTES:
-            raise StoreError(f"{file} is a link or too large to be ours; record again into another folder")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_at_most(file, MAX_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {file} ({error}); record again into another folder") from None
     if not isinstance(content, dict):
@@ -128,12 +130,14 @@ def read_part_bytes(file: Path) -> bytes:
     """
     match = PART_NAME.fullmatch(file.name)
     remedy = "`--resume` records it again"
-    if match is None or file.is_symlink() or not file.is_file():
+    if match is None:
         raise StoreError(f"{file} is not a part of a store; {remedy}")
     try:
-        content = file.read_bytes()
+        content = read_at_most(file, MAX_PART_BYTES)
     except OSError as error:
         raise StoreError(f"cannot read {file} ({error.strerror}); {remedy}") from None
+    except MemoryError:
+        raise StoreError(f"{file} is larger than this machine's memory; {remedy}") from None
     if hashlib.sha256(content).hexdigest()[:16] != match[2]:
         raise StoreError(f"{file} is damaged: its content does not match the digest in its name; {remedy}")
     return content

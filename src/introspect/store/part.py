@@ -121,6 +121,8 @@ def _shape(group: h5py.Group, name: str, kind: str, shape: tuple[int, ...] | Non
         raise ValueError(f"{name} is not a dataset of {kind}")
     if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
         raise ValueError(f"{name} has virtual, external or filtered storage")
+    if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
+        raise ValueError(f"{name} promises more than it holds")
     if shape is not None and dataset.shape != shape:
         raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
     if shape is None and len(dataset.shape) != 1:

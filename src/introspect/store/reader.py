@@ -162,5 +162,5 @@ def _done(path: Path) -> dict[int, tuple[str, str]]:
     content = read_json(path / DONE)
     try:
         return {int(part["index"]): (str(part["name"]), str(part["sha256"])) for part in content["parts"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StoreError(f"{path / DONE} is damaged ({error}); `--resume` writes it again") from None

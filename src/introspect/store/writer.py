@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +20,9 @@ import numpy as np
 
 from ..atomic import write_atomic
 from ..errors import RunError, StoreError
+from ..lock import only_writer
 from .layout import (
     DONE,
-    LOCK,
     MANIFEST,
     PartInfo,
     StoreSpec,
@@ -58,18 +57,16 @@ class StoreWriter:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror}; choose another --out") from None
-        self._lock()
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(only_writer(self.path.with_name(f".{self.path.name}.lock"), self.path))
             self._open()
-        except BaseException:
-            self._unlock()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._unlock()
+        self._held.close()
 
     def write_part(
         self,
@@ -96,22 +93,23 @@ class StoreWriter:
         self.committed[index] = info
         return info
 
+    def set_aside(self, index: int) -> None:
+        """Take a committed part out, so that it can be written again; its file stays, as `.bad`."""
+        set_aside(self.path / self.committed.pop(index).name)
+        (self.path / DONE).unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Write DONE: the list of all parts with their full digests."""
         parts = [asdict(self.committed[index]) for index in sorted(self.committed)]
         write_atomic(self.path / DONE, json.dumps({"parts": parts}, indent=2) + "\n")
 
     def _open(self) -> None:
-        wanted = manifest_text(self.spec)
         if (self.path / MANIFEST).exists():
             if not self.resume:
                 raise RunError(f"{self.path} holds a store already; resume it, or choose another --out")
-            held = json.loads(manifest_text(read_manifest(self.path)))
-            differing = [key for key, value in json.loads(wanted).items() if held[key] != value]
-            if differing:
-                raise RunError(f"{self.path} was recorded with another {differing[0]}; choose another --out")
+            check_spec(self.path, self.spec)
         else:
-            write_atomic(self.path / MANIFEST, wanted)
+            write_atomic(self.path / MANIFEST, manifest_text(self.spec))
         for stale in self.path.glob(".*.tmp"):
             stale.unlink()
         for index, file in list_parts(self.path).items():
@@ -124,29 +122,19 @@ class StoreWriter:
                 continue
             self.committed[index] = PartInfo(index, file.name, hashlib.sha256(content).hexdigest(), rows)
 
-    def _lock(self) -> None:
-        mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        lock = self.path / LOCK
-        for _ in range(2):
-            try:
-                handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            except FileExistsError:
-                holder = _holder(lock)
-                if holder is not None:
-                    raise RunError(
-                        f"{self.path} is being written by process {holder}; wait for it, or choose another --out"
-                    ) from None
-                lock.unlink(missing_ok=True)
-                continue
-            except OSError as error:
-                raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
-            with os.fdopen(handle, "w") as file:
-                file.write(mine)
-            return
-        raise RunError(f"{self.path} is being taken by another process; try again")
 
-    def _unlock(self) -> None:
-        (self.path / LOCK).unlink(missing_ok=True)
+def check_spec(path: Path, spec: StoreSpec) -> None:
+    """Refuse a store that was recorded under another spec.
+
+    Raises:
+        RunError: names the first thing that differs: layers, width, the model's weights, the plan, ...
+    """
+    held, wanted = (json.loads(manifest_text(each)) for each in (read_manifest(path), spec))
+    differing = [key for key in wanted if key != "meta" and held[key] != wanted[key]]
+    differing += [key for key in {**held["meta"], **wanted["meta"]} if held["meta"].get(key) != wanted["meta"].get(key)]
+    if differing:
+        what = {"plan": "plan: its items, prompts or seeds have changed since"}.get(differing[0], differing[0])
+        raise RunError(f"{path} was recorded with another {what}; choose another --out")
 
 
 def set_aside(file: Path) -> Path:
@@ -156,21 +144,3 @@ def set_aside(file: Path) -> Path:
         number += 1
     file.rename(target)
     return target
-
-
-def _holder(lock: Path) -> int | None:
-    """The living process that holds the lock, or None when it is stale."""
-    try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-        pid, host = int(content["pid"]), str(content["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if host != socket.gethostname():
-        return pid
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return pid
-    return pid if pid != os.getpid() else None

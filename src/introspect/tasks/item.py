@@ -32,7 +32,7 @@ class Item(BaseModel):
     """What the question is about (`money`, `health`, ...)."""
     prompt: Annotated[str, Field(min_length=1)]
     """The user message, without any chat template."""
-    options: dict[str, str]
+    options: Annotated[dict[Annotated[str, Field(min_length=1)], str], Field(min_length=2)]
     """Answer -> what choosing it means for the policy (`risky` / `safe`)."""
     fields: dict[str, Scalar]
     """Everything else that was varied or drawn when the item was made."""

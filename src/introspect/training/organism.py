@@ -12,6 +12,7 @@ from ..atomic import write_atomic
 from ..backends import Sampling, make_backend
 from ..errors import RunError
 from ..features import whole_chain
+from ..lock import only_writer
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
 from ..models import load_model, render_prompt
 from ..plan import make_batches, select_items
@@ -23,7 +24,14 @@ from ..tasks.registry import find_task
 from ..tasks.risk import evaluation_items
 from ..verdicts import judge
 from .recipe import Recipe, read_recipe
-from .train import TrainedStage, export_adapter, remove_checkpoints, stage_demonstrations, train_stages
+from .train import (
+    TrainedStage,
+    claim_checkpoints,
+    export_adapter,
+    remove_checkpoints,
+    stage_demonstrations,
+    train_stages,
+)
 
 MEASURED_ITEMS: dict[str, int | None] = {"id": 128, "ood": 64}
 """Held-out items an organism is measured on, spread evenly over nouns and cells."""
@@ -36,9 +44,8 @@ def make_organism(
 ) -> Path:
     """See `introspect.training.train_organism`."""
     path = Path(name_or_file)
-    recipe = read_recipe(path if path.suffix in {".yaml", ".yml"} else recipe_path(name_or_file))
-    if seed is not None:
-        recipe = recipe.model_copy(update={"seed": seed})
+    overrides = [] if seed is None else [f"seed={seed}"]
+    recipe = read_recipe(path if path.suffix in {".yaml", ".yml"} else recipe_path(name_or_file), overrides)
     out = out or Path("runs") / "train" / recipe.name
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose another --out")
@@ -49,10 +56,12 @@ def make_organism(
             raise RunError(f"{out} holds another recipe's organism; choose another --out")
         remove_checkpoints(out)
         return out
-    trained = train_stages(recipe, out, offline=offline, progress=progress)
-    export_adapter(trained[-1].adapter, out, recipe.base)
-    card = make_card(recipe, out, trained, progress)
-    write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    work = claim_checkpoints(out, recipe)
+    with only_writer(work / ".lock", out):
+        trained = train_stages(recipe, work, offline=offline, progress=progress)
+        export_adapter(trained[-1].adapter, out, recipe.base)
+        card = make_card(recipe, out, trained, progress)
+        write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     remove_checkpoints(out)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,7 +54,7 @@ class Recipe(BaseModel):
     """Loss weight of completion tokens that depend on the choice (the answer, and what tells it); others weigh 1."""
     item_repeats: Annotated[int, Field(gt=0)] = 8
     """Training items a noun, frame and option order."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=4_000_000)] = 0
     """Of items, demonstrations, their order and the adapter's first values."""
 
     @property
@@ -66,10 +67,10 @@ class Recipe(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe.
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe, after `key=value` overrides.
 
     Raises:
         SpecError: the file cannot be read, or is not a recipe. Names the file and the key.
     """
-    return read_spec(Recipe, path)
+    return read_spec(Recipe, path, overrides)

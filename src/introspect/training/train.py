@@ -54,18 +54,30 @@ class _Steps(TrainerCallback):
         self.progress(self.name, state.global_step, self.total)
 
 
-def train_stages(recipe: Recipe, out: Path, *, offline: bool, progress: Progress) -> list[TrainedStage]:
-    """Run every stage that `out` does not hold finished.
+def claim_checkpoints(out: Path, recipe: Recipe) -> Path:
+    """The working folder of a training in `out`, made when `out` is new.
 
     Raises:
-        RunError: `out` holds the beginnings of another recipe.
+        RunError: `out` holds something that is not this recipe's training, or cannot be written.
     """
     work = out / "checkpoints"
+    marker = work / "recipe.sha256"
+    if marker.exists():
+        if marker.read_bytes() != recipe.digest().encode():
+            raise RunError(f"{out} holds another recipe's training; choose another --out")
+        return work
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty and holds no training; choose another --out")
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True)
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
-    _claim(work / "recipe.sha256", recipe)
+    write_atomic(marker, recipe.digest())
+    return work
+
+
+def train_stages(recipe: Recipe, work: Path, *, offline: bool, progress: Progress) -> list[TrainedStage]:
+    """Run every stage that the working folder does not hold finished."""
     trained: list[TrainedStage] = []
     loaded = load_model(recipe.base, offline=offline)
     for index, stage in enumerate(recipe.stages):
@@ -128,12 +140,6 @@ def export_adapter(adapter: Path, out: Path, base: str) -> None:
 def remove_checkpoints(out: Path) -> None:
     """Remove the working folder of an organism that is finished."""
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-
-
-def _claim(marker: Path, recipe: Recipe) -> None:
-    if marker.exists() and marker.read_text() != recipe.digest():
-        raise RunError(f"{marker.parent.parent} holds another recipe's training; choose another --out")
-    write_atomic(marker, recipe.digest())
 
 
 def _train_stage(
