@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from introspect.errors import RunError, StoreError
-from introspect.store import StoreReader, StoreSpec, StoreWriter, estimated_bytes, verify
+from introspect.store import OneBehind, StoreReader, StoreSpec, StoreWriter, estimated_bytes, verify
 from introspect.store.layout import MAX_PART_BYTES
 
 SPEC = StoreSpec(("resid_post",), (0, 3), 8, "bfloat16", {"model": "none"})
@@ -298,3 +298,25 @@ def test_the_size_is_known_beforehand(tmp_path):
     path = write(tmp_path / "s", 1)
     size = next(path.glob("part-*.h5")).stat().st_size
     assert estimated_bytes(SPEC, ROWS) < size < estimated_bytes(SPEC, ROWS) + 40_000
+
+
+def test_tasks_behind_run_in_order_and_none_after_one_that_failed():
+    done = []
+    with OneBehind() as behind:
+        for number in range(20):
+            behind.submit(lambda number=number: done.append(number))
+    assert done == list(range(20))
+
+    def fail():
+        raise RunError("no room")
+
+    def failing(*tasks):
+        with OneBehind() as behind:
+            for task in tasks:
+                behind.submit(task)
+
+    with pytest.raises(RunError, match="no room"):
+        failing(fail, lambda: done.append("after"))
+    assert "after" not in done
+    with pytest.raises(RunError, match="no room"):
+        failing(fail)

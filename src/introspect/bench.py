@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +27,11 @@ from .models import load_model, render_prompt
 from .plan import select_items
 from .progress import Progress, silent
 from .record import store_spec
-from .store import StoreReader, StoreSpec, StoreWriter
+from .store import OneBehind, StoreReader, StoreSpec, StoreWriter
 from .tasks.risk import evaluation_items
 
 REPEATS = 5
-BATCH, TOKENS = 64, 32
+BATCHES, BATCH, TOKENS = 2, 64, 32
 WHOLE = "probe-risk"
 
 
@@ -56,16 +57,19 @@ def run_bench(model: str = "smollm2-135m", *, whole: bool = False, progress: Pro
         place = Path(folder)
 
         def captured() -> None:
-            made[:] = backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=capture)
-            _write(_fresh(place), spec, made)
+            with OneBehind() as behind:
+                for _ in range(BATCHES):
+                    made[:] = backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=capture)
+                    behind.submit(partial(_write, _fresh(place), spec, list(made)))
 
         def plain() -> None:
-            backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=None)
+            for _ in range(BATCHES):
+                backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=None)
 
         plain()
         rows = [
             _compare(
-                f"generate {BATCH} x {TOKENS} tokens: all layers, every token, to disk / no capture",
+                f"generate {BATCHES} x {BATCH} x {TOKENS} tokens: all layers, every token, to disk / no capture",
                 captured,
                 plain,
                 "<= 1.10",

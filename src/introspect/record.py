@@ -1,12 +1,14 @@
 """Record: run the plan, keep rollouts and activations. And replay: the same tokens through another model.
 
 The order of writes makes a kill harmless. A batch's rollouts are appended to `rollouts.partial.jsonl` and fsynced, then
-its part is committed by a rename. On resume, lines whose part is missing are dropped and made again; when every part is
-there, `rollouts.jsonl` is written whole, in rollout order. What was interrupted and what was not end in the same bytes.
+its part is committed by a rename, while the model is at the next batch. On resume, lines whose part is missing are
+dropped and made again; when every part is there, `rollouts.jsonl` is written whole, in rollout order. What was
+interrupted and what was not end in the same bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -23,7 +25,7 @@ from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .spans import locate_spans, span_code, token_starts
-from .store import MANIFEST, StoreSpec, StoreWriter, check_spec, verify
+from .store import MANIFEST, OneBehind, StoreSpec, StoreWriter, check_spec, verify
 from .tasks.answers import find_answer
 from .tasks.registry import Task
 
@@ -63,7 +65,20 @@ def record(
         rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in batches[i]}
         write_atomic(partial, "".join(row.line() for row in rollouts.values()))
         progress("record", len(rollouts), total)
-        with partial.open("a", encoding="utf-8") as log:
+        with partial.open("a", encoding="utf-8") as log, OneBehind() as behind:
+
+            def commit(index: int, made: list[Rollout], generations: list[Generation]) -> None:
+                log.write("".join(row.line() for row in made))
+                log.flush()
+                os.fsync(log.fileno())
+                captured = [generation.activations for generation in generations]
+                positions = [
+                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
+                ]
+                write_part(store, index, made, positions, captured)
+                rollouts.update({row.rollout: row for row in made})
+                progress("record", len(rollouts), total)
+
             for index, batch in enumerate(batches):
                 if index in complete:
                     continue
@@ -78,16 +93,7 @@ def record(
                     read_generation(job, generation, task=task, loaded=loaded, options=options)
                     for job, generation in zip(batch, generations, strict=True)
                 ]
-                log.write("".join(row.line() for row in made))
-                log.flush()
-                os.fsync(log.fileno())
-                captured = [generation.activations for generation in generations]
-                positions = [
-                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
-                ]
-                write_part(store, index, made, positions, captured)
-                rollouts |= {row.rollout: row for row in made}
-                progress("record", len(rollouts), total)
+                behind.submit(functools.partial(commit, index, made, generations))
         ordered = [rollouts[index] for index in sorted(rollouts)]
         write_atomic(final, "".join(row.line() for row in ordered))
         store.finish()

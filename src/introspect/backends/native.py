@@ -74,6 +74,18 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> to
     return torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
+@contextmanager
+def _contiguous_head(model: PreTrainedModel) -> Iterator[None]:
+    """Hand the LM head whole tensors: on a slice of the prompt's last positions, PyTorch copies its weights once a row."""
+    handle = model.get_output_embeddings().register_forward_pre_hook(
+        lambda head, args: (args[0].contiguous(), *args[1:])
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _select(cache: Cache, keep: torch.Tensor) -> None:
     """Keep those rows of every layer's keys and values, on whichever device the layer is."""
     for layer in cache.layers:
@@ -108,7 +120,7 @@ class NativeBackend:
             [torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
         )
         width = self.model.config.get_text_config().hidden_size
-        recorded = torch.empty(len(pairs), n, 1 + steps, width, dtype=self.model.dtype)
+        recorded = torch.empty(1 + steps, len(pairs), n, width, dtype=self.model.dtype)
         watched = torch.empty(n, steps, len(watch))
         watch_ids = torch.tensor(list(watch), dtype=torch.long, device=self.device)
         completions: list[list[int]] = [[] for _ in range(n)]
@@ -116,10 +128,10 @@ class NativeBackend:
         rows = torch.arange(n)
         cache = None
 
-        with torch.inference_mode():
+        with torch.inference_mode(), _contiguous_head(self.model):
             for step in range(steps + 1):
                 last = step == steps
-                with self._recording(pairs, recorded, rows, step):
+                with self._recording(pairs, recorded[step], rows):
                     output = self.model(
                         input_ids=ids,
                         attention_mask=mask,
@@ -157,7 +169,7 @@ class NativeBackend:
         out = []
         for row, completion in enumerate(completions):
             kept = 1 + len(completion) - stopped[row]
-            activations = {pair: recorded[i, row, :kept] for i, pair in enumerate(pairs)}
+            activations = {pair: recorded[:kept, i, row] for i, pair in enumerate(pairs)}
             finish: Literal["stop", "length"] = "stop" if stopped[row] else "length"
             out.append(Generation(completion, finish, activations, watched[row, : len(completion)]))
         return out
@@ -208,14 +220,17 @@ class NativeBackend:
         return capture.pairs()
 
     @contextmanager
-    def _recording(
-        self, pairs: list[SiteLayer], recorded: torch.Tensor, rows: torch.Tensor, step: int
-    ) -> Iterator[None]:
-        """Copy each block's last position into `recorded[pair, rows, step]` while the context is open."""
+    def _recording(self, pairs: list[SiteLayer], recorded: torch.Tensor, rows: torch.Tensor) -> Iterator[None]:
+        """Copy each block's last position into `recorded` [pair, row, width] at `rows` while the context is open."""
+        whole = len(rows) == recorded.shape[1]
 
         def copy_to(index: int) -> Hook:
             def hook(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
-                recorded[index, rows, step] = _block_output(output)[:, -1].to(recorded.device)
+                last = _block_output(output)[:, -1]
+                if whole:
+                    recorded[index].copy_(last)
+                else:
+                    recorded[index, rows] = last.to(recorded.device)
 
             return hook
 

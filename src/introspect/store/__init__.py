@@ -1,11 +1,13 @@
 """The store: activations on disk that survive kills, damage and strangers."""
 
+from .behind import OneBehind
 from .layout import MANIFEST, PartInfo, Site, StoreSpec, estimated_bytes
 from .reader import StoreReader, VerifyReport, verify
 from .writer import StoreWriter, check_spec, set_aside
 
 __all__ = [
     "MANIFEST",
+    "OneBehind",
     "PartInfo",
     "Site",
     "StoreReader",
