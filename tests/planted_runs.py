@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from introspect.models.formats import FORMATS
-from introspect.record import write_part
+from introspect.record import encode_rows
 from introspect.rollout import Rollout, RolloutSpans
 from introspect.spans import locate_spans
 from introspect.store import StoreSpec, StoreWriter
@@ -88,5 +88,5 @@ def record_by_hand(folder: Path, rollouts: list[Rollout], *, strength: float, se
         values["resid_post", 1][:, :5] += strength * (bool(row.acted) - 0.5)
         captured.append(values)
     with StoreWriter(folder / "activations", STORE) as store:
-        write_part(store, 0, rollouts, positions, captured)
+        store.commit_part(0, encode_rows(STORE, rollouts, positions, captured), sum(map(len, positions)))
         store.finish()

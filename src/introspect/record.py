@@ -25,7 +25,7 @@ from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .spans import locate_spans, span_code, token_starts
-from .store import MANIFEST, OneBehind, StoreSpec, StoreWriter, check_spec, verify
+from .store import MANIFEST, OneBehind, StoreSpec, StoreWriter, check_spec, encode_part, verify
 from .tasks.answers import find_answer
 from .tasks.registry import Task
 
@@ -67,15 +67,11 @@ def record(
         progress("record", len(rollouts), total)
         with partial.open("a", encoding="utf-8") as log, OneBehind() as behind:
 
-            def commit(index: int, made: list[Rollout], generations: list[Generation]) -> None:
+            def commit(index: int, made: list[Rollout], content: bytes, n_rows: int) -> None:
                 log.write("".join(row.line() for row in made))
                 log.flush()
                 os.fsync(log.fileno())
-                captured = [generation.activations for generation in generations]
-                positions = [
-                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
-                ]
-                write_part(store, index, made, positions, captured)
+                store.commit_part(index, content, n_rows)
                 rollouts.update({row.rollout: row for row in made})
                 progress("record", len(rollouts), total)
 
@@ -93,7 +89,12 @@ def record(
                     read_generation(job, generation, task=task, loaded=loaded, options=options)
                     for job, generation in zip(batch, generations, strict=True)
                 ]
-                behind.submit(functools.partial(commit, index, made, generations))
+                captured = [generation.activations for generation in generations]
+                positions = [
+                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
+                ]
+                content = encode_rows(spec, made, positions, captured)
+                behind.submit(functools.partial(commit, index, made, content, sum(map(len, positions))))
         ordered = [rollouts[index] for index in sorted(rollouts)]
         write_atomic(final, "".join(row.line() for row in ordered))
         store.finish()
@@ -130,7 +131,8 @@ def replay(
                 sequences = [rollouts[i].token_ids[: max(positions[i]) + 1] for i in batch]
                 wanted = [positions[i] for i in batch]
                 captured = backend.replay(sequences, wanted, capture=capture)
-                write_part(store, index, [rollouts[i] for i in batch], wanted, captured)
+                content = encode_rows(spec, [rollouts[i] for i in batch], wanted, captured)
+                store.commit_part(index, content, sum(map(len, wanted)))
             done += len(batch)
             progress(stage, done, len(rollouts))
         store.finish()
@@ -231,21 +233,22 @@ def captured_positions(rollout: Rollout, n_rows: int) -> list[int]:
     return list(range(first, first + n_rows))
 
 
-def write_part(
-    store: StoreWriter,
-    index: int,
+def encode_rows(
+    spec: StoreSpec,
     rollouts: Sequence[Rollout],
     positions: Sequence[Sequence[int]],
     captured: Sequence[dict],
-) -> None:
-    """Commit one batch: the rows of its rollouts one after another."""
+) -> bytes:
+    """A part of one batch: the rows of its rollouts one after another."""
     counts = [len(wanted) for wanted in positions]
     flat = np.concatenate([np.asarray(wanted, dtype=np.int64) for wanted in positions])
-    store.write_part(
-        index,
-        values={pair: torch.cat([activations[pair] for activations in captured]) for pair in captured[0]},
-        rollout=np.repeat([row.rollout for row in rollouts], counts),
-        position=flat,
-        token_id=np.concatenate([np.asarray(r.token_ids)[list(p)] for r, p in zip(rollouts, positions, strict=True)]),
-        span=np.concatenate([span_code(r.spans, np.asarray(p)) for r, p in zip(rollouts, positions, strict=True)]),
-    )
+    columns = {
+        "rollout": np.repeat([row.rollout for row in rollouts], counts),
+        "position": flat,
+        "token_id": np.concatenate(
+            [np.asarray(r.token_ids)[list(p)] for r, p in zip(rollouts, positions, strict=True)]
+        ),
+        "span": np.concatenate([span_code(r.spans, np.asarray(p)) for r, p in zip(rollouts, positions, strict=True)]),
+    }
+    values = {pair: torch.cat([activations[pair] for activations in captured]) for pair in captured[0]}
+    return encode_part(spec, values, columns)

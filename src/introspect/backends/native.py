@@ -76,10 +76,12 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> to
 
 @contextmanager
 def _contiguous_head(model: PreTrainedModel) -> Iterator[None]:
-    """Hand the LM head whole tensors: on a slice of the prompt's last positions, PyTorch copies its weights once a row."""
-    handle = model.get_output_embeddings().register_forward_pre_hook(
-        lambda head, args: (args[0].contiguous(), *args[1:])
-    )
+    """Hand the LM head whole tensors: for a slice of last positions, PyTorch copies the head's weights once a row."""
+
+    def whole(head: nn.Module, args: tuple) -> tuple:
+        return args[0].contiguous(), *args[1:]
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(whole)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from .console import print_columns, print_json, progress_bars
 
 def bench(
     model: Annotated[str, typer.Option(help="What to generate with.")] = "smollm2-135m",
+    organism: Annotated[str, typer.Option(help="Adapter on the model, or `none`.")] = "risk-silent",
     whole: Annotated[
         bool, typer.Option("--whole", help="Also time `introspect run probe-risk`, with its peak memory (minutes).")
     ] = False,
@@ -27,7 +28,7 @@ def bench(
     from ..bench import run_bench
 
     with progress_bars() as progress:
-        measured = run_bench(model, whole=whole, progress=progress)
+        measured = run_bench(model, None if organism == "none" else organism, whole=whole, progress=progress)
     if as_json:
         print_json(measured)
         return

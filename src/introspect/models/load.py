@@ -21,6 +21,7 @@ from .digests import digest_files, weight_files
 from .embedded import ensure_embedded
 from .formats import ReasoningFormat, detect_format
 from .hub import fill_snapshot
+from .memory import keep_freed_memory
 from .precision import choose_dtype, recast
 from .source import ModelSource, hub_is_off, resolve
 
@@ -104,6 +105,8 @@ def load_model(
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
     path = _fetch(source, offline=offline or hub_is_off())
     placed = device_map if _has_accelerator() else None
+    if placed is None:
+        keep_freed_memory()
     with ThreadPoolExecutor(max_workers=1) as beside:
         digest = beside.submit(_weight_digest, source, path)
         model = _load_base(source, path, number_format, attention, placed, quantization)

@@ -2,6 +2,7 @@
 
 from .behind import OneBehind
 from .layout import MANIFEST, PartInfo, Site, StoreSpec, estimated_bytes
+from .part import encode_part
 from .reader import StoreReader, VerifyReport, verify
 from .writer import StoreWriter, check_spec, set_aside
 
@@ -15,6 +16,7 @@ __all__ = [
     "StoreWriter",
     "VerifyReport",
     "check_spec",
+    "encode_part",
     "estimated_bytes",
     "set_aside",
     "verify",

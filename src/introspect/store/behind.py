@@ -16,9 +16,9 @@ class OneBehind:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="introspect-writer")
-        self._last: Future[None] | None = None
+        self._last: Future[object] | None = None
 
-    def submit(self, task: Callable[[], None]) -> None:
+    def submit(self, task: Callable[[], object]) -> None:
         """Wait for the task before, then start this one."""
         self._wait()
         self._last = self._pool.submit(task)

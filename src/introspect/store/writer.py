@@ -83,12 +83,19 @@ class StoreWriter:
         Raises:
             RunError: the disk is full or cannot be written to; what was committed is untouched.
         """
+        columns = {"rollout": rollout, "position": position, "token_id": token_id, "span": span}
+        return self.commit_part(index, encode_part(self.spec, values, columns), len(rollout))
+
+    def commit_part(self, index: int, content: bytes, rows: int) -> PartInfo:
+        """Commit one part that `encode_part` has made.
+
+        Raises:
+            RunError: as `write_part`.
+        """
         if index in self.committed:
             raise ValueError(f"part {index} is committed already")
-        columns = {"rollout": rollout, "position": position, "token_id": token_id, "span": span}
-        content = encode_part(self.spec, values, columns)
         digest = hashlib.sha256(content).hexdigest()
-        info = PartInfo(index, part_name(index, digest), digest, len(rollout))
+        info = PartInfo(index, part_name(index, digest), digest, rows)
         write_atomic(self.path / info.name, content)
         self.committed[index] = info
         return info
