@@ -138,11 +138,11 @@ def _compare(
     ratios = sorted(mine / theirs for mine, theirs in times)
     return {
         "what": what,
-        "ours (s)": round(ours_best, 3),
-        "peer (s)": round(peer_best, 3),
-        "ratio": round(ours_best / peer_best, 3),
-        "ratio of medians": round(ours_median / peer_median, 3),
-        "range of ratios": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "ours (s)": _short(ours_best),
+        "peer (s)": _short(peer_best),
+        "ratio": _short(ours_best / peer_best),
+        "ratio of medians": _short(ours_median / peer_median),
+        "range of ratios": [_short(ratios[0]), _short(ratios[-1])],
         "goal": goal or "none stated",
     }
 
@@ -165,6 +165,11 @@ def _whole_run(progress: Progress) -> dict[str, Any]:
         "peak memory (GB)": round(peak / 1e9, 2),
         "goal": "< 300 s, < 4 GB",
     }
+
+
+def _short(number: float) -> float:
+    """Four digits."""
+    return float(f"{number:.4g}")
 
 
 def _seconds(work: Callable[[], None]) -> float:
