@@ -103,7 +103,7 @@ def test_the_same_data_give_the_same_results(silent_policy, tmp_path):
 @pytest.mark.parametrize(
     ("chains", "reason"),
     [
-        ([("x", "risky")] * 30, "acted on the policy and 0 that did not"),
+        ([("x", "risky")] * 30, "30 rows acted on the policy and 0 did not"),
         ([("x", "neither")] * 30, "none of 30 rollouts has a valid answer"),
     ],
 )

@@ -66,6 +66,18 @@ def test_many_labels_at_once_agree_with_one_at_a_time():
         assert torch.allclose(together.a[..., column], alone.a[..., 0], atol=2e-3)
 
 
+def test_labels_that_converge_slowly_are_fitted_exactly(monkeypatch):
+    torch.manual_seed(0)
+    x = torch.randn(2, 60, 90).double() * torch.logspace(1.5, -2, 90)
+    labels = torch.randint(0, 2, (60, 4))
+    monkeypatch.setattr("introspect.probes.logistic.BOUND_STEPS", 5)
+    together = fit_labels(kernel(x), labels, 1.0)
+    for column in range(4):
+        alone = fit(kernel(x), labels[:, column], 1.0)
+        assert torch.allclose(together.a[..., column], alone.a[..., 0], atol=2e-3)
+        assert torch.allclose(together.b[:, column], alone.b[:, 0], atol=2e-2)
+
+
 def test_a_planted_signal_is_found_where_it_is():
     acts, labels = data(0, signal=2.5)
     split = split_of(labels)
@@ -122,8 +134,10 @@ def test_splits_keep_groups_whole_and_say_when_they_cannot():
     assert not set(GROUPS[split.dev]) & set(GROUPS[split.test])
     assert sorted([*split.dev, *split.test]) == list(range(len(GROUPS)))
     assert abs(len(split.test) / len(GROUPS) - 0.4) < 0.05
-    with pytest.raises(EstimateError, match="at least 10 of each"):
+    with pytest.raises(EstimateError, match="12 rows acted"):
         split_of(np.arange(len(GROUPS)) < 12)
+    with pytest.raises(EstimateError, match=r"part has .* at least 10 of each"):
+        split_of(np.isin(GROUPS, (3, 4, 5, 6)))
     few = GROUPS < 20
     with pytest.raises(EstimateError, match="an interval needs at least 5"):
         split_groups(GROUPS[few], labels[few], test_fraction=0.2, inner_folds=5, seed=0)

@@ -8,7 +8,8 @@ its own.
 `fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept). `fit_labels` fits hundreds
 of label columns to one kernel (permutations, control tasks): with the curvature replaced by its bound of 1/4 (Boehning
 & Lindsay 1988) all columns and all iterations share one factorisation. Known trade-off: its convergence is linear, so
-it stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does.
+it stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does, and columns that are not there
+after 300 steps (few, where rows are nearly alike in groups) are left to Newton's method.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TOLERANCE = 1e-7
 """Largest |a - (y - p)| of a Newton solution; at the optimum a equals y - p exactly."""
 NEWTON_STEPS = 60
 BOUND_TOLERANCE = 1e-3
-BOUND_STEPS = 2000
+BOUND_STEPS = 300
 
 
 class NotConverged(ArithmeticError):
@@ -122,7 +123,7 @@ def fit_labels(gram: torch.Tensor, labels: torch.Tensor, c: float) -> Solution:
         c: inverse strength of the penalty.
 
     Raises:
-        NotConverged: the residual stayed above `BOUND_TOLERANCE`.
+        NotConverged: the optimum of a column that was left to Newton's method was not reached.
     """
     g = c * gram
     n_problems, n_rows, _ = g.shape
@@ -137,9 +138,13 @@ def fit_labels(gram: torch.Tensor, labels: torch.Tensor, c: float) -> Solution:
         b = solved.sum(dim=1) / ones.sum(dim=1)[:, None]
         a = solved - ones[..., None] * b[:, None]
         f = z - 4 * a
-        if float((a - (y - torch.sigmoid(f))).abs().max()) < BOUND_TOLERANCE:
-            return Solution(a, b, c)
-    raise NotConverged(f"logistic regression did not converge in {BOUND_STEPS} bounded steps at C = {c}")
+        residual = (a - (y - torch.sigmoid(f))).abs().amax(dim=(0, 1))
+        if float(residual.max()) < BOUND_TOLERANCE:
+            break
+    for column in torch.nonzero(residual >= BOUND_TOLERANCE)[:, 0].tolist():
+        exact = fit(gram, labels[:, column], c)
+        a[..., column], b[:, column] = exact.a[..., 0], exact.b[:, 0]
+    return Solution(a, b, c)
 
 
 def _apply(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:

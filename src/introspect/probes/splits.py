@@ -50,6 +50,12 @@ def split_groups(
     needed = max(inner_folds + 1, 2)
     if n_groups < 2 * needed:
         raise EstimateError(f"{n_groups} groups are too few for a test part and {inner_folds} inner folds")
+    n_acted = int(np.sum(labels))
+    if min(n_acted, len(labels) - n_acted) < 2 * MIN_PER_CLASS:
+        raise EstimateError(
+            f"{n_acted} rows acted on the policy and {len(labels) - n_acted} did not; a probe needs at least "
+            f"{MIN_PER_CLASS} of each in the development part and in the test part"
+        )
     outer = _fold_of(codes, labels, min(OUTER_PARTS, n_groups), seed)
     n_held = max(1, round(test_fraction * (outer.max() + 1)))
     test = np.flatnonzero(outer < n_held)
