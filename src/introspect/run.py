@@ -132,10 +132,7 @@ def run_experiment(
         return finished
     for adapter in filter(None, (spec.organism, spec.negative_control)):
         resolve(spec.model, adapter=adapter, revision=spec.revision, offline=offline)
-    prepared = prepare(spec, offline=offline)
-    make_out(out)
-    with only_writer(out / ".lock", out):
-        return _run(prepared, out, resume=resume, offline=offline, progress=progress)
+    return _run(prepare(spec, offline=offline), out, resume=resume, offline=offline, progress=progress)
 
 
 def _finished(out: Path) -> dict | None:
@@ -148,30 +145,33 @@ def _finished(out: Path) -> dict | None:
 
 
 def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict:
-    spec, results_path = prepared.spec, out / "results.json"
-    claim_out(out, prepared)
-    rollouts = record_stage(prepared, out, progress)
-    loaded = prepared.loaded
-    base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
-    write_manifest(out / "manifest.json", spec, loaded.info, base)
-    model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
-    results = analyse(out, spec, rollouts, model, progress=progress)
-    del prepared, loaded, model
-    gc.collect()
-    if spec.negative_control is not None:
-        control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
+    """Run what is prepared. No caller holds on to it, so its model is freed before the negative control's is loaded."""
+    make_out(out)
+    with only_writer(out / ".lock", out):
+        spec, results_path = prepared.spec, out / "results.json"
+        claim_out(out, prepared)
+        rollouts = record_stage(prepared, out, progress)
+        loaded = prepared.loaded
+        base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
+        write_manifest(out / "manifest.json", spec, loaded.info, base)
+        model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
+        results = analyse(out, spec, rollouts, model, progress=progress)
+        del prepared, loaded, model
+        gc.collect()
+        if spec.negative_control is not None:
+            control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
 
-        def control_progress(stage: str, done: int, total: int) -> None:
-            progress(f"negative control: {stage}", done, total)
+            def control_progress(stage: str, done: int, total: int) -> None:
+                progress(f"negative control: {stage}", done, total)
 
-        measured = run_experiment(
-            control, out / "negative_control", resume=resume, offline=offline, progress=control_progress
-        )
-        results["controls"]["negative_control"] = negative_control_section(measured)
-    validate_results(results)
-    write_atomic(results_path, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_report(out)
-    return results
+            measured = run_experiment(
+                control, out / "negative_control", resume=resume, offline=offline, progress=control_progress
+            )
+            results["controls"]["negative_control"] = negative_control_section(measured)
+        validate_results(results)
+        write_atomic(results_path, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_report(out)
+        return results
 
 
 def check_out(out: Path, spec: Experiment, *, resume: bool) -> None:
