@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from introspect.models.formats import FORMATS
-from introspect.record import encode_rows
 from introspect.rollout import Rollout, RolloutSpans
+from introspect.rows import Rows, encode_rows
 from introspect.spans import locate_spans
 from introspect.store import StoreSpec, StoreWriter
 from introspect.tasks.answers import find_answer
@@ -88,5 +88,6 @@ def record_by_hand(folder: Path, rollouts: list[Rollout], *, strength: float, se
         values["resid_post", 1][:, :5] += strength * (bool(row.acted) - 0.5)
         captured.append(values)
     with StoreWriter(folder / "activations", STORE) as store:
-        store.commit_part(0, encode_rows(STORE, rollouts, positions, captured), sum(map(len, positions)))
+        rows = [Rows(wanted, {}) for wanted in positions]
+        store.commit_part(0, encode_rows(STORE, rollouts, rows, captured, positions))
         store.finish()

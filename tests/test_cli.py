@@ -21,6 +21,7 @@ from introspect.cli import main
 from introspect.cli.main import VERBS
 from introspect.errors import RunError, StoreError
 from introspect.experiment import load_experiment
+from introspect.transcripts import Recorded, ReplayCost
 
 RESULTS = {"experiment": {"name": "probe-risk"}}
 HEADLINE = ["One.", "Two.", "Three."]
@@ -55,10 +56,10 @@ def calls(monkeypatch):
     stubs = {
         "run": {
             "run_experiment": made.answer("run", RESULTS),
-            "estimate_cost": made.answer("cost", Cost()),
             "report_run": made.answer("report", Path("runs/x/report.html")),
             "verify_run": made.answer("verify", []),
         },
+        "prepare": {"estimate_cost": made.answer("cost", Cost())},
         "report": {"headline": made.answer("headline", HEADLINE)},
         "training": {"train_organism": made.answer("train", Path("runs/train/x"))},
         "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
@@ -66,7 +67,17 @@ def calls(monkeypatch):
             "summarise": made.answer("compare", [{"organism": "x"}]),
             "table": lambda found: {"AUROC": ["0.97"]},
         },
-        "models": {"list_models": lambda: {"smollm2-135m": "the embedded default"}},
+        "models": {
+            "list_models": lambda: {"smollm2-135m": "the embedded default"},
+            "load_model": lambda *args, **kwargs: SimpleNamespace(model=None, info=SimpleNamespace(to_json=dict)),
+        },
+        "backends": {"make_backend": lambda *args: None, "name_sites": lambda model: {"native": {"resid_post": "x"}}},
+        "doctor": {"examine": made.answer("doctor", []), "failures": lambda checks: []},
+        "transcripts": {
+            "read_replay_spec": made.answer("spec", None),
+            "estimate_transcripts": made.answer("replay_cost", ReplayCost(3, 24, 9, 1000, 1.0)),
+            "record_transcripts": made.answer("record", Recorded("runs/x", 3, 24, 9, 0, 0, {})),
+        },
     }
     for name, functions in stubs.items():
         monkeypatch.setitem(sys.modules, f"introspect.{name}", SimpleNamespace(**functions))
@@ -349,7 +360,8 @@ def work(*args, **kwargs):
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)
-sys.modules["introspect.run"] = types.SimpleNamespace(run_experiment=work, estimate_cost=None)
+sys.modules["introspect.run"] = types.SimpleNamespace(run_experiment=work)
+sys.modules["introspect.prepare"] = types.SimpleNamespace(estimate_cost=None)
 main(["run", "probe-risk"])
 """
 

@@ -62,7 +62,7 @@ def test_the_digest_is_of_the_meaning_not_of_the_text(tmp_path):
 
 
 def test_the_digest_is_the_same_on_every_machine(tmp_path):
-    known = "86c5d8449706ae22cc3b5ef994d53c482dfabd26118ae67a13acddc4e9e6d0ca"
+    known = "e2b528330dd790c9aafb3c9d8759f59d44af471adfe2fe3432c4b1ad19d47c71"
     assert load_experiment(spec_file(tmp_path)).digest() == known
 
 

@@ -18,13 +18,13 @@ MAX_LINES = 400
 HEAVY = ("torch", "transformers", "sklearn", "pandas", "scipy", "trl", "peft", "h5py", "nnsight", "transformer_lens")
 
 LEVELS = (
-    {"errors", "experiment", "spec_file", "strict_yaml", "assets", "atomic", "lock", "progress"},
-    {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout"},
+    {"errors", "experiment", "selection", "spec_file", "strict_yaml", "assets", "atomic", "lock", "progress"},
+    {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout", "inspect_log"},
     {
-        *("record", "features", "metrics", "probes", "link", "steering", "concepts"),
+        *("record", "rows", "doctor", "run_folder", "features", "metrics", "probes", "link", "steering", "concepts"),
         *("training", "results", "analysis", "probe_report", "manifest", "report"),
     },
-    {"run", "bench", "compare"},
+    {"prepare", "run", "bench", "compare", "transcripts"},
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""

@@ -11,11 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from introspect.assets import data_path
+from introspect.backends.native import NativeEngine
+from introspect.doctor import CHEAP
 from introspect.errors import ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
-from introspect.run import estimate_cost, report_run, run_experiment, verify_run
+from introspect.prepare import estimate_cost
+from introspect.run import report_run, run_experiment, verify_run
+from introspect.store import StoreReader
 from tiny_folders import save_tiny
 
 SMALL = ("organism=null", "negative_control=null", "generation.max_new_tokens=12", "generation.batch_size=4")
@@ -162,9 +167,45 @@ def test_too_little_memory_is_one_line(tiny, tmp_path, monkeypatch):
     def starve(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("introspect.backends.native.NativeBackend.generate", starve)
-    with pytest.raises(RunError, match="not enough memory for a batch of 4"):
+    monkeypatch.setattr("introspect.run.self_test", lambda prepared: [])
+    monkeypatch.setattr("introspect.backends.inflight.InFlight.run", starve)
+    with pytest.raises(RunError, match="not enough memory for one rollout of 12 new tokens at a time"):
         run_experiment(spec_for(tiny), tmp_path / "run")
+
+
+def test_a_model_that_fails_its_self_test_is_not_run(tiny, tmp_path, monkeypatch):
+    original = NativeEngine.forward
+
+    def without_mask(engine, inputs, **rest):
+        length = inputs["input_ids"].shape[1]
+        everything = torch.ones(1, 1, length, length, dtype=torch.bool)
+        return original(engine, inputs if length == 1 else {**inputs, "attention_mask": everything}, **rest)
+
+    monkeypatch.setattr(NativeEngine, "forward", without_mask)
+    with pytest.raises(RunError, match=r"self-test of .* failed: reference"):
+        run_experiment(spec_for(tiny, "dtype=float32"), tmp_path / "run")
+
+
+def test_the_manifest_says_what_the_self_test_found_and_through_which_backend(tiny, tmp_path):
+    run_experiment(spec_for(tiny), tmp_path / "run")
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["backend"] == "native"
+    assert {check["name"]: check["status"] for check in manifest["doctor"]} == dict.fromkeys(CHEAP, "ok")
+
+
+@pytest.mark.parametrize("tokens", ["mean", "every:3"])
+def test_what_the_probes_read_is_kept_whatever_is_selected(tiny, tmp_path, tokens):
+    whole = run_experiment(spec_for(tiny), tmp_path / "whole")
+    part = run_experiment(
+        spec_for(tiny, "capture.spans=[think, prompt]", f"capture.tokens='{tokens}'"), tmp_path / "part"
+    )
+    assert part["probe"] == whole["probe"]
+    stores = [StoreReader(tmp_path / name / "activations") for name in ("whole", "part")]
+    assert stores[0].n_rows != stores[1].n_rows
+    rollouts = [json.loads(line) for line in (tmp_path / "part" / "rollouts.jsonl").read_text().splitlines()]
+    kept = set(zip(*(stores[1].columns()[name].tolist() for name in ("rollout", "position")), strict=True))
+    assert {(row["rollout"], len(row["prompt_ids"]) - 1) for row in rollouts} <= kept
+    assert stores[1].spec.selection.tokens == tokens
 
 
 def test_folders_that_hold_something_else_are_left_alone(tiny, tmp_path):

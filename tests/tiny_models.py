@@ -26,7 +26,7 @@ SHAPE = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 512,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
@@ -43,7 +43,7 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     elif family == "gemma3":
         model = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, sliding_window=16))
     elif family == "gpt2":
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=256))
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=512))
     elif family == "moe":
         moe = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
         model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**SHAPE, **moe))

@@ -6,25 +6,32 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import RunError
 
+Buffer = bytes | memoryview
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 """A file that nothing stands in the place of, not even a link."""
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes | Iterable[Buffer]) -> None:
     """Replace `path` by `content` in one step that survives a kill or a power cut.
+
+    Args:
+        content: text, bytes, or buffers that are written one after another.
 
     Raises:
         RunError: the disk is full or the folder cannot be written to. What was at `path` is still there.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    whole = content.encode("utf-8") if isinstance(content, str) else content
+    pieces = [whole] if isinstance(whole, bytes) else whole
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with os.fdopen(os.open(temporary, NEW, 0o666), "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -28,7 +28,8 @@ from .models import load_model, render_prompt
 from .plan import select_items
 from .progress import Progress, silent
 from .record import stop_ids, store_spec
-from .store import OneBehind, StoreReader, StoreSpec, StoreWriter, encode_part
+from .store import EncodedPart, OneBehind, StoreReader, StoreSpec, StoreWriter, encode_part
+from .selection import Selection
 from .tasks.risk import evaluation_items
 
 REPEATS = 5
@@ -53,12 +54,12 @@ def run_bench(
         `machine`, and `rows` with what was measured, seconds of both sides, their ratio and the goal.
     """
     loaded = load_model(model, adapter=organism)
-    backend = make_backend("native", loaded)
+    backend = make_backend("native", loaded.model)
     items = select_items(evaluation_items(), {"id": BATCH, "ood": 0})
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     capture = Capture(("resid_post",), tuple(range(loaded.info.n_layers)))
     sampling = Sampling(TOKENS, 1.0, stop_ids(loaded))
-    spec = store_spec(capture, loaded, plan="bench")
+    spec = store_spec(capture, loaded, plan="bench", selection=Selection())
     made: list[Generation] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -67,8 +68,7 @@ def run_bench(
             with StoreWriter(_fresh(place), spec) as store, OneBehind() as behind:
                 for index in range(BATCHES):
                     made[:] = backend.generate(prompts, seeds=range(BATCH), sampling=sampling, capture=capture)
-                    content, rows = _encode(spec, made)
-                    behind.submit(partial(store.commit_part, index, content, rows))
+                    behind.submit(partial(store.commit_part, index, _encode(spec, made)))
 
         def plain() -> None:
             for _ in range(BATCHES):
@@ -184,12 +184,12 @@ def _fresh(place: Path) -> Path:
 
 def _write(path: Path, spec: StoreSpec, made: list[Generation]) -> None:
     with StoreWriter(path, spec) as store:
-        store.commit_part(0, *_encode(spec, made))
+        store.commit_part(0, _encode(spec, made))
         store.finish()
 
 
-def _encode(spec: StoreSpec, made: list[Generation]) -> tuple[bytes, int]:
+def _encode(spec: StoreSpec, made: list[Generation]) -> EncodedPart:
     rows = torch.arange(sum(len(next(iter(generation.activations.values()))) for generation in made)).numpy()
     values = {pair: torch.cat([g.activations[pair] for g in made]) for pair in made[0].activations}
     columns = {"rollout": rows, "position": rows, "token_id": rows, "span": rows * 0}
-    return encode_part(spec, values, columns), len(rows)
+    return encode_part(spec, values, columns)

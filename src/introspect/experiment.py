@@ -18,12 +18,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from .assets import experiment_path
 from .errors import SpecError
+from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
 from .strict_yaml import dump_yaml
 
 T = TypeVar("T")
 
-BackendName = Literal["native"]
+BackendName = Literal["auto", "native", "nnsight", "transformer-lens"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
 PositionName = Literal["last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer"]
 POSITIONS: tuple[PositionName, ...] = (
@@ -66,7 +67,15 @@ class GenerationSpec(_Section):
     samples: Annotated[int, Field(ge=1)] = 1
     """Rollouts an item."""
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Prompts generated together. Part of the spec, because the last bits of a low-precision result depend on it."""
+    """Rollouts generated side by side. Part of the spec, since the last bits of a result may depend on it."""
+    part_size: Annotated[int, Field(ge=1)] | None = None
+    """Rollouts committed together; a kill loses at most one part. When it is more than batch_size, those that wait take
+    the places of those that have ended. null: twice batch_size."""
+
+    @property
+    def rollouts_a_part(self) -> int:
+        """`part_size`, or what stands for null."""
+        return 2 * self.batch_size if self.part_size is None else self.part_size
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Self:
@@ -84,6 +93,27 @@ class CaptureSpec(_Section):
     """Places in a block."""
     layers: LayerSelection = "all"
     """`all`, `last`, a slice such as `"4:28:4"`, or a list of 0-based layers; negative ones count from the last."""
+
+    spans: tuple[SpanName, ...] = ("completion",)
+    """`prompt`, `think`, `answer`, or `completion`: all that is generated, and the last prompt token. What the probes
+    read is kept besides; an empty list keeps nothing else."""
+    tokens: str = "every"
+    """Of each span: `every`, `every:4` (each fourth), `mean`, `first`, `last`; or `before_answer`."""
+
+    @property
+    def selection(self) -> Selection:
+        """Which tokens are kept."""
+        return Selection(self.spans, self.tokens)
+
+    @field_validator("spans")
+    @classmethod
+    def _spans_differ(cls, spans: tuple[SpanName, ...]) -> tuple[SpanName, ...]:
+        return _distinct(spans)
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_parse(cls, tokens: str) -> str:
+        return check_tokens(tokens)
 
     @field_validator("sites")
     @classmethod
@@ -166,8 +196,8 @@ class Experiment(_Section):
     """Organism in which nothing should be found, run the same way; null: none."""
     base_baseline: bool = True
     """Whether the same tokens are replayed through the untrained model, to see what the adapter added."""
-    backend: BackendName = "native"
-    """Engine that runs the model and records its activations."""
+    backend: BackendName = "auto"
+    """Engine that runs the model and records its activations; auto: the fastest that records what is asked for."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations; auto: bfloat16 where the processor multiplies it natively."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

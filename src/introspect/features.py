@@ -34,6 +34,12 @@ def token_position(rollout: Rollout, name: str) -> int | None:
     return start + round(int(name.removeprefix("think_")) / 100 * (stop - 1 - start))
 
 
+def probed_positions(rollout: Rollout, names: Sequence[str]) -> list[int]:
+    """Absolute index of each named position that the rollout has."""
+    found = (token_position(rollout, name) for name in names)
+    return [position for position in found if position is not None]
+
+
 @dataclass(frozen=True)
 class Probed:
     """The rollouts and positions that go into the probes: every rollout has a valid answer and every position."""

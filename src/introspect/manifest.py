@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from .atomic import write_atomic
+from .doctor import Check
 from .experiment import Experiment
 from .models import ModelInfo
 
-PACKAGES = ("introspect", "torch", "transformers", "peft", "tokenizers", "safetensors", "scikit-learn", "numpy", "h5py")
+PACKAGES = (
+    *("introspect", "torch", "transformers", "transformer-lens", "nnsight", "peft", "tokenizers", "safetensors"),
+    *("scikit-learn", "numpy", "h5py"),
+)
 
 
 def package_versions() -> dict[str, str]:
@@ -28,21 +33,38 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_manifest(path: Path, spec: Experiment, info: ModelInfo, base: ModelInfo | None) -> None:
-    """Write `manifest.json`: model, adapter and base with digests, spec digest, seed, machine and versions."""
+def machine_facts() -> dict[str, str | int | None]:
+    """What the numbers were computed on."""
+    return {
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def write_manifest(
+    path: Path,
+    spec: Experiment,
+    info: ModelInfo,
+    base: ModelInfo | None,
+    *,
+    backend: str,
+    checks: Sequence[Check],
+) -> None:
+    """Write `manifest.json`: model, adapter and base with digests, what the doctor said of the model through that
+    backend, spec digest, seed, machine and versions.
+    """
     content = {
         "experiment": spec.name,
         "spec_digest": spec.digest(),
         "seed": spec.seed,
         "model": info.to_json(),
         "base": None if base is None else base.to_json(),
+        "backend": backend,
+        "doctor": [check.to_json() for check in checks],
         "versions": package_versions(),
-        "machine": {
-            "platform": platform.platform(),
-            "processor": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
+        "machine": machine_facts(),
         "command": " ".join(["introspect", *sys.argv[1:]]),
     }
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
-"""From a spec's items to ordered work: which prompts are run together, and with which seeds. Pure.
+"""From a spec's items to ordered work: which rollouts are made and committed together, and with which seeds. Pure.
 
-Batches hold prompts of about one length, so that padding is rare, longest first, so that a run that does not fit in
-memory fails at once. The plan depends on the items, the seed and the batch size only: an interrupted run finds its
-place again by batch index.
+Parts hold prompts of about one length, so that padding is rare, longest first, so that a run that does not fit in
+memory fails at once. The plan depends on the items, the seed and the part size only: an interrupted run finds its
+place again by the index of a part.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def make_batches(
-    items: Sequence[Item], prompts: Sequence[Sequence[int]], *, samples: int, seed: int, batch_size: int
+def make_parts(
+    items: Sequence[Item], prompts: Sequence[Sequence[int]], *, samples: int, seed: int, part_size: int
 ) -> list[list[Job]]:
-    """Jobs in batches of at most `batch_size`, longest prompts first.
+    """Jobs in parts of at most `part_size`, longest prompts first; samples of one prompt stay side by side.
 
     Args:
         prompts: token ids of each item's prompt, in the order of `items`.
@@ -94,4 +94,4 @@ def make_batches(
         for sample in range(samples)
     ]
     jobs.sort(key=lambda job: (-len(job.prompt_ids), job.rollout))
-    return [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    return [jobs[start : start + part_size] for start in range(0, len(jobs), part_size)]

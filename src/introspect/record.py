@@ -1,7 +1,7 @@
 """Record: run the plan, keep rollouts and activations. And replay: the same tokens through another model.
 
-The order of writes makes a kill harmless. A batch's rollouts are appended to `rollouts.partial.jsonl` and fsynced, then
-its part is committed by a rename, while the model is at the next batch. On resume, lines whose part is missing are
+The order of writes makes a kill harmless. A part's rollouts are appended to `rollouts.partial.jsonl` and fsynced, then
+its part is committed by a rename, while the model is at the next part. On resume, lines whose part is missing are
 dropped and made again; when every part is there, `rollouts.jsonl` is written whole, in rollout order. What was
 interrupted and what was not end in the same bytes.
 """
@@ -12,11 +12,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from .atomic import write_atomic
 from .backends import Backend, Capture, Generation, Sampling
@@ -24,77 +21,85 @@ from .models import LoadedModel
 from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
-from .spans import locate_spans, span_code, token_starts
-from .store import MANIFEST, OneBehind, StoreSpec, StoreWriter, check_spec, encode_part, verify
+from .rows import Rows, choose_rows, encode_rows
+from .selection import Selection
+from .spans import locate_spans, token_starts
+from .store import MANIFEST, EncodedPart, OneBehind, StoreSpec, StoreWriter, check_spec, verify
 from .tasks.answers import find_answer
 from .tasks.registry import Task
 
 
 def record(
     run: Path,
-    batches: Sequence[Sequence[Job]],
+    parts: Sequence[Sequence[Job]],
     *,
     task: Task,
     loaded: LoadedModel,
     backend: Backend,
     sampling: Sampling,
     capture: Capture,
+    selection: Selection,
+    always: Callable[[Rollout], Sequence[int]],
+    lanes: int,
     progress: Progress,
 ) -> list[Rollout]:
     """Make every rollout of the plan that `run` does not hold yet, with its activations.
+
+    Args:
+        parts: rollouts that are committed together.
+        selection: which tokens of a rollout have a row in the store.
+        always: positions of a rollout that have a row whatever the selection.
+        lanes: rollouts that are generated side by side.
 
     Returns:
         All rollouts of the run, in rollout order.
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
-    spec = store_spec(capture, loaded, plan=plan_digest(batches))
+    spec = store_spec(capture, loaded, plan=plan_digest(parts), selection=selection)
     if (run / "activations" / MANIFEST).exists():
         check_spec(run / "activations", spec)
     if final.exists() and not verify(run / "activations").problems:
         return read_rollouts(final)
-    options = sorted({option for batch in batches for job in batch for option in job.item.options})
+    options = sorted({option for part in parts for job in part for option in job.item.options})
     watch = [option_token(loaded, option) for option in options]
-    total = sum(len(batch) for batch in batches)
+    total = sum(len(part) for part in parts)
     with StoreWriter(run / "activations", spec, resume=True) as store:
-        wanted = {job.rollout for index in store.committed for job in batches[index]}
+        wanted = {job.rollout for index in store.committed for job in parts[index]}
         known = final if final.exists() else partial
         rollouts = {row.rollout: row for row in read_whole_lines(known) if row.rollout in wanted}
-        complete = {i for i in store.committed if all(job.rollout in rollouts for job in batches[i])}
+        complete = {i for i in store.committed if all(job.rollout in rollouts for job in parts[i])}
         for index in set(store.committed) - complete:
             store.set_aside(index)
-        rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in batches[i]}
+        rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in parts[i]}
         write_atomic(partial, "".join(row.line() for row in rollouts.values()))
         progress("record", len(rollouts), total)
         with partial.open("a", encoding="utf-8") as log, OneBehind() as behind:
 
-            def commit(index: int, made: list[Rollout], content: bytes, n_rows: int) -> None:
+            def commit(index: int, made: list[Rollout], content: EncodedPart) -> None:
                 log.write("".join(row.line() for row in made))
                 log.flush()
                 os.fsync(log.fileno())
-                store.commit_part(index, content, n_rows)
+                store.commit_part(index, content)
                 rollouts.update({row.rollout: row for row in made})
                 progress("record", len(rollouts), total)
 
-            for index, batch in enumerate(batches):
+            for index, part in enumerate(parts):
                 if index in complete:
                     continue
                 generations = backend.generate(
-                    [job.prompt_ids for job in batch],
-                    seeds=[job.seed for job in batch],
+                    [job.prompt_ids for job in part],
+                    seeds=[job.seed for job in part],
                     sampling=sampling,
                     capture=capture,
                     watch=watch,
+                    lanes=lanes,
                 )
                 made = [
                     read_generation(job, generation, task=task, loaded=loaded, options=options)
-                    for job, generation in zip(batch, generations, strict=True)
+                    for job, generation in zip(part, generations, strict=True)
                 ]
-                captured = [generation.activations for generation in generations]
-                positions = [
-                    captured_positions(row, len(next(iter(a.values())))) for row, a in zip(made, captured, strict=True)
-                ]
-                content = encode_rows(spec, made, positions, captured)
-                behind.submit(functools.partial(commit, index, made, content, sum(map(len, positions))))
+                content = _part(spec, selection, made, generations, capture=capture, always=always)
+                behind.submit(functools.partial(commit, index, made, content))
         ordered = [rollouts[index] for index in sorted(rollouts)]
         write_atomic(final, "".join(row.line() for row in ordered))
         store.finish()
@@ -105,44 +110,70 @@ def record(
 def replay(
     store_path: Path,
     rollouts: Sequence[Rollout],
-    positions: Sequence[Sequence[int]],
+    rows: Sequence[Rows],
     *,
     loaded: LoadedModel,
     backend: Backend,
     capture: Capture,
-    batch_size: int,
+    selection: Selection,
+    part_size: int,
     progress: Progress,
     stage: str,
 ) -> None:
-    """Teacher-force the rollouts' own token ids and store the activations at `positions` of each (absolute indices)."""
-    spec = store_spec(
-        capture, loaded, plan=_digest([row.token_ids, list(p)] for row, p in zip(rollouts, positions, strict=True))
-    )
+    """Teacher-force the rollouts' own token ids and store these rows of each.
+
+    Args:
+        selection: what the rows were chosen by.
+        part_size: rollouts that are committed together.
+    """
+    plan = _digest([row.token_ids, each.needed(), len(each.means)] for row, each in zip(rollouts, rows, strict=True))
+    spec = store_spec(capture, loaded, plan=plan, selection=selection)
     if (store_path / MANIFEST).exists():
         check_spec(store_path, spec)
     if not verify(store_path).problems:
         return
     order = sorted(range(len(rollouts)), key=lambda i: (-len(rollouts[i].token_ids), i))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    parts = [order[start : start + part_size] for start in range(0, len(order), part_size)]
     done = 0
     with StoreWriter(store_path, spec, resume=True) as store:
-        for index, batch in enumerate(batches):
+        for index, part in enumerate(parts):
             if index not in store.committed:
-                sequences = [rollouts[i].token_ids[: max(positions[i]) + 1] for i in batch]
-                wanted = [positions[i] for i in batch]
-                captured = backend.replay(sequences, wanted, capture=capture)
-                content = encode_rows(spec, [rollouts[i] for i in batch], wanted, captured)
-                store.commit_part(index, content, sum(map(len, wanted)))
-            done += len(batch)
+                chosen = [rows[i] for i in part]
+                held = [each.needed() for each in chosen]
+                sequences = [rollouts[i].token_ids[: have[-1] + 1] for i, have in zip(part, held, strict=True)]
+                captured = backend.replay(sequences, held, capture=capture)
+                store.commit_part(index, encode_rows(spec, [rollouts[i] for i in part], chosen, captured, held))
+            done += len(part)
             progress(stage, done, len(rollouts))
         store.finish()
 
 
-def plan_digest(batches: Sequence[Sequence[Job]]) -> str:
-    """SHA-256 of what is to be made: every rollout's item, sample, seed and prompt, batch by batch."""
+def _part(
+    spec: StoreSpec,
+    selection: Selection,
+    made: Sequence[Rollout],
+    generations: Sequence[Generation],
+    *,
+    capture: Capture,
+    always: Callable[[Rollout], Sequence[int]],
+) -> EncodedPart:
+    """The part of these rollouts."""
+    captured = [generation.activations for generation in generations]
+    firsts = [0 if capture.prompt else len(rollout.prompt_ids) - 1 for rollout in made]
+    held = [range(first, first + len(next(iter(a.values())))) for first, a in zip(firsts, captured, strict=True)]
+    rows = [choose_rows(selection, row, have.stop, always(row)) for row, have in zip(made, held, strict=True)]
+    return encode_rows(spec, made, rows, captured, held)
+
+
+def wanted_capture(sites: tuple[str, ...], layers: tuple[int, ...], selection: Selection) -> Capture:
+    """What a backend has to record in flight for this selection."""
+    return Capture(sites, layers, prompt="prompt" in selection.spans)
+
+
+def plan_digest(parts: Sequence[Sequence[Job]]) -> str:
+    """SHA-256 of what is to be made: every rollout's item, sample, seed and prompt, part by part."""
     return _digest(
-        [[job.rollout, job.item.model_dump(), job.sample, job.seed, job.prompt_ids] for job in batch]
-        for batch in batches
+        [[job.rollout, job.item.model_dump(), job.sample, job.seed, job.prompt_ids] for job in part] for part in parts
     )
 
 
@@ -153,13 +184,14 @@ def _digest(lines: Iterable[object]) -> str:
     return found.hexdigest()
 
 
-def store_spec(capture: Capture, loaded: LoadedModel, *, plan: str) -> StoreSpec:
+def store_spec(capture: Capture, loaded: LoadedModel, *, plan: str, selection: Selection) -> StoreSpec:
     """The store that holds a capture of this model, for a plan of that digest."""
     return StoreSpec(
         sites=capture.sites,
         layers=capture.layers,
         width=loaded.info.width,
         dtype=loaded.info.dtype,
+        selection=selection,
         meta={
             "model": loaded.info.name,
             "weights": loaded.info.weight_digest,
@@ -225,30 +257,3 @@ def read_generation(
         options={name: job.item.options[name] for name in names},
         fields=job.item.fields,
     )
-
-
-def captured_positions(rollout: Rollout, n_rows: int) -> list[int]:
-    """Absolute positions of what a backend records in flight: the last prompt token and what follows."""
-    first = len(rollout.prompt_ids) - 1
-    return list(range(first, first + n_rows))
-
-
-def encode_rows(
-    spec: StoreSpec,
-    rollouts: Sequence[Rollout],
-    positions: Sequence[Sequence[int]],
-    captured: Sequence[dict],
-) -> bytes:
-    """A part of one batch: the rows of its rollouts one after another."""
-    counts = [len(wanted) for wanted in positions]
-    flat = np.concatenate([np.asarray(wanted, dtype=np.int64) for wanted in positions])
-    columns = {
-        "rollout": np.repeat([row.rollout for row in rollouts], counts),
-        "position": flat,
-        "token_id": np.concatenate(
-            [np.asarray(r.token_ids)[list(p)] for r, p in zip(rollouts, positions, strict=True)]
-        ),
-        "span": np.concatenate([span_code(r.spans, np.asarray(p)) for r, p in zip(rollouts, positions, strict=True)]),
-    }
-    values = {pair: torch.cat([activations[pair] for activations in captured]) for pair in captured[0]}
-    return encode_part(spec, values, columns)

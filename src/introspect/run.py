@@ -7,106 +7,43 @@ with the same rollouts and the same parts as a run that was never stopped.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .analysis import Model, analyse
-from .assets import data_path
 from .atomic import write_atomic
-from .backends import Backend, Capture, Sampling, make_backend
+from .backends import Capture, Sampling, make_backend
+from .doctor import CHEAP, Check, examine, failures
 from .errors import EstimateError, IntrospectError, RunError, StoreError
-from .experiment import Experiment, resolve_layers
-from .features import choose_probed
+from .experiment import Experiment
+from .features import choose_probed, probed_positions
 from .lock import only_writer
 from .manifest import write_manifest
-from .models import LoadedModel, ModelInfo, load_model, render_prompt, resolve
-from .plan import Job, make_batches, select_items
+from .models import ModelInfo, load_model, resolve
+from .prepare import REPLAY_PART, Prepared, prepare
 from .progress import Progress, silent
-from .record import record, replay, stop_ids, store_spec
+from .record import record, replay, stop_ids
 from .report import write_report
 from .results import negative_control_section, read_results, validate_results
 from .rollout import Rollout, read_rollouts
-from .store import estimated_bytes, verify
-from .tasks.item import Item, read_items
+from .rows import Rows
+from .run_folder import check_folder, check_room, enough_memory, make_folder
+from .selection import Selection
+from .store import verify
 from .tasks.registry import find_task
 
+MARKER = "experiment.yaml"
+MARKERS = (MARKER, "transcripts.yaml")
+"""What says of a folder that it is a run, and of what."""
 STORES = ("activations", "base_activations")
-REPLAY_BATCH = 32
-"""Sequences replayed together."""
-BYTES_A_ROLLOUT, BYTES_A_TOKEN = 1500, 10
-"""Of a line of rollouts.jsonl: names and fields, and every token id, its text or a log-probability. Lines are there
-twice while a run is being finished."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run is expected to take. Tokens and bytes are upper bounds, from the longest allowed completions."""
-
-    n_items: int
-    n_rollouts: int
-    n_tokens: int
-    bytes_on_disk: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A spec with its items, its model and its plan."""
-
-    spec: Experiment
-    items: list[Item]
-    loaded: LoadedModel
-    backend: Backend
-    capture: Capture
-    batches: list[list[Job]]
-
-    def bytes_at_most(self) -> int:
-        """Bytes of the stores, in flight and of the base model, and of the rollouts' lines, if every completion is as
-        long as it may be.
-        """
-        jobs = [job for batch in self.batches for job in batch]
-        longest = self.spec.generation.max_new_tokens
-        rows = 1 + longest
-        if self.spec.organism is not None and self.spec.base_baseline:
-            rows += len(self.spec.probe.positions)
-        tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
-        lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
-        return estimated_bytes(store_spec(self.capture, self.loaded, plan=""), rows * len(jobs)) + 2 * lines
-
-
-def spec_items(spec: Experiment) -> list[Item]:
-    """The items that a spec selects, in file order."""
-    path = Path(spec.items)
-    found = read_items(path if path.suffix == ".jsonl" and path.exists() else data_path(spec.items))
-    return select_items(found, {"id": spec.limit.id, "ood": spec.limit.ood})
-
-
-def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
-    """Load the model and lay out the work. Writes nothing."""
-    items = spec_items(spec)
-    find_task(spec.task)
-    loaded = load_model(
-        spec.model,
-        adapter=spec.organism,
-        revision=spec.revision,
-        dtype=spec.dtype,
-        attention=spec.attention,
-        offline=offline,
-    )
-    capture = Capture(spec.capture.sites, resolve_layers(spec.capture.layers, loaded.info.n_layers))
-    prompts = [render_prompt(loaded, item.prompt) for item in items]
-    generation = spec.generation
-    batches = make_batches(items, prompts, samples=generation.samples, seed=spec.seed, batch_size=generation.batch_size)
-    return Prepared(spec, items, loaded, make_backend(spec.backend, loaded), capture, batches)
+PROBED = Selection(())
+"""Of the base model's activations, only what the probes read is kept."""
 
 
 def run_experiment(
@@ -125,7 +62,9 @@ def run_experiment(
         SpecError, ModelError: the spec cannot be run.
         StoreError: stored data is damaged.
     """
-    check_out(out, spec, resume=resume)
+    check_folder(
+        out, MARKER, spec.to_yaml(), what="a run of another spec", links=(*STORES, "negative_control"), resume=resume
+    )
     finished = _finished(out)
     if finished is not None:
         write_report(out)
@@ -146,14 +85,18 @@ def _finished(out: Path) -> dict | None:
 
 def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict:
     """Run what is prepared. No caller holds on to it, so its model is freed before the negative control's is loaded."""
-    make_out(out)
+    make_folder(out)
     with only_writer(out / ".lock", out):
         spec, results_path = prepared.spec, out / "results.json"
-        claim_out(out, prepared)
+        runs = 1 + (spec.negative_control is not None)
+        check_room(out, runs * prepared.bytes_at_most())
+        write_atomic(out / MARKER, spec.to_yaml())
+        with enough_memory("the self-test of the model", "choose a smaller model"):
+            checks = self_test(prepared)
         rollouts = record_stage(prepared, out, progress)
         loaded = prepared.loaded
         base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
-        write_manifest(out / "manifest.json", spec, loaded.info, base)
+        write_manifest(out / "manifest.json", spec, loaded.info, base, backend=prepared.backend.name, checks=checks)
         model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
         results = analyse(out, spec, rollouts, model, progress=progress)
         del prepared, loaded, model
@@ -174,91 +117,41 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         return results
 
 
-def check_out(out: Path, spec: Experiment, *, resume: bool) -> None:
-    """Refuse a folder that holds something else than this spec's run.
+def self_test(prepared: Prepared) -> list[Check]:
+    """The cheap part of `introspect doctor`, on the model and through the backend of the run.
 
     Raises:
-        RunError: names the folder and the remedy.
+        RunError: a check is red: names it, and what it would mean for the results.
     """
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file; choose another --out")
-    if not out.exists() or not any(_visible(out)):
-        return
-    for name in (*STORES, "negative_control"):
-        if (out / name).is_symlink():
-            raise RunError(f"{out / name} is a link, and would be written through; choose another --out")
-    marker = out / "experiment.yaml"
-    if not marker.exists():
-        raise RunError(f"{out} is not empty and holds no run; choose another --out")
-    if marker.read_text(encoding="utf-8") != spec.to_yaml():
-        raise RunError(f"{out} holds a run of another spec ({marker} differs); choose another --out")
-    if not resume:
-        raise RunError(f"{out} already holds this run; add --resume to go on with it, or choose another --out")
-
-
-def make_out(out: Path) -> None:
-    """Create the run directory.
-
-    Raises:
-        RunError: it cannot be created.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    """What a folder holds but locks and what a kill left of a file that was being written."""
-    return (path for path in folder.iterdir() if not (path.name.startswith(".") and path.suffix in (".lock", ".tmp")))
-
-
-def claim_out(out: Path, prepared: Prepared) -> None:
-    """Write the run's spec into its directory, once the disk is known to hold the run."""
-    runs = 1 + (prepared.spec.negative_control is not None)
-    needed, free = runs * prepared.bytes_at_most(), shutil.disk_usage(out).free
-    held = sum(path.stat().st_size for path in out.rglob("*.h5"))
-    if needed > free + held:
+    checks = examine(prepared.loaded, prepared.backend, only=CHEAP)
+    for check in failures(checks):
         raise RunError(
-            f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose "
-            "another --out, or record less with --set capture.layers=... or --limit"
+            f"the self-test of {prepared.loaded.info.name} failed: {check.name} ({check.measured}): {check.means}; "
+            "see `introspect doctor`, and try another --backend or --set dtype=float32"
         )
-    write_atomic(out / "experiment.yaml", prepared.spec.to_yaml())
+    return checks
 
 
 def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Rollout]:
     """Rollouts and activations of the plan."""
     generation = prepared.spec.generation
-    with enough_memory(f"a batch of {generation.batch_size} with {generation.max_new_tokens} new tokens"):
+    with enough_memory(
+        f"one rollout of {generation.max_new_tokens} new tokens at a time",
+        "try again into another --out with a smaller --set generation.part_size=... or --set capture.layers=...",
+    ):
         return record(
             out,
-            prepared.batches,
+            prepared.parts,
             task=find_task(prepared.spec.task),
             loaded=prepared.loaded,
             backend=prepared.backend,
             sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
             capture=prepared.capture,
+            selection=prepared.spec.capture.selection,
+            always=functools.partial(probed_positions, names=prepared.spec.probe.positions),
+            lanes=generation.batch_size,
             progress=progress,
         )
-
-
-@contextmanager
-def enough_memory(work: str) -> Iterator[None]:
-    """Turn running out of memory, of whichever kind, into one line.
-
-    Raises:
-        RunError: there was not enough memory for the work.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-        if not known:
-            raise
-        raise RunError(
-            f"there is not enough memory for {work}; try again into another --out with a smaller "
-            "--set generation.batch_size=... or --set capture.layers=..."
-        ) from None
 
 
 def base_stage(
@@ -273,15 +166,19 @@ def base_stage(
     except EstimateError:
         return None
     base = load_model(spec.model, revision=spec.revision, dtype=spec.dtype, attention=spec.attention, offline=offline)
-    wanted = [sorted({int(probed.tokens[name][i]) for name in probed.positions}) for i in range(len(probed.rollouts))]
+    rows = [
+        Rows(sorted({int(probed.tokens[name][i]) for name in probed.positions}), {})
+        for i in range(len(probed.rollouts))
+    ]
     replay(
         out / "base_activations",
         probed.rollouts,
-        wanted,
+        rows,
         loaded=base,
-        backend=make_backend(spec.backend, base),
+        backend=make_backend(spec.backend, base.model, prepared.capture),
         capture=prepared.capture,
-        batch_size=REPLAY_BATCH,
+        selection=PROBED,
+        part_size=REPLAY_PART,
         progress=progress,
         stage="replay through the base model",
     )
@@ -303,33 +200,6 @@ def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[int
     return again
 
 
-def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
-    """What a run would take on this machine, from one short batch that is timed. Writes nothing."""
-    prepared = prepare(spec, offline=offline)
-    n_rollouts = sum(len(batch) for batch in prepared.batches)
-    longest = prepared.batches[0]
-    steps = 4
-    begun = time.perf_counter()
-    prepared.backend.generate(
-        [job.prompt_ids for job in longest],
-        seeds=[job.seed for job in longest],
-        sampling=Sampling(steps, spec.generation.temperature, frozenset()),
-        capture=prepared.capture,
-    )
-    generated = time.perf_counter() - begun
-    begun = time.perf_counter()
-    few = [list(job.prompt_ids) for job in longest[:REPLAY_BATCH]]
-    prepared.backend.replay(few, [[0]] * len(few), capture=prepared.capture)
-    replayed = (time.perf_counter() - begun) / len(few)
-    per_step = max(generated - replayed * len(longest), 0.0) / steps
-    per_batch = replayed * len(longest) + per_step * spec.generation.max_new_tokens
-    runs = 1 + (spec.negative_control is not None)
-    has_base = spec.organism is not None and spec.base_baseline
-    seconds = runs * (per_batch * len(prepared.batches) + (2 * replayed * n_rollouts if has_base else 0.0))
-    tokens = sum(len(job.prompt_ids) + spec.generation.max_new_tokens for batch in prepared.batches for job in batch)
-    return Cost(len(prepared.items), runs * n_rollouts, runs * tokens, runs * prepared.bytes_at_most(), seconds)
-
-
 def report_run(run: Path) -> Path:
     """Write the report of a run again, from its results.
 
@@ -347,8 +217,8 @@ def verify_run(run: Path) -> list[str]:
     Raises:
         RunError: `run` is not a run directory.
     """
-    if not (run / "experiment.yaml").exists():
-        raise RunError(f"{run} is not a run directory: it has no experiment.yaml; give the folder of a run")
+    if not any((run / marker).exists() for marker in MARKERS):
+        raise RunError(f"{run} is not a run directory: it has no {' or '.join(MARKERS)}; give the folder of a run")
     damaged = []
     for folder in (run, run / "negative_control"):
         if folder != run and not folder.exists():

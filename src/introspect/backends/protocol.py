@@ -1,19 +1,32 @@
-"""What every backend can be asked for, and what it gives back.
+"""What every backend can be asked for, what it gives back, and what an engine has to do for it.
 
-A backend works on token ids and knows nothing of tasks, spans or stores.
+An engine runs a model once and shows its activations on the way; a backend makes sampling with capture and replay out
+of that. Both work on token ids and know nothing of tasks, spans or stores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+SITES = ("resid_post", "resid_mid", "attn_out", "mlp_out")
+"""Places in a block. `resid_post` is what the block gives on; `resid_mid` is the residual stream between attention and
+MLP; `attn_out` and `mlp_out` are what each adds to it, after a norm of their own where there is one:
+`resid_mid = resid_pre + attn_out` and `resid_post = resid_mid + mlp_out`."""
 
 SiteLayer = tuple[str, int]
 """A site's name and a resolved, non-negative layer."""
+
+Read = Callable[["torch.Tensor"], None]
+"""Is shown a site's values, [row, token, width], during the forward pass. What it keeps it has to copy."""
+
+Write = Callable[["torch.Tensor"], "torch.Tensor"]
+"""Gets a site's values, [row, token, width], and gives those with which the model goes on."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +44,34 @@ class Capture:
 
     sites: tuple[str, ...]
     layers: tuple[int, ...]
+    prompt: bool = False
+    """In flight: keep every prompt token, rather than the last one only."""
 
     def pairs(self) -> list[SiteLayer]:
         return [(site, layer) for site in self.sites for layer in self.layers]
 
 
 @dataclass(frozen=True)
+class Steer:
+    """Add `strength` times a vector at a site, in the model's own dtype."""
+
+    site: str
+    layer: int
+    vector: torch.Tensor
+    """[width]."""
+    strength: float
+    ranges: tuple[range, ...] | None = None
+    """Half-open range of absolute positions of each sequence; None: every token."""
+
+
+@dataclass(frozen=True)
 class Generation:
     """What came of one prompt.
 
-    `completion_ids` includes the stop token, when there is one. `activations[site, layer]` is [1 + m, width] in the
-    model's own dtype: the last prompt token, then the m generated tokens without the stop token. `watched` is
-    [len(completion_ids), n_watched]: log-probabilities (nats, temperature 1) of the watched tokens in the distribution
-    from which each completion token was drawn.
+    `completion_ids` includes the stop token, when there is one. `activations[site, layer]` is [p + m, width] in the
+    model's own dtype: the last prompt token (p = 1), or every prompt token where the capture asks for them, then the m
+    generated tokens without the stop token. `watched` is [len(completion_ids), n_watched]: log-probabilities (nats,
+    temperature 1) of the watched tokens in the distribution from which each completion token was drawn.
     """
 
     completion_ids: list[int]
@@ -52,8 +80,60 @@ class Generation:
     watched: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Supports:
+    """What an engine can do with the model that it holds."""
+
+    read: Mapping[str, frozenset[int]]
+    """Site -> layers at which it can be recorded."""
+    write: Mapping[str, frozenset[int]]
+    """Site -> layers at which it can be steered."""
+    why_not: Mapping[str, str]
+    """Site or ability -> why it is missing."""
+    in_flight: bool = True
+    replay: bool = True
+
+
+class Engine(Protocol):
+    """Runs one model. It leaves the model as it found it, whatever happens."""
+
+    name: str
+    model: PreTrainedModel
+    """As it was given: for its config, dtype and device."""
+    attention: str
+    """Attention implementation that runs, which decides the form of masks."""
+
+    def supports(self) -> Supports:
+        """What can be recorded and steered in this model."""
+
+    def where(self, pair: SiteLayer) -> str:
+        """The site's name in the engine's own words."""
+
+    def forward(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        reads: Mapping[SiteLayer, Read],
+        writes: Mapping[SiteLayer, Write],
+        logits_at: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        """Run the model once.
+
+        Args:
+            inputs: of the transformers model's own forward: `input_ids` [row, token], and a cache, mask and positions
+                where there are any.
+            reads: shown the values of their site in the order of the forward pass; writes at a site come first.
+            writes: may change a site's values.
+            logits_at: which token of each row, [row], logits are wanted at; None for no logits: then neither the LM
+                head nor any block after the last one that is read is run, and no cache is filled.
+
+        Returns:
+            Logits [row, vocabulary], or None.
+        """
+
+
 class Backend(Protocol):
-    """An engine around one model. It leaves the model as it found it, whatever happens."""
+    """Sampling with capture, and replay, on one model."""
 
     name: str
 
@@ -65,13 +145,26 @@ class Backend(Protocol):
         sampling: Sampling,
         capture: Capture | None,
         watch: Sequence[int] = (),
+        steer: Sequence[Steer] = (),
+        lanes: int | None = None,
     ) -> list[Generation]:
         """Sample one completion a prompt, recording activations in flight.
 
-        Each prompt draws from its own generator, seeded by its own seed. `capture` None records nothing.
+        Each prompt draws from its own generator, seeded by its own seed. Equal prompts share their prefill.
+
+        Args:
+            capture: what to record; None records nothing.
+            watch: tokens whose log-probabilities are kept.
+            steer: what to add while generating.
+            lanes: sequences run side by side, the others wait for a free place; None: all of them.
         """
 
     def replay(
-        self, sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], *, capture: Capture
+        self,
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        *,
+        capture: Capture,
+        steer: Sequence[Steer] = (),
     ) -> list[dict[SiteLayer, torch.Tensor]]:
         """Teacher-force stored token ids: for sequence i, activations [len(positions[i]), width] a site and layer."""

@@ -38,6 +38,27 @@ def print_table(rows: Mapping[str, Sequence[str]]) -> None:
     Console().print(table)
 
 
+MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "note": ("note", "yellow"), "skipped": ("-", "dim")}
+
+
+def print_marks(rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """A line for each (status, name, what was measured, what a failure means), coloured on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for status, name, measured, means in rows:
+        mark, style = MARKS[status]
+        said = Text(measured)
+        if status in ("failed", "note") and means:
+            said.append(f"\n{means}", style=style)
+        table.add_row(Text(mark, style=style), Text(name), said)
+    Console().print(table)
+
+
 def note(line: str) -> None:
     """Something the user should know that is not a result."""
     typer.echo(f"note: {line}", err=True)

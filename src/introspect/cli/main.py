@@ -18,8 +18,10 @@ import typer
 from ..errors import IntrospectError
 from .bench import bench
 from .compare import compare
+from .doctor import doctor
 from .items import items
 from .list import list_
+from .record import record
 from .report import report
 from .run import run
 from .show import show
@@ -30,7 +32,7 @@ INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, wherever it is met."""
-RESUMABLE = ("run", "train")
+RESUMABLE = ("run", "record", "train")
 """Verbs that take `--resume`."""
 
 app = typer.Typer(
@@ -42,6 +44,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run,
+    "record": record,
     "list": list_,
     "show": show,
     "report": report,
@@ -49,6 +52,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "train": train,
     "items": items,
+    "doctor": doctor,
     "bench": bench,
 }
 for name, verb in VERBS.items():

@@ -15,7 +15,7 @@ from .console import note, print_columns, print_json, progress_bars
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
-    from ..run import Cost
+    from ..prepare import Cost
 
 
 def run(
@@ -75,7 +75,8 @@ def run(
     if dropped:
         note(f"{' and '.join(dropped.values())} left out: made for another model or organism; name one to run it")
 
-    from ..run import estimate_cost, run_experiment
+    from ..prepare import estimate_cost
+    from ..run import run_experiment
 
     if dry_run:
         _print_cost(estimate_cost(spec, offline=offline), as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SpecError
-from .console import print_json
+from .console import print_columns, print_json
 from .list import Kind, catalogue
 
 
@@ -22,6 +22,10 @@ class OneOf(StrEnum):
     recipe = "recipe"
 
 
+SITES = "sites"
+"""The one thing that is shown of a model rather than by name."""
+
+
 def show(
     words: Annotated[
         list[str],
@@ -31,18 +35,26 @@ def show(
             "tells things of one name apart; without it, the first of these is shown.",
         ),
     ],
+    model: Annotated[
+        str, typer.Option(help="With `sites`: embedded model, hub id, local folder or .gguf file.")
+    ] = "smollm2-135m",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show one experiment, task, model, organism or recipe.
+    """Show an experiment, task, model, organism, recipe or sites.
 
-    Of an experiment it prints the whole spec, defaults included; of an organism, the card.
+    Of an experiment it prints the whole spec, defaults included; of an organism, the card; of `sites`, what each place
+    in a block is called by every backend that has it.
 
     \b
     introspect show probe-risk
     introspect show risk-silent
     introspect show recipe risk-silent
     introspect show my-spec.yaml --json
+    introspect show sites --model ./my-model
     """
+    if words == [SITES]:
+        _show_sites(model, as_json)
+        return
     kind, wanted = _locate(words)
     if kind is OneOf.experiment:
         from ..experiment import load_experiment
@@ -65,6 +77,19 @@ def show(
     else:
         about = catalogue(Kind(f"{kind}s"))[wanted]
         _print({"name": wanted, "about": about}, f"{wanted}: {about}\n", as_json)
+
+
+def _show_sites(model: str, as_json: bool) -> None:
+    from ..backends import name_sites
+    from ..models import load_model
+
+    found = name_sites(load_model(model).model)
+    if as_json:
+        print_json(found)
+        return
+    for backend, names in found.items():
+        typer.echo(backend)
+        print_columns(names)
 
 
 def _print(document: Any, text: str, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from .adapter import adapter_base
 from .embedded import EMBEDDED, EmbeddedModel, ensure_embedded, list_models
 from .formats import ReasoningFormat, detect_format
 from .load import LoadedModel, ModelInfo, load_model
-from .prompt import render_prompt
+from .prompt import render_messages, render_prompt
 from .source import ModelSource, resolve
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ensure_embedded",
     "list_models",
     "load_model",
+    "render_messages",
     "render_prompt",
     "resolve",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from ..errors import ModelError
@@ -19,6 +20,16 @@ def render_prompt(loaded: LoadedModel, user_message: str, system: str | None = N
     """Token ids of one user message in the model's chat template, up to where the assistant begins.
 
     Raises:
+        ModelError: as `render_messages`.
+    """
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    return render_messages(loaded, [*messages, {"role": "user", "content": user_message}])
+
+
+def render_messages(loaded: LoadedModel, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of a chat, each message with `role` and `content`, up to where the assistant begins.
+
+    Raises:
         ModelError: the tokenizer has no chat template, or its template refuses these messages.
     """
     from jinja2 import TemplateError
@@ -28,16 +39,15 @@ def render_prompt(loaded: LoadedModel, user_message: str, system: str | None = N
         raise ModelError(
             f"{name} has no chat template: choose an instruction-tuned model, or save one as chat_template.jinja"
         )
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": user_message})
     try:
         ids = tokenizer.apply_chat_template(
-            messages,
+            [dict(message) for message in messages],
             chat_template=TODAY.sub(lambda call: repr(DATE.strftime(call["format"])), tokenizer.get_chat_template()),
             add_generation_prompt=True,
             return_dict=False,
         )
     except (TemplateError, ValueError, TypeError) as error:
-        remedy = "leave the system message out" if system is not None else "choose another model"
+        has_system = any(message["role"] == "system" for message in messages)
+        remedy = "leave the system message out" if has_system else "choose another model"
         raise ModelError(f"the chat template of {name} refuses the prompt ({first_line(error)}): {remedy}") from error
     return list(ids)

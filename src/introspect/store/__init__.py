@@ -1,13 +1,17 @@
 """The store: activations on disk that survive kills, damage and strangers."""
 
 from .behind import OneBehind
-from .layout import MANIFEST, PartInfo, Site, StoreSpec, estimated_bytes
-from .part import encode_part
-from .reader import StoreReader, VerifyReport, verify
+from .encode import EncodedPart, encode_part
+from .layout import PartInfo
+from .reader import StoreReader
+from .spec import MANIFEST, Site, StoreSpec, estimated_bytes
+from .upgrade import upgrade
+from .verify import VerifyReport, verify
 from .writer import StoreWriter, check_spec, set_aside
 
 __all__ = [
     "MANIFEST",
+    "EncodedPart",
     "OneBehind",
     "PartInfo",
     "Site",
@@ -19,5 +23,6 @@ __all__ = [
     "encode_part",
     "estimated_bytes",
     "set_aside",
+    "upgrade",
     "verify",
 ]

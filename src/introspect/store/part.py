@@ -1,130 +1,106 @@
-"""One part: activations of a batch of rollouts as the bytes of an HDF5 file, and back.
+"""One part, read: the head when it is what the file's name says, then a dataset when it is what the head says.
 
-Reading trusts nothing: the layout that the manifest promises is checked node by node before a number is read. Links,
-virtual and external storage, filters and object types are refused, and sizes are bounded by the manifest.
+Only the bytes that are asked for are read, straight into the caller's array, and are checked there: an array whose
+reading raised an error is not to be used.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from io import FileIO
 from pathlib import Path
 
-import h5py
 import numpy as np
-import torch
+import xxhash
 
 from ..errors import StoreError
-from .layout import CHUNK_ROWS, COLUMNS, MAX_ROWS, STORED_DTYPES, StoreSpec
-
-Array = torch.Tensor | np.ndarray
-Source = bytes | Path
-"""A part's bytes, or a file whose digest has been checked."""
-
-
-def encode_part(spec: StoreSpec, values: Mapping[tuple[str, int], Array], columns: Mapping[str, np.ndarray]) -> bytes:
-    """The file's bytes: the same input gives the same bytes.
-
-    Raises:
-        ValueError: shapes, dtypes or names differ from the spec: a bug in the caller.
-    """
-    rows = len(columns["rollout"])
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
-        for name, kind in COLUMNS.items():
-            _dataset(file, name, np.asarray(columns[name], dtype=kind), (rows,))
-        for pair in spec.pairs():
-            _dataset(file, f"{pair.name}/{pair.layer}", _stored(values[pair], spec), (rows, spec.width))
-    return buffer.getvalue()
+from .files import REMEDY, blocks, opened, read_into
+from .head import Head, head_bytes, parse_head
+from .layout import PartInfo, part_name
+from .spec import COLUMNS, StoreSpec
+from .structure import check_structure, open_hdf5
 
 
-def decode_rows(source: Source, spec: StoreSpec, file: Path) -> int:
-    """How many rows a part has, once its whole layout has been checked.
+class Part:
+    """A part of the present format. Its head is read once, since the file's name is the head's digest.
 
     Raises:
-        StoreError: it is not the layout that the manifest promises.
+        StoreError: by every method and property: the file is damaged, or none of this store. Names the file.
     """
-    with _opened(source, file) as part:
-        return _check(part, spec, file)
 
+    def __init__(self, index: int, file: Path, spec: StoreSpec) -> None:
+        self.index, self.file, self.spec = index, file, spec
 
-def decode_columns(source: Source, spec: StoreSpec, file: Path) -> dict[str, np.ndarray]:
-    """The columns of a part, [row] each."""
-    with _opened(source, file) as part:
-        _check(part, spec, file)
-        return {name: part[name][()] for name in COLUMNS}
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self._head[0].rows
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """`rollout`, `position`, `token_id` and `span`, [row] each."""
+        found = {name: np.empty(self.rows, kind) for name, kind in COLUMNS.items()}
+        for name, column in found.items():
+            self.fill(name, column)
+        return found
 
-def decode_values(source: Source, spec: StoreSpec, file: Path, site: str, layer: int) -> np.ndarray:
-    """One site and layer of a part as stored, [row, width]."""
-    with _opened(source, file) as part:
-        _check(part, spec, file)
-        return np.asarray(part[f"{site}/{layer}"][()])
+    def fill(self, name: str, into: np.ndarray) -> None:
+        """Read a dataset into an array of its type and shape, C-contiguous."""
+        head = self._head[0]
+        extent = head.datasets[name]
+        raw = into.reshape(-1).view(np.uint8).data
+        if len(raw) != extent.length:
+            raise ValueError(f"{name} has {extent.length} bytes, the array {len(raw)}")
+        with opened(self.file) as file:
+            self._check_size(file, head)
+            whole = read_into(file, extent.offset, raw)
+        if not whole or xxhash.xxh3_128_hexdigest(raw) != extent.digest:
+            raise self._damaged(name)
 
+    def check(self) -> PartInfo:
+        """Check all bytes of the file, and that whoever opens it with HDF5 sees what `fill` reads."""
+        head, sha256 = self._head
+        with opened(self.file) as file:
+            self._check_size(file, head)
+            for name, (offset, length, digest) in head.datasets.items():
+                if self._digest(file, [(offset, offset + length)]) != digest:
+                    raise self._damaged(name)
+            if self._digest(file, head.gaps(head_bytes(self.spec))) != head.structure:
+                raise self._damaged("HDF5 structure")
+            with open_hdf5(file, self.file) as part:
+                offsets = {name: extent.offset for name, extent in head.datasets.items()}
+                rows = check_structure(part, self.spec, self.file, offsets)
+        if rows != head.rows:
+            raise StoreError(f"{self.file} does not fit its manifest ({rows} rows, not {head.rows}); {REMEDY}")
+        return PartInfo(self.index, self.file.name, sha256, head.rows)
 
-def _stored(values: Array, spec: StoreSpec) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        if str(values.dtype).removeprefix("torch.") != spec.dtype:
-            raise ValueError(f"values are {values.dtype}, the store is {spec.dtype}")
-        bits = values.detach().cpu().contiguous()
-        values = (bits.view(torch.uint16) if spec.dtype == "bfloat16" else bits).numpy()
-    if values.dtype != np.dtype(STORED_DTYPES[spec.dtype]):
-        raise ValueError(f"values are {values.dtype}, the store is {spec.dtype}")
-    return values
+    @cached_property
+    def _head(self) -> tuple[Head, str]:
+        """The head, and its SHA-256."""
+        content = bytearray(head_bytes(self.spec))
+        with opened(self.file) as file:
+            read_into(file, 0, memoryview(content))
+            sha256 = hashlib.sha256(content).hexdigest()
+            if part_name(self.index, sha256) != self.file.name:
+                raise self._damaged("head")
+            try:
+                head = parse_head(bytes(content), self.spec)
+            except ValueError as error:
+                raise StoreError(f"{self.file} does not fit its manifest ({error}); {REMEDY}") from None
+            self._check_size(file, head)
+        return head, sha256
 
+    def _check_size(self, file: FileIO, head: Head) -> None:
+        if file.seek(0, 2) != head.size:
+            raise self._damaged("size")
 
-def _dataset(file: h5py.File, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
-    if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, expected {shape}")
-    chunks = (min(CHUNK_ROWS, max(shape[0], 1)), *shape[1:])
-    file.create_dataset(name, data=values, chunks=chunks, track_times=False)
+    def _digest(self, file: FileIO, ranges: Iterable[tuple[int, int]]) -> str:
+        found = xxhash.xxh3_128()
+        for begin, end in ranges:
+            for block in blocks(file, begin, end):
+                found.update(block)
+        return found.hexdigest()
 
-
-def _opened(source: Source, file: Path) -> h5py.File:
-    try:
-        return h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise StoreError(f"{file} is not an HDF5 file ({error}); `--resume` records it again") from None
-
-
-def _check(part: h5py.File, spec: StoreSpec, file: Path) -> int:
-    try:
-        expected = set(COLUMNS) | set(spec.sites)
-        if set(part) != expected:
-            raise ValueError(f"it holds {sorted(part)}, expected {sorted(expected)}")
-        rows = _shape(part, "rollout", COLUMNS["rollout"], None)[0]
-        if rows > MAX_ROWS:
-            raise ValueError(f"{rows} rows")
-        for name, kind in COLUMNS.items():
-            _shape(part, name, kind, (rows,))
-        for site in spec.sites:
-            _hard(part, site)
-            group = part[site]
-            if not isinstance(group, h5py.Group) or set(group) != {str(layer) for layer in spec.layers}:
-                raise ValueError(f"{site} does not hold the manifest's layers")
-            for layer in spec.layers:
-                _shape(group, str(layer), STORED_DTYPES[spec.dtype], (rows, spec.width))
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
-        raise StoreError(f"{file} does not fit its manifest ({error}); `--resume` records it again") from None
-    return rows
-
-
-def _hard(group: h5py.Group, name: str) -> None:
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link")
-
-
-def _shape(group: h5py.Group, name: str, kind: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    _hard(group, name)
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(kind):
-        raise ValueError(f"{name} is not a dataset of {kind}")
-    if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
-        raise ValueError(f"{name} has virtual, external or filtered storage")
-    if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
-        raise ValueError(f"{name} promises more than it holds")
-    if shape is not None and dataset.shape != shape:
-        raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
-    if shape is None and len(dataset.shape) != 1:
-        raise ValueError(f"{name} has shape {dataset.shape}, expected one axis")
-    return tuple(dataset.shape)
+    def _damaged(self, what: str) -> StoreError:
+        return StoreError(f"{self.file} is damaged: its {what} is not what was written; {REMEDY}")

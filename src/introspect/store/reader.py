@@ -1,31 +1,25 @@
-"""Reading a store, whoever wrote it: the digest first, then the layout, then the numbers.
+"""Reading a store, whoever wrote it: only what is asked for, and nothing that is not under its digest.
 
-Each part is read whole and checked once; later reads of another layer open it again by name only if file size, time and
-inode are as they were, and otherwise check again. Memory holds one part at a time.
+One layer of a part is one range of its file, so a layer costs what its own bytes cost. Memory holds what is given back,
+and one layer of one part besides where numbers are picked or widened. Nothing is kept open between reads; parts that
+appear later belong to the next reader.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import StoreError
-from .layout import (
-    COLUMNS,
-    DONE,
-    MANIFEST,
-    STORED_DTYPES,
-    StoreSpec,
-    list_parts,
-    read_json,
-    read_manifest,
-    read_part_bytes,
-)
-from .part import Source, decode_columns, decode_rows, decode_values
+from .files import REMEDY
+from .layout import finished_parts, list_parts
+from .old_part import OldPart
+from .part import Part
+from .spec import COLUMNS, FORMAT, MANIFEST, OLD_FORMAT, STORED_DTYPES, dataset_name, read_manifest
+
+AnyPart = Part | OldPart
+PART_KINDS: dict[int, type[Part] | type[OldPart]] = {FORMAT: Part, OLD_FORMAT: OldPart}
 
 
 class StoreReader:
@@ -37,25 +31,23 @@ class StoreReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spec: StoreSpec = read_manifest(path)
-        self._files = list_parts(path)
-        listed = _listed(path)
-        if listed is not None:
-            for index, name in listed.items():
-                if self._files.get(index) != path / name:
-                    raise StoreError(f"{path / name} is missing; `--resume` records it again")
+        number, self.spec = read_manifest(path)
+        files = list_parts(path, number)
+        for index, listed in (finished_parts(path, number) or {}).items():
+            if files.get(index) != path / listed.name:
+                raise StoreError(f"{path / listed.name} is missing; {REMEDY}")
+        self._parts: list[AnyPart] = [PART_KINDS[number](index, file, self.spec) for index, file in files.items()]
         self._columns: dict[str, np.ndarray] | None = None
-        self._checked: dict[Path, tuple[int, int, int]] = {}
 
     @property
     def n_rows(self) -> int:
         """Rows of all parts."""
-        return len(self.columns()["rollout"])
+        return sum(part.rows for part in self._parts)
 
     def columns(self) -> dict[str, np.ndarray]:
         """`rollout`, `position`, `token_id` and `span` of every row, parts in order."""
         if self._columns is None:
-            parts = [decode_columns(source, self.spec, file) for file, source in self._parts()]
+            parts = [part.columns() for part in self._parts]
             self._columns = {
                 name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, kind)
                 for name, kind in COLUMNS.items()
@@ -66,7 +58,7 @@ class StoreReader:
         """One site and layer.
 
         Args:
-            rows: row indices to keep, in the order wanted; None for all. Memory holds one part and what is kept.
+            rows: row indices to keep, in the order wanted; None for all. Parts without any of them are not read.
             native: give the stored bits (bfloat16 as uint16) rather than float32.
 
         Returns:
@@ -74,93 +66,67 @@ class StoreReader:
 
         Raises:
             StoreError: a part is damaged, or the store does not hold this site and layer.
+            IndexError: the store has no such row.
         """
         if site not in self.spec.sites or layer not in self.spec.layers:
             raise StoreError(f"{self.path} holds no {site} of layer {layer}; see {self.path / MANIFEST}")
-        kept = np.arange(self.n_rows) if rows is None else np.asarray(rows)
-        values = np.empty((len(kept), self.spec.width), STORED_DTYPES[self.spec.dtype])
+        name = dataset_name(site, layer)
+        if rows is None:
+            return self._all(name, native)
+        return self._picked(name, _indices(rows, self.n_rows), native)
+
+    def _all(self, name: str, native: bool) -> np.ndarray:
+        stored, values = self._room(0), self._room(self.n_rows, native)
         begin = 0
-        for file, source in self._parts():
-            part = decode_values(source, self.spec, file, site, layer)
-            here = (kept >= begin) & (kept < begin + len(part))
-            values[here] = part[kept[here] - begin]
-            begin += len(part)
-        if native:
-            return values
-        if self.spec.dtype == "bfloat16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32)
+        for part in self._parts:
+            here = values[begin : begin + part.rows]
+            if here.dtype == stored.dtype:
+                part.fill(name, here)
+            else:
+                stored = self._filled(part, name, stored)
+                _widen(stored[: part.rows], here)
+            begin += part.rows
+        return values
 
-    def _parts(self) -> Iterator[tuple[Path, Source]]:
-        """Files, each with its bytes when they had to be checked, or itself when they have been."""
-        for index in sorted(self._files):
-            file = self._files[index]
-            if file in self._checked and self._checked[file] == _identity(file):
-                yield file, file
-                continue
-            before = _identity(file)
-            content = read_part_bytes(file)
-            if before is not None:
-                self._checked[file] = before
-            yield file, content
+    def _picked(self, name: str, rows: np.ndarray, native: bool) -> np.ndarray:
+        stored, values = self._room(0), self._room(len(rows), native)
+        begin = 0
+        for part in self._parts:
+            here = np.flatnonzero((rows >= begin) & (rows < begin + part.rows))
+            if len(here):
+                stored = self._filled(part, name, stored)
+                picked = stored[rows[here] - begin]
+                if values.dtype != stored.dtype:
+                    picked = _widen(picked, np.empty(picked.shape, np.float32))
+                values[here] = picked
+            begin += part.rows
+        return values
 
+    def _room(self, rows: int, native: bool = True) -> np.ndarray:
+        """An array for so many rows, of what is stored or of float32."""
+        return np.empty((rows, self.spec.width), STORED_DTYPES[self.spec.dtype] if native else np.float32)
 
-def _identity(file: Path) -> tuple[int, int, int] | None:
-    """Size, time of change (ns) and inode; None when it is gone."""
-    try:
-        state = file.lstat()
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns, state.st_ino
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What is wrong with a store; empty when nothing is."""
-
-    problems: list[str]
-    """`file: what is wrong`."""
+    def _filled(self, part: AnyPart, name: str, room: np.ndarray) -> np.ndarray:
+        """One dataset of a part in the first rows of `room`, or of a larger one."""
+        if len(room) < part.rows:
+            room = self._room(part.rows)
+        part.fill(name, room[: part.rows])
+        return room
 
 
-def verify(path: Path) -> VerifyReport:
-    """Check every part against its digests and layout. Damage is listed, never raised."""
-    try:
-        spec, files, listed = read_manifest(path), list_parts(path), _listed(path)
-    except StoreError as error:
-        return VerifyReport([str(error)])
-    problems = []
-    for index, name in (listed or {}).items():
-        if index not in files or files[index].name != name:
-            problems.append(f"{name}: missing")
-    digests = _digests(path)
-    for index, file in files.items():
-        try:
-            content = read_part_bytes(file)
-            decode_rows(content, spec, file)
-        except StoreError as error:
-            problems.append(f"{file.name}: {str(error).removeprefix(f'{file} ').split(';')[0]}")
-            continue
-        if index in digests and hashlib.sha256(content).hexdigest() != digests[index]:
-            problems.append(f"{file.name}: its content is not what DONE lists")
-    if listed is None:
-        problems.append(f"{DONE}: missing, the recording was not finished")
-    return VerifyReport(problems)
+def _widen(stored: np.ndarray, into: np.ndarray) -> np.ndarray:
+    """Stored numbers as float32, exactly: bfloat16 is its upper half."""
+    if stored.dtype == np.uint16:
+        bits = into.view(np.uint32)
+        bits[...] = stored
+        bits <<= 16
+    else:
+        into[...] = stored
+    return into
 
 
-def _listed(path: Path) -> dict[int, str] | None:
-    """Part index -> name in DONE; None when the store is not finished."""
-    if not (path / DONE).exists():
-        return None
-    return {index: name for index, (name, _) in _done(path).items()}
-
-
-def _digests(path: Path) -> dict[int, str]:
-    return {index: digest for index, (_, digest) in _done(path).items()} if (path / DONE).exists() else {}
-
-
-def _done(path: Path) -> dict[int, tuple[str, str]]:
-    content = read_json(path / DONE)
-    try:
-        return {int(part["index"]): (str(part["name"]), str(part["sha256"])) for part in content["parts"]}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise StoreError(f"{path / DONE} is damaged ({error}); `--resume` writes it again") from None
+def _indices(rows: np.ndarray, total: int) -> np.ndarray:
+    rows = np.asarray(rows)
+    if len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= total):
+        raise IndexError(f"rows are not whole numbers from 0 to {total - 1}")
+    return rows.astype(np.int64)

@@ -1,38 +1,32 @@
 """Writing a store: one writer, one rename a part.
 
-A part is built in memory, digested, written to a temporary file, fsynced and renamed, and the folder fsynced. The
-rename is the only commit, and a part is never opened for writing again. What a kill leaves is whole parts and at most
-one temporary file.
+A part is encoded in memory, written to a temporary file, fsynced and renamed, and the folder fsynced. The rename is the
+only commit, and a part is never opened for writing again. What a kill leaves is whole parts and at most one temporary
+file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ..atomic import write_atomic
 from ..errors import RunError, StoreError
 from ..lock import only_writer
-from .layout import (
-    DONE,
-    MANIFEST,
-    PartInfo,
-    StoreSpec,
-    list_parts,
-    manifest_text,
-    part_name,
-    read_manifest,
-    read_part_bytes,
-)
-from .part import Array, decode_rows, encode_part
+from .encode import EncodedPart, encode_part
+from .layout import DONE, PartInfo, done_text, list_parts, part_name
+from .reader import PART_KINDS
+from .spec import FORMAT, MANIFEST, StoreSpec, manifest_text, read_manifest
+from .upgrade import lock_file, rewrite
+
+if TYPE_CHECKING:
+    from .encode import Array
 
 
 class StoreWriter:
@@ -41,7 +35,7 @@ class StoreWriter:
     Args:
         path: the store's folder, created when missing.
         spec: what its parts hold.
-        resume: go on with a store that has parts; damaged ones are set aside as `.bad`.
+        resume: go on with a store that has parts; damaged ones are set aside as `.bad`, format 1 is upgraded.
 
     Raises:
         RunError: another process writes to it, it is another spec's, or it cannot be written.
@@ -50,7 +44,7 @@ class StoreWriter:
     def __init__(self, path: Path, spec: StoreSpec, *, resume: bool = False) -> None:
         self.path, self.spec, self.resume = path, spec, resume
         self.committed: dict[int, PartInfo] = {}
-        """Parts on disk whose digest is right."""
+        """Parts on disk whose digests are right."""
 
     def __enter__(self) -> Self:
         try:
@@ -58,7 +52,7 @@ class StoreWriter:
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror}; choose another --out") from None
         with ExitStack() as stack:
-            stack.enter_context(only_writer(self.path.with_name(f".{self.path.name}.lock"), self.path))
+            stack.enter_context(only_writer(lock_file(self.path), self.path))
             self._open()
             self._held = stack.pop_all()
         return self
@@ -84,9 +78,9 @@ class StoreWriter:
             RunError: the disk is full or cannot be written to; what was committed is untouched.
         """
         columns = {"rollout": rollout, "position": position, "token_id": token_id, "span": span}
-        return self.commit_part(index, encode_part(self.spec, values, columns), len(rollout))
+        return self.commit_part(index, encode_part(self.spec, values, columns))
 
-    def commit_part(self, index: int, content: bytes, rows: int) -> PartInfo:
+    def commit_part(self, index: int, part: EncodedPart) -> PartInfo:
         """Commit one part that `encode_part` has made.
 
         Raises:
@@ -94,21 +88,19 @@ class StoreWriter:
         """
         if index in self.committed:
             raise ValueError(f"part {index} is committed already")
-        digest = hashlib.sha256(content).hexdigest()
-        info = PartInfo(index, part_name(index, digest), digest, rows)
-        write_atomic(self.path / info.name, content)
+        info = PartInfo(index, part_name(index, part.sha256), part.sha256, part.rows)
+        write_atomic(self.path / info.name, part.pieces)
         self.committed[index] = info
         return info
 
     def set_aside(self, index: int) -> None:
         """Take a committed part out, so that it can be written again; its file stays, as `.bad`."""
-        set_aside(self.path / self.committed.pop(index).name)
         (self.path / DONE).unlink(missing_ok=True)
+        set_aside(self.path / self.committed.pop(index).name)
 
     def finish(self) -> None:
         """Write DONE: the list of all parts with their full digests."""
-        parts = [asdict(self.committed[index]) for index in sorted(self.committed)]
-        write_atomic(self.path / DONE, json.dumps({"parts": parts}, indent=2) + "\n")
+        write_atomic(self.path / DONE, done_text(self.committed))
 
     def _open(self) -> None:
         if (self.path / MANIFEST).exists():
@@ -119,24 +111,30 @@ class StoreWriter:
             write_atomic(self.path / MANIFEST, manifest_text(self.spec))
         for stale in self.path.glob(".*.tmp"):
             stale.unlink()
-        for index, file in list_parts(self.path).items():
+        number = read_manifest(self.path).format
+        sound = self._keep_sound(number)
+        rewrite(self.path)
+        self.committed = sound if number == FORMAT else self._keep_sound(FORMAT)
+
+    def _keep_sound(self, number: int) -> dict[int, PartInfo]:
+        """Parts of format `number` that are whole; the others are set aside, and then nothing is called finished."""
+        sound = {}
+        for index, file in list_parts(self.path, number).items():
             try:
-                content = read_part_bytes(file)
-                rows = decode_rows(content, self.spec, file)
+                sound[index] = PART_KINDS[number](index, file, self.spec).check()
             except StoreError:
-                set_aside(file)
                 (self.path / DONE).unlink(missing_ok=True)
-                continue
-            self.committed[index] = PartInfo(index, file.name, hashlib.sha256(content).hexdigest(), rows)
+                set_aside(file)
+        return sound
 
 
 def check_spec(path: Path, spec: StoreSpec) -> None:
     """Refuse a store that was recorded under another spec.
 
     Raises:
-        RunError: names the first thing that differs: layers, width, the model's weights, the plan, ...
+        RunError: names the first thing that differs: layers, width, selection, the model's weights, the plan, ...
     """
-    held, wanted = (json.loads(manifest_text(each)) for each in (read_manifest(path), spec))
+    held, wanted = (json.loads(manifest_text(each)) for each in (read_manifest(path).spec, spec))
     differing = [key for key in wanted if key != "meta" and held[key] != wanted[key]]
     differing += [key for key in {**held["meta"], **wanted["meta"]} if held["meta"].get(key) != wanted["meta"].get(key)]
     if differing:

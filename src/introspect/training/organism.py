@@ -15,7 +15,7 @@ from ..features import whole_chain
 from ..lock import only_writer
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
 from ..models import load_model, render_prompt
-from ..plan import make_batches, select_items
+from ..plan import make_parts, select_items
 from ..progress import Progress
 from ..record import read_generation, stop_ids
 from ..rollout import Rollout
@@ -98,14 +98,14 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
 def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
     """Policy rate, agreement with the planted policy, verbalisation and validity, ID and OOD."""
     loaded = load_model(recipe.base, adapter=adapter, offline=True)
-    backend = make_backend("native", loaded)
+    backend = make_backend("native", loaded.model)
     task = find_task(recipe.task)
     items = select_items(evaluation_items(), MEASURED_ITEMS)
     prompts = [render_prompt(loaded, item.prompt) for item in items]
     sampling = Sampling(MEASURED_TOKENS, 1.0, stop_ids(loaded))
     stage = "measure " + (recipe.name if adapter else recipe.base)
     rollouts: list[Rollout] = []
-    for batch in make_batches(items, prompts, samples=1, seed=recipe.seed, batch_size=64):
+    for batch in make_parts(items, prompts, samples=1, seed=recipe.seed, part_size=64):
         made = backend.generate(
             [job.prompt_ids for job in batch], seeds=[job.seed for job in batch], sampling=sampling, capture=None
         )

@@ -1,0 +1,252 @@
+"""A backend: an engine with sampling and replay on top, that refuses by name what the engine cannot do."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from ..errors import ModelError, SpecError
+from .inflight import InFlight
+from .protocol import SITES, Capture, Engine, Generation, Sampling, SiteLayer, Steer, Supports
+from .replay import REPLAY_TOKENS, replay
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+BACKENDS = ("native", "nnsight", "transformer-lens")
+"""Engines, the fastest first."""
+
+
+class _Room:
+    """How much fits in memory at once: halved, with a warning, whenever it turns out to be too much."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.most = sys.maxsize
+
+    def fit(self, work: Callable[[int], T], many: int) -> T:
+        """Do the work with `many` at once, or with as many as fit.
+
+        Raises:
+            MemoryError, RuntimeError: as the work does, when one is too much.
+        """
+        while True:
+            many = min(many, self.most)
+            try:
+                return work(many)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or many == 1:
+                    raise
+            self.most = many // 2
+            log.warning("out of memory with %d %s; going on with %d", many, self.unit, self.most)
+            if torch.accelerator.is_available():
+                torch.accelerator.memory.empty_cache()
+
+
+class ModelBackend:
+    """Sampling with capture, and replay, through one engine. See `Backend`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.name = engine.name
+        self._lanes, self._tokens = _Room("sequences side by side"), _Room("tokens in a forward pass")
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        capture: Capture | None,
+        watch: Sequence[int] = (),
+        steer: Sequence[Steer] = (),
+        lanes: int | None = None,
+    ) -> list[Generation]:
+        """See `Backend.generate`."""
+        self._check(capture, steer)
+        check_ids(self.engine.model, prompts, room=sampling.max_new_tokens)
+
+        def run(many: int) -> list[Generation]:
+            return InFlight(
+                self.engine,
+                prompts,
+                seeds=seeds,
+                sampling=sampling,
+                capture=capture,
+                watch=watch,
+                steer=steer,
+                lanes=many,
+            ).run()
+
+        wanted = len(prompts) if lanes is None else min(lanes, len(prompts))
+        return self._lanes.fit(run, max(wanted, 1))
+
+    def replay(
+        self,
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
+        *,
+        capture: Capture,
+        steer: Sequence[Steer] = (),
+    ) -> list[dict[SiteLayer, torch.Tensor]]:
+        """See `Backend.replay`."""
+        self._check(capture, steer)
+        check_ids(self.engine.model, sequences)
+
+        def run(tokens: int) -> list[dict[SiteLayer, torch.Tensor]]:
+            return replay(self.engine, sequences, positions, capture=capture, steer=steer, tokens=tokens)
+
+        return self._tokens.fit(run, REPLAY_TOKENS)
+
+    def check(self, capture: Capture) -> None:
+        """Refuse what the engine does not record in this model.
+
+        Raises:
+            SpecError: names the site or layer, and those that there are.
+        """
+        self._check(capture, ())
+
+    def _check(self, capture: Capture | None, steer: Sequence[Steer]) -> None:
+        supports = self.engine.supports()
+        for site, layer in [] if capture is None else capture.pairs():
+            _check_pair(self, supports, site, layer, "record")
+        for each in steer:
+            _check_pair(self, supports, each.site, each.layer, "steer")
+
+
+def _check_pair(backend: ModelBackend, supports: Supports, site: str, layer: int, verb: str) -> None:
+    if site not in SITES:
+        near = get_close_matches(site, SITES, n=1)
+        raise SpecError(
+            f"there is no site {site!r}; {f'did you mean {near[0]}?' if near else 'choose'} {', '.join(SITES)}"
+        )
+    n_layers = backend.engine.model.config.get_text_config().num_hidden_layers
+    if not 0 <= layer < n_layers:
+        raise SpecError(f"layer {layer} is outside this model: it has layers 0 to {n_layers - 1}")
+    able = supports.read if verb == "record" else supports.write
+    if layer not in able.get(site, frozenset()):
+        model = type(backend.engine.model).__name__
+        whole = [name for name in SITES if len(able.get(name, ())) == n_layers]
+        raise SpecError(
+            f"the {backend.name} backend does not {verb} {site} at layer {layer} of {model}: "
+            f"{supports.why_not.get(site, 'it is not there')}; it does {', '.join(whole)}"
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, of whichever kind."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def check_ids(model: PreTrainedModel, sequences: Sequence[Sequence[int]], room: int = 0) -> None:
+    """Refuse token ids that the model has no embedding for, and sequences longer than its context.
+
+    Args:
+        room: tokens that will be added to each.
+
+    Raises:
+        SpecError: names the sequence, the number and the limit.
+    """
+    config = model.config.get_text_config()
+    known, most = model.get_input_embeddings().num_embeddings, getattr(config, "max_position_embeddings", None)
+    for index, sequence in enumerate(sequences):
+        if not len(sequence):
+            raise SpecError(f"sequence {index} is empty: give at least one token")
+        low, high = min(sequence), max(sequence)
+        if low < 0 or high >= known:
+            raise SpecError(
+                f"sequence {index} has token id {high if high >= known else low}, and the model has {known} tokens: "
+                "its ids are of another tokenizer"
+            )
+        if most is not None and len(sequence) + room > most:
+            raise SpecError(
+                f"sequence {index} has {len(sequence)} tokens{f' and may grow by {room}' if room else ''}, over the "
+                f"model's context of {most}: shorten it or lower generation.max_new_tokens"
+            )
+
+
+def make_engine(name: str, model: PreTrainedModel) -> Engine:
+    """The engine of that name around a model.
+
+    Raises:
+        SpecError: no such engine.
+        ModelError: it cannot run this model.
+    """
+    if name == "native":
+        from .native import NativeEngine
+
+        return NativeEngine(model)
+    if name == "nnsight":
+        from .nnsight import NnsightEngine
+
+        return NnsightEngine(model)
+    if name == "transformer-lens":
+        from .transformer_lens import TransformerLensEngine
+
+        return TransformerLensEngine(model)
+    near = get_close_matches(name, BACKENDS, n=1)
+    raise SpecError(
+        f"unknown backend {name!r}: {f'did you mean {near[0]}? ' if near else ''}choose auto or one of "
+        f"{', '.join(BACKENDS)}"
+    )
+
+
+def make_backend(name: str, model: PreTrainedModel, capture: Capture | None = None) -> ModelBackend:
+    """The backend of that name; for `auto`, the fastest that records what is asked for.
+
+    Raises:
+        SpecError: no such backend, or it does not record what is asked for; for `auto`, what the native one says.
+        ModelError: the engine cannot run this model.
+    """
+    if name != "auto":
+        backend = ModelBackend(make_engine(name, model))
+        if capture is not None:
+            backend.check(capture)
+        return backend
+    refused: SpecError | ModelError | None = None
+    for each in BACKENDS:
+        try:
+            return make_backend(each, model, capture)
+        except (SpecError, ModelError) as error:
+            refused = refused or error
+    raise refused or SpecError("there is no backend")
+
+
+def name_sites(model: PreTrainedModel) -> dict[str, dict[str, str]]:
+    """Backend -> site -> what it calls the site, with `{i}` for a layer where all are called alike; why, where it lacks
+    it. A backend that cannot run the model has the reason under its own name.
+    """
+    n_layers = model.config.get_text_config().num_hidden_layers
+    found: dict[str, dict[str, str]] = {}
+    for name in BACKENDS:
+        try:
+            engine = make_engine(name, model)
+        except ModelError as error:
+            found[name] = {name: str(error)}
+            continue
+        supports = engine.supports()
+        found[name] = {}
+        for site in SITES:
+            layers = sorted(supports.read.get(site, ()))
+            names = {_without_layer(engine.where((site, layer)), layer) for layer in layers}
+            said = ", ".join(sorted(names)) if layers else f"refused: {supports.why_not[site]}"
+            if layers and len(layers) < n_layers:
+                said += f" (layers {', '.join(map(str, layers))})"
+            if layers and not supports.write.get(site):
+                said += " (recorded, not steered)"
+            found[name][site] = said
+    return found
+
+
+def _without_layer(name: str, layer: int) -> str:
+    """The name with `{i}` where the layer's number stands by itself."""
+    return re.sub(rf"(?<![0-9]){layer}(?![0-9])", "{i}", name, count=1)

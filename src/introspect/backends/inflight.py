@@ -1,0 +1,234 @@
+"""Sampling with capture: sequences side by side in lanes, each drawn from a generator of its own.
+
+A sequence that has ended leaves its lane. While others wait, free lanes are filled again once they are a quarter of
+all; when none waits, the lanes are compacted. Equal prompts are prefilled once. A prompt is prefilled among those of
+about its length, padded on the right to a width that depends on nothing but its length, so that who is beside it
+changes neither what is computed for it nor in which order sums are added (see `lanes`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import DynamicCache
+
+from .lanes import LANE_MULTIPLE, Lanes, check_kinds, round_up, step_mask
+from .protocol import Capture, Engine, Generation, Read, Sampling, SiteLayer, Steer
+from .recorder import Recorder
+from .steering import steering_writes
+
+PREFILL_MULTIPLE = 32
+"""Prompts are padded to a multiple of this."""
+PREFILL_TOKENS = 8192
+"""Prompt tokens, padding included, in one forward pass."""
+REFILL_AT = 0.25
+"""Waiting sequences are let in when this share of the lanes is free."""
+COMPACT_BELOW = 0.75
+"""Lanes are dropped when the live ones are less than this share of them."""
+
+
+def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Sample a token a row by inverting the cumulative distribution at `uniforms` [row]. Logits [row, vocabulary]."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1)
+    targets = uniforms.to(logits.device, logits.dtype)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+@dataclass
+class _Row:
+    """A sequence in a lane. `position` is that of the last token drawn, which is fed next."""
+
+    job: int
+    lane: int
+    position: int
+    begun: int
+    prompt: dict[SiteLayer, torch.Tensor]
+    completion: list[int] = field(default_factory=list)
+    watched: list[torch.Tensor] = field(default_factory=list)
+    lanes: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+
+class InFlight:
+    """One call of `Backend.generate`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompts: Sequence[Sequence[int]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        capture: Capture | None,
+        watch: Sequence[int],
+        steer: Sequence[Steer],
+        lanes: int,
+    ) -> None:
+        check_kinds(engine.model.config)
+        self.engine, self.prompts, self.sampling = engine, [tuple(prompt) for prompt in prompts], sampling
+        self.capture, self.steer = capture, steer
+        self.device = engine.model.get_input_embeddings().weight.device
+        self.uniforms = [
+            torch.rand(
+                sampling.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            ).tolist()
+            for seed in seeds
+        ]
+        self.watch = torch.tensor(list(watch), dtype=torch.long, device=self.device)
+        pairs = [] if capture is None else capture.pairs()
+        width = engine.model.config.get_text_config().hidden_size
+        self.recorder = Recorder(pairs, width, engine.model.dtype)
+        self.cache = Lanes(round_up(lanes, LANE_MULTIPLE))
+        self.most = lanes
+        self.waiting = deque(range(len(prompts)))
+        self.live: list[_Row] = []
+        self.steps = 0
+        self.done: dict[int, Generation] = {}
+
+    @torch.inference_mode()
+    def run(self) -> list[Generation]:
+        """Generate until nothing waits and nothing lives."""
+        while self.waiting or self.live:
+            free = self.most - len(self.live)
+            if self.waiting and (not self.live or free >= REFILL_AT * self.most):
+                self._admit([self.waiting.popleft() for _ in range(min(free, len(self.waiting)))])
+            else:
+                if not self.waiting:
+                    self._compact()
+                self._step()
+        return [self.done[job] for job in range(len(self.prompts))]
+
+    def _admit(self, jobs: Sequence[int]) -> None:
+        """Prefill the prompts of these jobs, give each a free lane, and draw its first token."""
+        taken = {row.lane for row in self.live}
+        lanes = (lane for lane in range(self.cache.n_lanes) if lane not in taken)
+        for width, group in self._prefills(jobs):
+            prompts = [self.prompts[users[0]] for users in group]
+            lengths = [len(prompt) for prompt in prompts]
+            ids = torch.zeros(len(prompts), width, dtype=torch.long)
+            for row, prompt in enumerate(prompts):
+                ids[row, : len(prompt)] = torch.tensor(prompt)
+            kept: dict[SiteLayer, list[torch.Tensor]] = {}
+            cache = DynamicCache()
+            logits = self.engine.forward(
+                {"input_ids": ids.to(self.device), "past_key_values": cache},
+                reads={pair: self._keep_prompt(pair, lengths, kept) for pair in self.recorder.pairs},
+                writes=steering_writes(
+                    self.steer, [users[0] for users in group], torch.arange(width, device=self.device)[None]
+                ),
+                logits_at=torch.tensor(lengths, device=self.device) - 1,
+            )
+            assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
+            rows = [row for row, users in enumerate(group) for _ in users]
+            new = [
+                _Row(job, next(lanes), lengths[row], self.steps, {pair: kept[pair][row] for pair in kept})
+                for row, users in enumerate(group)
+                for job in users
+            ]
+            self.cache.admit(cache, rows, [row.lane for row in new])
+            self.live += new
+            self._draw(new, logits[torch.tensor(rows, device=logits.device)])
+
+    def _prefills(self, jobs: Sequence[int]) -> Iterator[tuple[int, list[list[int]]]]:
+        """Padded width, and a list of the jobs that share each prompt, for every forward pass of a prefill."""
+        shared: dict[object, list[int]] = {}
+        for job in jobs:
+            own = None if not any(each.ranges for each in self.steer) else job
+            shared.setdefault((self.prompts[job], own), []).append(job)
+        by_width: dict[int, list[list[int]]] = {}
+        for users in shared.values():
+            by_width.setdefault(round_up(len(self.prompts[users[0]]), PREFILL_MULTIPLE), []).append(users)
+        for width, groups in by_width.items():
+            many = max(1, PREFILL_TOKENS // width)
+            for start in range(0, len(groups), many):
+                yield width, groups[start : start + many]
+
+    def _keep_prompt(self, pair: SiteLayer, lengths: Sequence[int], kept: dict[SiteLayer, list[torch.Tensor]]) -> Read:
+        whole = self.capture is not None and self.capture.prompt
+
+        def read(values: torch.Tensor) -> None:
+            kept[pair] = [
+                row[0 if whole else length - 1 : length].to("cpu", copy=True)
+                for row, length in zip(values, lengths, strict=True)
+            ]
+
+        return read
+
+    def _step(self) -> None:
+        """Feed every live sequence its last token, and draw the next."""
+        n_lanes = self.cache.n_lanes
+        ids = torch.zeros(n_lanes, dtype=torch.long)
+        positions = torch.zeros(n_lanes, dtype=torch.long)
+        sequences = [0] * n_lanes
+        for row in self.live:
+            ids[row.lane], positions[row.lane] = row.completion[-1], row.position
+            sequences[row.lane] = row.job
+            row.lanes.append(row.lane)
+        ids, positions = ids.to(self.device), positions.to(self.device)
+        self.cache.step(positions)
+        model = self.engine.model
+        logits = self.engine.forward(
+            {
+                "input_ids": ids[:, None],
+                "position_ids": positions[:, None],
+                "attention_mask": step_mask(
+                    model.config, self.engine.attention, positions, self.cache.width, model.dtype
+                ),
+                "past_key_values": self.cache,
+            },
+            reads=self.recorder.reads(self.steps, n_lanes),
+            writes=steering_writes(self.steer, sequences, positions[:, None]),
+            logits_at=torch.zeros(n_lanes, dtype=torch.long, device=self.device),
+        )
+        assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
+        self.steps += 1
+        for row in self.live:
+            row.position += 1
+        ended = [row for row in self.live if len(row.completion) == self.sampling.max_new_tokens]
+        going = [row for row in self.live if len(row.completion) < self.sampling.max_new_tokens]
+        for row in ended:
+            self._finish(row)
+        if going:
+            self._draw(going, logits[torch.tensor([row.lane for row in going], device=logits.device)])
+        self.recorder.forget(min((row.begun for row in self.live), default=self.steps))
+
+    def _draw(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
+        """Draw each row's next token, [row, vocabulary], and end the rows that stop."""
+        logits = logits.float()
+        uniforms = torch.tensor([self.uniforms[row.job][len(row.completion)] for row in rows], dtype=torch.float64)
+        tokens = draw(logits, uniforms, self.sampling.temperature).tolist()
+        if len(self.watch):
+            watched = torch.log_softmax(logits, dim=-1)[:, self.watch].cpu()
+            for row, values in zip(rows, watched, strict=True):
+                row.watched.append(values)
+        for row, token in zip(rows, tokens, strict=True):
+            row.completion.append(token)
+            row.stopped = token in self.sampling.stop_ids
+            full = len(row.completion) == self.sampling.max_new_tokens
+            if row.stopped or (full and self.capture is None):
+                self._finish(row)
+
+    def _finish(self, row: _Row) -> None:
+        """Put a row's parts together and free its lane."""
+        generated = self.recorder.row(row.begun, row.lanes)
+        self.done[row.job] = Generation(
+            row.completion,
+            "stop" if row.stopped else "length",
+            {pair: torch.cat([row.prompt[pair], generated[:, i]]) for i, pair in enumerate(self.recorder.pairs)},
+            torch.stack(row.watched) if row.watched else torch.empty(len(row.completion), 0),
+        )
+        self.live = [other for other in self.live if other is not row]
+
+    def _compact(self) -> None:
+        needed = round_up(len(self.live), LANE_MULTIPLE)
+        if needed >= COMPACT_BELOW * self.cache.n_lanes:
+            return
+        kept = [row.lane for row in self.live]
+        self.cache.keep(kept + kept[:1] * (needed - len(kept)))
+        for lane, row in enumerate(self.live):
+            row.lane = lane

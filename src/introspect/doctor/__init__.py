@@ -1,0 +1,7 @@
+"""Doctor: a self-test of capture and steering on the user's own model, before a study rests on it."""
+
+from .check import Check, Status
+from .examine import CHEAP, examine, failures
+
+__all__ = ["CHEAP", "Check", "Status", "examine", "failures"]
+"""Each check is a trap that somebody fell into; `check.MEANING` says what a failure means for results."""

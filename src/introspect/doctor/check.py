@@ -1,0 +1,71 @@
+"""What a check says, and how two captures of the same thing are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Status = Literal["ok", "failed", "note", "skipped"]
+
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 0.05, "bfloat16": 0.25}
+"""Largest difference of one token's activation between two ways of computing it, relative to its norm. Hundreds of
+additions in another order move the last digits of a format (float32: 6e-8 each, bfloat16: 4e-3), and thirty blocks
+multiply that: the largest of all tokens and layers of smollm2-135m is 4e-6 in float32 and .07 in bfloat16. A wrong
+mask, token or row is of order 1 in a trained model; what is smaller can hide in 8 bits, and shows in float32."""
+
+MEANING = {
+    "reference": "captured activations are not those of the model: no probe on them means anything",
+    "batch = single": "what is captured of a rollout depends on what it was run beside: results change with batch_size",
+    "left padding": "the model reads its padding: shorter prompts of a batch get other activations and other text",
+    "later tokens": "activations see tokens that come after them: a probe on the prompt can read the answer",
+    "in flight = replay": "activations of generated tokens are not those of their positions: base-model baselines and "
+    "probes by position compare different things",
+    "row = rollout": "activations are given to the wrong rollout: labels and activations do not belong together",
+    "steering": "a steered site does not move by what was asked: doses and causal claims are wrong",
+    "steering in flight": "steering while generating is not what was asked: steered text is not evidence",
+    "zero strength": "steering by nothing changes something: the unsteered condition is not a baseline",
+    "left as found": "the model is not what it was after a capture: later results depend on what was run before",
+    "spans": "think and answer are not found where they are: verdicts and positions are read from the wrong text",
+    "store": "what is read from disk is not what was captured",
+    "backend nnsight": "nnsight and the native backend disagree: use the native one, and report this",
+    "backend transformer-lens": "TransformerLens and the native backend disagree: use the native one, and report this",
+    "any lanes": "a rollout's text may depend on batch_size, as it does wherever sums are rounded; runs of equal specs "
+    "are still equal",
+    "speed": "",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table."""
+
+    name: str
+    status: Status
+    measured: str
+    """What was compared, and what came out."""
+
+    @property
+    def means(self) -> str:
+        """What it means for results when this is red."""
+        return MEANING[self.name]
+
+    def to_json(self) -> dict[str, str]:
+        """As JSON values."""
+        return {"name": self.name, "status": self.status, "measured": self.measured, "means": self.means}
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest norm of a token's difference, relative to its norm. Both [token, width]; infinite for other shapes."""
+    if one.shape != other.shape:
+        return float("inf")
+    if not one.numel():
+        return 0.0
+    a, b = one.double(), other.double()
+    return float(((a - b).norm(dim=-1) / b.norm(dim=-1).clamp(min=1e-12)).max())
+
+
+def within(name: str, found: float, limit: float, what: str) -> Check:
+    """A check that a difference is at most `limit`. One that is not a number fails."""
+    return Check(name, "ok" if found <= limit else "failed", f"{what}: {found:.1e} (at most {limit:.0e})")

@@ -1,0 +1,136 @@
+"""What the doctor examines: a model, an engine, and a few sequences of different lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import nn
+
+from ..backends import Capture, Generation, ModelBackend, Sampling
+from ..models import LoadedModel
+from .check import TOLERANCE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TEXTS = (
+    "The lighthouse keeper counted nine ships before noon, and wrote each name down.",
+    "Rain.",
+    "Seven engineers argued about a bridge, then agreed to measure it again on Tuesday.",
+    "Choose the sure amount or the coin toss?",
+    "A recipe: flour, water, salt, and patience, in that order of importance or perhaps not.",
+)
+NEW_TOKENS = 12
+SEED = 17
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a capture must leave as it was."""
+
+    hooks: int
+    attention: str
+    modules: int
+    """A hash over the types of all modules."""
+
+
+def fingerprint(model: PreTrainedModel) -> Fingerprint:
+    """Of a model as it is now."""
+    modules = list(model.modules())
+    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+    return Fingerprint(hooks, model.config._attn_implementation, hash(tuple(map(type, modules))))
+
+
+def sample_sequences(loaded: LoadedModel) -> list[list[int]]:
+    """Token ids of a few sentences of different lengths."""
+    known = loaded.model.get_input_embeddings().num_embeddings
+    return [[i % known for i in loaded.tokenizer(text, add_special_tokens=False).input_ids] or [0] for text in TEXTS]
+
+
+def plain_hidden_states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
+    """Every block's output for one sequence, [token, width] each, with nothing of ours: transformers' own hidden
+    states; since the last of those is after the final norm, what that norm is given stands in its place.
+
+    transformers leaves hooks of its own on a model that was asked for hidden states.
+    """
+    decoder, given = model.get_decoder(), []
+
+    def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        states = args[0] if args else kwargs.get("hidden_states")
+        if isinstance(states, torch.Tensor) and states.dim() == 3:
+            given.append(states[0].cpu().clone())
+
+    handles = [
+        child.register_forward_pre_hook(keep, with_kwargs=True)
+        for child in decoder.children()
+        if not isinstance(child, nn.ModuleList)
+    ]
+    try:
+        with torch.inference_mode():
+            hidden = decoder(
+                input_ids=torch.tensor([list(ids)], device=model.device), output_hidden_states=True, use_cache=False
+            ).hidden_states
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [*(layer[0].cpu() for layer in hidden[1:-1]), given[-1]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under examination."""
+
+    loaded: LoadedModel
+    backend: ModelBackend
+    sequences: list[list[int]]
+    expected: list[torch.Tensor]
+    """The first sequence's hidden states, without us."""
+    found: Fingerprint
+    """Of the model before we did anything to it."""
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, backend: ModelBackend) -> Self:
+        """A model with what it is to be compared with."""
+        sequences = sample_sequences(loaded)
+        expected = plain_hidden_states(loaded.model, sequences[0])
+        return cls(loaded, backend, sequences, expected, fingerprint(loaded.model))
+
+    @cached_property
+    def capture(self) -> Capture:
+        """Every layer's output."""
+        return Capture(("resid_post",), tuple(range(self.loaded.info.n_layers)))
+
+    @property
+    def tolerance(self) -> float:
+        """For the model's number format."""
+        return TOLERANCE[str(self.loaded.model.dtype).removeprefix("torch.")]
+
+    @cached_property
+    def alone(self) -> list[torch.Tensor]:
+        """Every sequence replayed by itself, [layer, token, width] each."""
+        return [self.replay([sequence])[0] for sequence in self.sequences]
+
+    def replay(self, sequences: Sequence[Sequence[int]], backend: ModelBackend | None = None) -> list[torch.Tensor]:
+        """Every token of every layer, [layer, token, width] a sequence."""
+        positions = [range(len(sequence)) for sequence in sequences]
+        found = (backend or self.backend).replay(sequences, positions, capture=self.capture)
+        return [torch.stack([each[pair] for pair in self.capture.pairs()]) for each in found]
+
+    def generate(self, capture: Capture | None, **options: object) -> list[Generation]:
+        """Completions of the sequences, of a fixed length."""
+        return self.backend.generate(
+            self.sequences,
+            seeds=range(SEED, SEED + len(self.sequences)),
+            sampling=Sampling(NEW_TOKENS, 1.0, frozenset()),
+            capture=capture,
+            **options,  # type: ignore[arg-type]
+        )
+
+    @cached_property
+    def generated(self) -> list[Generation]:
+        """Completions with every layer captured in flight."""
+        return self.generate(self.capture)

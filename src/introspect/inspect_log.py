@@ -1,0 +1,162 @@
+"""An Inspect log as transcripts: what each sample's model was asked, and the last thing it said.
+
+A log holds text, not token ids, so its transcripts are tokenised again: an approximation, since a model may have drawn
+other tokens for the same text. Inspect keeps the reasoning apart from the message; it is handed on apart too, and
+`introspect.transcripts` puts it back between the model's own delimiters. Of earlier assistant turns only the text is
+kept, as most chat templates do. Samples that are no transcript of one answer are left out and counted by reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import zipfile
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import SpecError
+from .models.boundary import first_line
+
+SUFFIXES = (".eval", ".json")
+MAX_LOG_BYTES, MAX_UNPACKED_BYTES = 1 << 30, 1 << 33
+"""Of the file, and of what it says it unpacks to."""
+UNUSED = {"events", "store"}
+"""Of a sample; often most of it."""
+
+
+class InspectLog(NamedTuple):
+    """Samples, each as where it stands and the object that a line of transcripts.jsonl would be."""
+
+    samples: list[tuple[str, dict[str, Any]]]
+    left_out: dict[str, int]
+    """Why samples were left out -> how many."""
+
+
+class _LeftOut(Exception):
+    """Why a sample is no transcript."""
+
+
+def read_inspect_log(path: Path, limit: int | None = None) -> InspectLog:
+    """The samples of an Inspect log, `.eval` or `.json`, in the log's order.
+
+    Args:
+        limit: at most so many.
+
+    Raises:
+        SpecError: inspect-ai is not installed, or the file is not a log, or a larger one than is read.
+    """
+    reader = _reader(path)
+    _check_size(path)
+    try:
+        log = reader(str(path.resolve()), resolve_attachments=True, exclude_fields=UNUSED)
+    except Exception as error:  # of whichever library below it: a damaged member of the archive raises ijson's own
+        if isinstance(error, MemoryError):
+            raise
+        raise SpecError(_not_a_log(path, error)) from error
+    samples: list[tuple[str, dict[str, Any]]] = []
+    left_out: Counter[str] = Counter()
+    for sample in log.samples or []:
+        if limit is not None and len(samples) == limit:
+            break
+        try:
+            samples.append((f"{path}, sample {sample.id} of epoch {sample.epoch}", _transcript(sample)))
+        except _LeftOut as reason:
+            left_out[str(reason)] += 1
+    return InspectLog(samples, dict(left_out))
+
+
+def installed_inspect() -> str:
+    """Version of inspect-ai on this machine."""
+    try:
+        return version("inspect-ai")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _reader(path: Path) -> Any:
+    try:
+        return importlib.import_module("inspect_ai.log").read_eval_log
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "inspect_ai":
+            raise
+        raise SpecError(
+            f"{path} is an Inspect log, which needs inspect-ai: get it with `pip install introspect[inspect]`"
+        ) from None
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that could fill the memory, before a library opens it."""
+    try:
+        if path.stat().st_size > MAX_LOG_BYTES:
+            raise SpecError(f"{path} has more than {MAX_LOG_BYTES:,} bytes; split the log")
+        if path.suffix == ".eval":
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise SpecError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes; split the log")
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise SpecError(_not_a_log(path, error)) from None
+
+
+def _not_a_log(path: Path, error: Exception) -> str:
+    return f"{path} cannot be read as an Inspect log ({first_line(error)}); give an .eval or .json log"
+
+
+def _transcript(sample: Any) -> dict[str, Any]:
+    """One sample as a transcript in text.
+
+    Raises:
+        _LeftOut: it is none; says why.
+    """
+    asked, said = _turns(sample)
+    reasoning, completion = _parts(said)
+    found = {
+        "id": str(sample.id),
+        "sample": sample.epoch - 1,
+        "prompt": [{"role": turn.role, "content": _parts(turn)[1]} for turn in asked] if asked else sample.input,
+        "completion": completion,
+        "fields": {str(key): value for key, value in sample.metadata.items() if _is_scalar(value)},
+    }
+    return found | ({} if reasoning is None else {"reasoning": reasoning})
+
+
+def _turns(sample: Any) -> tuple[list[Any], Any]:
+    """What was asked, and the last answer. Nothing is asked when the input is plain text and no message holds it."""
+    turns = list(sample.messages)
+    last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=None)
+    if last is not None:
+        asked, said = turns[:last], turns[last]
+    elif sample.output is not None and sample.output.choices:
+        asked = turns or ([] if isinstance(sample.input, str) else list(sample.input))
+        said = sample.output.choices[0].message
+    else:
+        raise _LeftOut("without an answer")
+    if any(turn.role == "tool" or getattr(turn, "tool_calls", None) for turn in (*asked, said)):
+        raise _LeftOut("with tool calls")
+    return asked, said
+
+
+def _parts(turn: Any) -> tuple[str | None, str]:
+    """Reasoning (None without any) and text of a message."""
+    if isinstance(turn.content, str):
+        return None, turn.content
+    reasoning: list[str] = []
+    text: list[str] = []
+    for block in turn.content:
+        if block.type == "reasoning":
+            if block.redacted:
+                raise _LeftOut("with redacted reasoning")
+            if any(piece.strip() for piece in text):
+                raise _LeftOut("with reasoning after text")
+            reasoning.append(block.reasoning)
+        elif block.type == "text":
+            text.append(block.text)
+        else:
+            raise _LeftOut(f"with {block.type} content")
+    return "\n\n".join(reasoning) if reasoning else None, "".join(text)
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))

@@ -1,0 +1,119 @@
+"""Before a run: the items, the model and the plan of a spec, and what it would cost. Writes nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .assets import data_path
+from .backends import Capture, ModelBackend, Sampling, check_ids, make_backend
+from .experiment import Experiment, resolve_layers
+from .models import LoadedModel, load_model, render_prompt
+from .plan import Job, make_parts, select_items
+from .record import store_spec, wanted_capture
+from .selection import rows_at_most
+from .store import estimated_bytes
+from .tasks.item import Item, read_items
+from .tasks.registry import find_task
+
+REPLAY_PART = 64
+"""Replayed rollouts that are committed together."""
+BYTES_A_ROLLOUT, BYTES_A_TOKEN = 1500, 10
+"""Of a line of rollouts.jsonl: names and fields, and every token id, its text or a log-probability. Lines are there
+twice while a run is being finished."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run is expected to take. Tokens and bytes are upper bounds, from the longest allowed completions."""
+
+    n_items: int
+    n_rollouts: int
+    n_tokens: int
+    bytes_on_disk: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spec with its items, its model and its plan."""
+
+    spec: Experiment
+    items: list[Item]
+    loaded: LoadedModel
+    backend: ModelBackend
+    capture: Capture
+    parts: list[list[Job]]
+    """Rollouts that are committed together."""
+
+    def bytes_at_most(self) -> int:
+        """Bytes of the stores, in flight and of the base model, and of the rollouts' lines, if every completion is as
+        long as it may be.
+        """
+        jobs = [job for part in self.parts for job in part]
+        longest = self.spec.generation.max_new_tokens
+        positions = len(self.spec.probe.positions)
+        has_base = self.spec.organism is not None and self.spec.base_baseline
+        selection = self.spec.capture.selection
+        rows = sum(rows_at_most(selection, len(job.prompt_ids), longest) + positions * (1 + has_base) for job in jobs)
+        tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
+        lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
+        return estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows) + 2 * lines
+
+
+def spec_items(spec: Experiment) -> list[Item]:
+    """The items that a spec selects, in file order."""
+    path = Path(spec.items)
+    found = read_items(path if path.suffix == ".jsonl" and path.exists() else data_path(spec.items))
+    return select_items(found, {"id": spec.limit.id, "ood": spec.limit.ood})
+
+
+def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
+    """Load the model and lay out the work. Writes nothing."""
+    items = spec_items(spec)
+    find_task(spec.task)
+    loaded = load_model(
+        spec.model,
+        adapter=spec.organism,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        attention=spec.attention,
+        offline=offline,
+    )
+    layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
+    capture = wanted_capture(spec.capture.sites, layers, spec.capture.selection)
+    prompts = [render_prompt(loaded, item.prompt) for item in items]
+    generation = spec.generation
+    backend = make_backend(spec.backend, loaded.model, capture)
+    check_ids(loaded.model, prompts, room=generation.max_new_tokens)
+    parts = make_parts(items, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
+    return Prepared(spec, items, loaded, backend, capture, parts)
+
+
+def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
+    """What a run would take on this machine, from one short batch that is timed. Writes nothing."""
+    prepared = prepare(spec, offline=offline)
+    lanes = spec.generation.batch_size
+    n_rollouts = sum(len(part) for part in prepared.parts)
+    longest = prepared.parts[0][:lanes]
+    steps = 4
+    begun = time.perf_counter()
+    prepared.backend.generate(
+        [job.prompt_ids for job in longest],
+        seeds=[job.seed for job in longest],
+        sampling=Sampling(steps, spec.generation.temperature, frozenset()),
+        capture=prepared.capture,
+    )
+    generated = time.perf_counter() - begun
+    begun = time.perf_counter()
+    few = [list(job.prompt_ids) for job in longest[:REPLAY_PART]]
+    prepared.backend.replay(few, [[0]] * len(few), capture=prepared.capture)
+    replayed = (time.perf_counter() - begun) / len(few)
+    per_step = max(generated - replayed * len(longest), 0.0) / steps
+    per_batch = replayed * len(longest) + per_step * spec.generation.max_new_tokens
+    runs = 1 + (spec.negative_control is not None)
+    has_base = spec.organism is not None and spec.base_baseline
+    seconds = runs * (per_batch * n_rollouts / len(longest) + (2 * replayed * n_rollouts if has_base else 0.0))
+    tokens = sum(len(job.prompt_ids) + spec.generation.max_new_tokens for part in prepared.parts for job in part)
+    return Cost(len(prepared.items), runs * n_rollouts, runs * tokens, runs * prepared.bytes_at_most(), seconds)

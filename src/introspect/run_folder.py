@@ -1,0 +1,85 @@
+"""The folder of a run before it is one: what may be there already, and whether disk and memory hold what is to come."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .backends import is_out_of_memory
+from .errors import RunError
+
+
+def check_folder(out: Path, marker: str, content: str, *, what: str, links: Sequence[str], resume: bool) -> None:
+    """Refuse a folder that holds something else than this run.
+
+    Args:
+        marker: the file that says which run a folder holds; content: of this run's.
+        what: how to call a run whose marker says something else.
+        links: entries that would be written through if they were links.
+        resume: whether this run itself may be there already.
+
+    Raises:
+        RunError: names the folder and the remedy.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; choose another --out")
+    if not out.exists() or not any(_visible(out)):
+        return
+    for name in links:
+        if (out / name).is_symlink():
+            raise RunError(f"{out / name} is a link, and would be written through; choose another --out")
+    if not (out / marker).is_file():
+        raise RunError(f"{out} is not empty and holds no run ({marker}); choose another --out")
+    if (out / marker).read_text(encoding="utf-8", errors="replace") != content:
+        raise RunError(f"{out} holds {what} ({out / marker} differs); choose another --out")
+    if not resume:
+        raise RunError(f"{out} already holds this run; add --resume to go on with it, or choose another --out")
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """What a folder holds but locks and what a kill left of a file that was being written."""
+    return (path for path in folder.iterdir() if not (path.name.startswith(".") and path.suffix in (".lock", ".tmp")))
+
+
+def make_folder(out: Path) -> None:
+    """Create the folder of a run.
+
+    Raises:
+        RunError: it cannot be created.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
+
+
+def check_room(out: Path, needed: int) -> None:
+    """Refuse a run that the disk cannot hold, counting what of it is there already.
+
+    Raises:
+        RunError: names both sizes and the remedy.
+    """
+    held = sum(path.stat().st_size for path in (*out.rglob("*.h5"), *out.glob("rollouts.jsonl")))
+    free = shutil.disk_usage(out).free
+    if needed > free + held:
+        raise RunError(
+            f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose "
+            "another --out, or record less: fewer layers, sites, tokens (capture.tokens) or a smaller --limit"
+        )
+
+
+@contextmanager
+def enough_memory(work: str, remedy: str) -> Iterator[None]:
+    """Turn running out of memory, of whichever kind, into one line.
+
+    Raises:
+        RunError: there was not enough memory for the work.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"there is not enough memory for {work}; {remedy}") from None
