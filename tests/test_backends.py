@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from introspect.backends.native import NativeEngine
 from introspect.backends.replay import packed
 from introspect.errors import ModelError, SpecError
 from introspect.models import load_model
+from introspect.selection import Selection, select
 from tiny_models import FAMILIES, VOCAB, tiny_model
 
 LAYERS = (0, 1, 2)
@@ -237,6 +239,19 @@ def test_steering_by_range_in_flight_is_a_steered_replay(engine):
     for generation, again, without in zip(made, steered, plain, strict=True):
         assert agree(generation.activations["resid_post", 2], again["resid_post", 2], TOLERANCE)
         assert not torch.allclose(again["resid_post", 0], without["resid_post", 0], atol=0.1)
+
+
+@pytest.mark.parametrize("tokens", ["every:3", "first", "last"])
+def test_one_selection_says_what_is_recorded_and_what_is_steered(tokens):
+    backend, sequence = make_backend("native", tiny_model("llama")), prompts(1)[0]
+    spans = SimpleNamespace(prompt=(0, 2), think=(2, len(sequence)), answer=(len(sequence), len(sequence)))
+    rollout = SimpleNamespace(spans=spans, prompt_ids=sequence[:2], answer_position=None)
+    chosen = select(Selection(("think",), tokens), rollout, len(sequence))["think"]
+    steer = [Steer("resid_post", 0, torch.ones(32), 3.0, (chosen,))]
+    here = Capture(("resid_post",), (0,))
+    plain, steered = (backend.replay([sequence], [range(len(sequence))], capture=here, steer=s) for s in ((), steer))
+    moved = (plain[0]["resid_post", 0] != steered[0]["resid_post", 0]).any(dim=1).nonzero()[:, 0].tolist()
+    assert moved == list(chosen)
 
 
 def test_hooks_are_gone_after_a_failure():

@@ -19,14 +19,15 @@ from tiny_folders import save_tiny
 from tiny_models import FAMILIES
 
 
-def loaded(folder, family: str) -> LoadedModel:
+def loaded(folder, family: str, dtype: str = "float32") -> LoadedModel:
     save_tiny(folder, family)
-    return load_model(str(folder), dtype="float32")
+    return load_model(str(folder), dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_that_is_well_is_green_in_every_row(tmp_path, family):
-    checks = examine(loaded(tmp_path, family))
+def test_a_family_that_is_well_is_green_in_every_row(tmp_path, family, dtype):
+    checks = examine(loaded(tmp_path, family, dtype))
     assert {check.name for check in checks} == set(MEANING)
     assert failures(checks) == []
     assert {check.status for check in checks if check.name.startswith("backend")} == {"ok"}

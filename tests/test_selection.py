@@ -43,7 +43,7 @@ END = 11
 )
 def test_a_selection_is_these_tokens(spans, tokens, expected):
     found = select(Selection(spans, tokens), ROLLOUT, END)
-    assert {span: positions.tolist() for span, positions in found.items()} == expected
+    assert {span: list(positions) for span, positions in found.items()} == expected
 
 
 def test_a_span_without_tokens_is_left_out():

@@ -46,9 +46,9 @@ def choose_rows(selection: Selection, rollout: Rollout, end: int, always: Sequen
     chosen = select(selection, rollout, end)
     single = {position for position in always if position < end}
     if selection.tokens == "mean":
-        means = {SPAN_CODES.get(span, SPAN_CODES["other"]): found.tolist() for span, found in chosen.items()}
+        means = {SPAN_CODES.get(span, SPAN_CODES["other"]): list(found) for span, found in chosen.items()}
         return Rows(sorted(single), means)
-    return Rows(sorted(single.union(*(found.tolist() for found in chosen.values()))), {})
+    return Rows(sorted(single.union(*chosen.values())), {})
 
 
 def encode_rows(

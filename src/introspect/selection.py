@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-
 SpanName = Literal["prompt", "think", "answer", "completion"]
 SPANS: tuple[SpanName, ...] = ("prompt", "think", "answer", "completion")
 
@@ -63,27 +61,27 @@ def check_tokens(tokens: str) -> str:
     return tokens
 
 
-def select(selection: Selection, rollout: Located, end: int) -> dict[SpanName, np.ndarray]:
-    """Absolute positions of the tokens selected in each span, ascending; a span without any is left out.
+def select(selection: Selection, rollout: Located, end: int) -> dict[SpanName, range]:
+    """Absolute positions of the tokens selected in each span; a span without any is left out.
 
     Args:
         end: positions from here on were not computed (a stop token is never fed).
 
-    The token before the answer's name is given under `answer`.
+    The token before the answer's name is given under `answer`; of a mean, the tokens that it is taken over.
     """
     if selection.tokens == "before_answer":
         at = rollout.answer_position
-        return {} if at is None or at > end else {"answer": np.array([at - 1])}
-    found: dict[SpanName, np.ndarray] = {}
+        return {} if at is None or at > end else {"answer": range(at - 1, at)}
+    found: dict[SpanName, range] = {}
     for span in selection.spans:
-        whole = (len(rollout.prompt_ids) - 1, end) if span == "completion" else getattr(rollout.spans, span)
-        positions = _within(selection.tokens, np.arange(whole[0], min(whole[1], end)))
-        if len(positions):
+        begin, stop = (len(rollout.prompt_ids) - 1, end) if span == "completion" else getattr(rollout.spans, span)
+        positions = _within(selection.tokens, range(begin, min(stop, end)))
+        if positions:
             found[span] = positions
     return found
 
 
-def _within(tokens: str, positions: np.ndarray) -> np.ndarray:
+def _within(tokens: str, positions: range) -> range:
     if tokens == "first":
         return positions[:1]
     if tokens == "last":

@@ -61,7 +61,7 @@ class Steer:
     """[width]."""
     strength: float
     ranges: tuple[range, ...] | None = None
-    """Half-open range of absolute positions of each sequence; None: every token."""
+    """Absolute positions of each sequence, such as `selection.select` gives; None: every token."""
 
 
 @dataclass(frozen=True)

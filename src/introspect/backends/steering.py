@@ -31,9 +31,11 @@ def _where(steer: Steer, sequences: Sequence[int], positions: torch.Tensor) -> t
     if steer.ranges is None:
         return None
     ranges = [steer.ranges[sequence] for sequence in sequences]
-    begin = torch.tensor([span.start for span in ranges], device=positions.device)[:, None]
-    stop = torch.tensor([span.stop for span in ranges], device=positions.device)[:, None]
-    return (positions >= begin) & (positions < stop)
+    begin, stop, step = (
+        torch.tensor(numbers, device=positions.device)[:, None]
+        for numbers in zip(*((span.start, span.stop, span.step) for span in ranges), strict=True)
+    )
+    return (positions >= begin) & (positions < stop) & ((positions - begin) % step == 0)
 
 
 def _add(steer: Steer, where: torch.Tensor | None) -> Write:
