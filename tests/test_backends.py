@@ -360,8 +360,17 @@ def test_sequences_that_the_model_cannot_read_are_refused(sequence, said):
 def test_layers_that_keep_no_keys_and_values_are_refused():
     model = tiny_model("llama")
     model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
-    with pytest.raises(ModelError, match="linear_attention"):
+    with pytest.raises(SpecError, match="does not generate with LlamaForCausalLM: layers of kind linear_attention"):
         make_backend("native", model).generate([[20]], seeds=[0], sampling=SAMPLING, capture=None)
+
+
+def test_weights_in_few_bits_are_refused_by_the_engine_that_rearranges_them(monkeypatch):
+    model = tiny_model("llama")
+    model.hf_quantizer = object()
+    with pytest.raises(SpecError, match="transformer-lens backend does not take quantised LlamaForCausalLM"):
+        make_backend("transformer-lens", model)
+    assert make_backend("native", model).name == "native"
+    assert "refused" in name_sites(model)["transformer-lens"]["quantised"]
 
 
 def test_auto_is_the_fastest_that_records_what_is_asked_for(monkeypatch):

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import ModelError, SpecError
 from .inflight import InFlight
-from .protocol import SITES, Capture, Engine, Generation, Sampling, SiteLayer, Steer, Supports
+from .protocol import ABILITIES, SITES, Ability, Capture, Engine, Generation, Sampling, SiteLayer, Steer, Supports
 from .replay import REPLAY_TOKENS, replay
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class ModelBackend:
     ) -> list[Generation]:
         """See `Backend.generate`."""
         self._check(capture, steer)
+        check_able(self.engine, "in_flight")
         check_ids(self.engine.model, prompts, room=sampling.max_new_tokens)
 
         def run(many: int) -> list[Generation]:
@@ -100,6 +101,7 @@ class ModelBackend:
     ) -> list[dict[SiteLayer, torch.Tensor]]:
         """See `Backend.replay`."""
         self._check(capture, steer)
+        check_able(self.engine, "replay")
         check_ids(self.engine.model, sequences)
 
         def run(tokens: int) -> list[dict[SiteLayer, torch.Tensor]]:
@@ -121,6 +123,20 @@ class ModelBackend:
             _check_pair(self, supports, site, layer, "record")
         for each in steer:
             _check_pair(self, supports, each.site, each.layer, "steer")
+
+
+def check_able(engine: Engine, ability: Ability) -> None:
+    """Refuse what the engine cannot do with its model.
+
+    Raises:
+        SpecError: names the engine, the ability and why.
+    """
+    supports = engine.supports()
+    if ability not in supports.abilities:
+        what = {"in_flight": "generate with", "replay": "replay through"}.get(ability, f"take {ability}")
+        raise SpecError(
+            f"the {engine.name} backend does not {what} {type(engine.model).__name__}: {supports.why_not[ability]}"
+        )
 
 
 def _check_pair(backend: ModelBackend, supports: Supports, site: str, layer: int, verb: str) -> None:
@@ -209,6 +225,10 @@ def make_backend(name: str, model: PreTrainedModel, capture: Capture | None = No
     """
     if name != "auto":
         backend = ModelBackend(make_engine(name, model))
+        if getattr(model, "hf_quantizer", None) is not None:
+            check_able(backend.engine, "quantised")
+        if len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1:
+            check_able(backend.engine, "sharded")
         if capture is not None:
             backend.check(capture)
         return backend
@@ -244,6 +264,9 @@ def name_sites(model: PreTrainedModel) -> dict[str, dict[str, str]]:
             if layers and not supports.write.get(site):
                 said += " (recorded, not steered)"
             found[name][site] = said
+        found[name] |= {
+            each: f"refused: {supports.why_not[each]}" for each in ABILITIES if each not in supports.abilities
+        }
     return found
 
 

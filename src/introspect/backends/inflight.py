@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import DynamicCache
 
-from .lanes import LANE_MULTIPLE, Lanes, check_kinds, round_up, step_mask
+from .lanes import LANE_MULTIPLE, Lanes, round_up, step_mask
 from .protocol import Capture, Engine, Generation, Read, Sampling, SiteLayer, Steer
 from .recorder import Recorder
 from .steering import steering_writes
@@ -69,7 +69,6 @@ class InFlight:
         steer: Sequence[Steer],
         lanes: int,
     ) -> None:
-        check_kinds(engine.model.config)
         self.engine, self.prompts, self.sampling = engine, [tuple(prompt) for prompt in prompts], sampling
         self.capture, self.steer = capture, steer
         self.device = engine.model.get_input_embeddings().weight.device

@@ -19,8 +19,6 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin
 
-from ..errors import ModelError
-
 LANE_MULTIPLE, WIDTH_MULTIPLE = 4, 64
 """Lanes and columns come in multiples, so that products and attention have few shapes."""
 GROWTH = 1.5
@@ -148,18 +146,10 @@ def step_mask(
     return {kind: mask(seen if kind == "full_attention" else near) for kind in sorted(set(kinds))}
 
 
-def check_kinds(config: PreTrainedConfig) -> None:
-    """Refuse models whose layers are not attention over cached keys and values.
-
-    Raises:
-        ModelError: names the kind of layer.
-    """
+def other_kind(config: PreTrainedConfig) -> str | None:
+    """A kind of layer in the model that keeps anything else than keys and values; None when there is none."""
     text = config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ()) - set(KINDS)
     if getattr(text, "attention_chunk_size", None) is not None:
         kinds.add("chunked_attention")
-    if kinds:
-        raise ModelError(
-            f"{text.model_type} has layers of kind {sorted(kinds)[0]}, and only keys and values of attention can be "
-            "kept while generating: generate elsewhere, and use `introspect record --from`"
-        )
+    return min(kinds, default=None)

@@ -11,11 +11,21 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .protocol import SITES, Read, SiteLayer, Supports, Write
+from .lanes import other_kind
+from .protocol import ABILITIES, SITES, Ability, Read, SiteLayer, Supports, Write
 from .sites import Place, find_blocks, find_sites, first_input, first_tensor
 
 NOT_A_SUM = "its blocks do not add attention, then MLP, to the residual stream"
 READ_ONLY = "it is read by a norm beside the residual stream; steer attn_out, which moves resid_mid by as much"
+
+
+def abilities(model: PreTrainedModel) -> tuple[frozenset[Ability], dict[str, str]]:
+    """What an engine that runs the model's own modules can do with it, and why not the rest."""
+    kind = other_kind(model.config)
+    if kind is None:
+        return frozenset(ABILITIES), {}
+    why = f"layers of kind {kind} keep no keys and values; generate elsewhere, and use `introspect record --from`"
+    return frozenset(ABILITIES) - {"in_flight"}, {"in_flight": why}
 
 
 class _Enough(Exception):
@@ -42,7 +52,8 @@ class NativeEngine:
         read = {site: frozenset(layer for name, layer in self.places if name == site) for site in SITES}
         write = {site: layers for site, layers in read.items() if site != "resid_mid"}
         why_not = {site: NOT_A_SUM for site in SITES if not read[site]}
-        return Supports(read, write, {"resid_mid": READ_ONLY} | why_not)
+        able, unable = abilities(self.model)
+        return Supports(read, write, able, {"resid_mid": READ_ONLY} | why_not | unable)
 
     def where(self, pair: SiteLayer) -> str:
         """Path of the module, and which side of it."""

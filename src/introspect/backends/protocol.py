@@ -80,6 +80,11 @@ class Generation:
     watched: torch.Tensor
 
 
+Ability = Literal["in_flight", "replay", "quantised", "sharded"]
+ABILITIES: tuple[Ability, ...] = ("in_flight", "replay", "quantised", "sharded")
+"""Recording while generating, and of given tokens; weights in 4 or 8 bits, and on several devices."""
+
+
 @dataclass(frozen=True)
 class Supports:
     """What an engine can do with the model that it holds."""
@@ -88,10 +93,9 @@ class Supports:
     """Site -> layers at which it can be recorded."""
     write: Mapping[str, frozenset[int]]
     """Site -> layers at which it can be steered."""
+    abilities: frozenset[Ability]
     why_not: Mapping[str, str]
-    """Site or ability -> why it is missing."""
-    in_flight: bool = True
-    replay: bool = True
+    """Site or ability -> why it is missing, or only read."""
 
 
 class Engine(Protocol):

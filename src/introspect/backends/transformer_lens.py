@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models.boundary import one_line, quiet
-from .native import NOT_A_SUM, READ_ONLY, NativeEngine
+from .native import NOT_A_SUM, READ_ONLY, NativeEngine, abilities
 from .protocol import SITES, Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
 from .sites import PROBE_TOKENS
@@ -33,6 +33,7 @@ SITE_HOOKS = {
 }
 """The hook of a block that is expected to be the site."""
 
+REARRANGES = "it takes weights apart for some families, and for weights in 4 or 8 bits nobody has checked how"
 NO_HOOK = "no hook of TransformerLens carries it"
 
 AGREES = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
@@ -90,7 +91,8 @@ class TransformerLensEngine:
         why_not = {site: NO_HOOK if site in there else NOT_A_SUM for site in SITES if len(read[site]) < self.n_layers}
         if read["resid_mid"]:
             why_not.setdefault("resid_mid", READ_ONLY)
-        return Supports(read, write, why_not)
+        able, unable = abilities(self.model)
+        return Supports(read, write, able - {"quantised"}, {"quantised": REARRANGES} | why_not | unable)
 
     def where(self, pair: SiteLayer) -> str:
         """The name of the hook."""
