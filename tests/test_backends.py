@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +13,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from introspect.backends import BACKENDS, SITES, Capture, Sampling, Steer, make_backend, name_sites
 from introspect.backends.inflight import InFlight, draw
+from introspect.backends.lanes import Lanes
 from introspect.backends.native import NativeEngine
 from introspect.backends.replay import packed
 from introspect.errors import ModelError, SpecError
@@ -203,6 +206,24 @@ def test_finished_rows_stop_costing_and_waiting_ones_take_their_places(monkeypat
     assert min(steps) < 8, "the lanes are compacted when none waits"
     waves = 5 * SAMPLING.max_new_tokens * 8
     assert sum(steps) < min(waves, 1.5 * tokens), "as many lane-steps as tokens, but for a few"
+
+
+def test_a_cache_is_freed_with_the_call_that_filled_it(monkeypatch):
+    made = []
+
+    def remembered(n_lanes):
+        cache = Lanes(n_lanes)
+        made.append(weakref.ref(cache))
+        return cache
+
+    monkeypatch.setattr("introspect.backends.inflight.Lanes", remembered)
+    backend = make_backend("native", tiny_model("llama"))
+    gc.disable()
+    try:
+        backend.generate(prompts(4), seeds=range(4), sampling=SAMPLING, capture=CAPTURE)
+        assert [each() for each in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_watched_log_probabilities_are_those_the_token_was_drawn_from():

@@ -70,18 +70,21 @@ def record(
         complete = {i for i in store.committed if all(job.rollout in rollouts for job in parts[i])}
         for index in set(store.committed) - complete:
             store.set_aside(index)
-        rollouts = {job.rollout: rollouts[job.rollout] for i in sorted(complete) for job in parts[i]}
-        write_atomic(partial, "".join(row.line() for row in rollouts.values()))
-        progress("record", len(rollouts), total)
+        kept = [rollouts[job.rollout] for i in sorted(complete) for job in parts[i]]
+        write_atomic(partial, "".join(row.line() for row in kept))
+        done = len(kept)
+        del rollouts, kept
+        progress("record", done, total)
         with partial.open("a", encoding="utf-8") as log, OneBehind() as behind:
 
             def commit(index: int, made: list[Rollout], content: EncodedPart) -> None:
+                nonlocal done
                 log.write("".join(row.line() for row in made))
                 log.flush()
                 os.fsync(log.fileno())
                 store.commit_part(index, content)
-                rollouts.update({row.rollout: row for row in made})
-                progress("record", len(rollouts), total)
+                done += len(made)
+                progress("record", done, total)
 
             for index, part in enumerate(parts):
                 if index in complete:
@@ -100,7 +103,7 @@ def record(
                 ]
                 content = _part(spec, selection, made, generations, capture=capture, always=always)
                 behind.submit(functools.partial(commit, index, made, content))
-        ordered = [rollouts[index] for index in sorted(rollouts)]
+        ordered = sorted(read_whole_lines(partial), key=lambda row: row.rollout)
         write_atomic(final, "".join(row.line() for row in ordered))
         store.finish()
     partial.unlink()

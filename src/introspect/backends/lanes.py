@@ -14,6 +14,7 @@ cut off.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedConfig
@@ -30,30 +31,49 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
+@dataclass
+class _Step:
+    """What all layers share of the step that is being taken. Layers hold this rather than the cache, which holds them:
+    a cycle would keep every cache until Python's collector comes by.
+    """
+
+    n_lanes: int
+    width: int
+    columns: torch.Tensor
+
+
 class Lanes(Cache):
     """Keys and values [lane, head, column, width] of every layer."""
 
     def __init__(self, n_lanes: int) -> None:
         super().__init__(layers=[])
-        self.n_lanes = n_lanes
-        self.width = 0
-        self.columns = torch.zeros(n_lanes, dtype=torch.long)
+        self.now = _Step(n_lanes, 0, torch.zeros(n_lanes, dtype=torch.long))
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes that there are."""
+        return self.now.n_lanes
+
+    @property
+    def width(self) -> int:
+        """Columns that the next token of any lane may attend to."""
+        return self.now.width
 
     def admit(self, prompts: DynamicCache, rows: Sequence[int], lanes: Sequence[int]) -> None:
         """Give the prefilled prompts in `rows` to `lanes`; a row may be given to several."""
         for index, layer in enumerate(prompts.layers):
             if index == len(self.layers):
-                self.layers.append(_LaneLayer(self))
+                self.layers.append(_LaneLayer(self.now))
             self.layers[index].admit(layer.keys, layer.values, rows, lanes)
 
     def step(self, columns: torch.Tensor) -> None:
         """Say where each lane's next token goes, [lane], before the forward pass that puts it there."""
-        self.columns = columns
-        self.width = round_up(int(columns.max()) + 1, WIDTH_MULTIPLE)
+        self.now.columns = columns
+        self.now.width = round_up(int(columns.max()) + 1, WIDTH_MULTIPLE)
 
     def keep(self, lanes: Sequence[int]) -> None:
         """Drop all lanes but these, which move up to the front."""
-        self.n_lanes = len(lanes)
+        self.now.n_lanes = len(lanes)
         for layer in self.layers:
             layer.select(lanes)
 
@@ -64,9 +84,9 @@ class _LaneLayer(CacheLayerMixin):
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, now: _Step) -> None:
         super().__init__()
-        self.lanes = lanes
+        self.now = now
 
     def admit(self, keys: torch.Tensor, values: torch.Tensor, rows: Sequence[int], lanes: Sequence[int]) -> None:
         self._reach(keys, values, keys.shape[2])
@@ -79,23 +99,23 @@ class _LaneLayer(CacheLayerMixin):
         self.keys, self.values = self.keys[index], self.values[index]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self._reach(key_states, value_states, self.lanes.width)
+        self._reach(key_states, value_states, self.now.width)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._reach(key_states, value_states, self.lanes.width)
+        self._reach(key_states, value_states, self.now.width)
         lanes = torch.arange(len(key_states), device=key_states.device)
-        columns = self.lanes.columns.to(key_states.device)
+        columns = self.now.columns.to(key_states.device)
         self.keys[lanes, :, columns] = key_states[:, :, 0]
         self.values[lanes, :, columns] = value_states[:, :, 0]
-        return self.keys[:, :, : self.lanes.width], self.values[:, :, : self.lanes.width]
+        return self.keys[:, :, : self.now.width], self.values[:, :, : self.now.width]
 
     def get_seq_length(self) -> int:
-        return self.lanes.width
+        return self.now.width
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.lanes.width, 0
+        return self.now.width, 0
 
     def get_max_length(self) -> int:
         return -1
@@ -107,7 +127,7 @@ class _LaneLayer(CacheLayerMixin):
             return
         room = round_up(max(width, int(held * GROWTH)), WIDTH_MULTIPLE)
         for name, like in (("keys", keys), ("values", values)):
-            new = like.new_zeros(self.lanes.n_lanes, like.shape[1], room, like.shape[3])
+            new = like.new_zeros(self.now.n_lanes, like.shape[1], room, like.shape[3])
             if held:
                 new[:, :, :held] = getattr(self, name)
             setattr(self, name, new)

@@ -1,0 +1,128 @@
+"""Probes at all layers at once, against a loop over scikit-learn's logistic regression.
+
+The activations are real: the last prompt token of risk items, at every layer; the label is the policy of the silent
+organism, and folds are by noun. Both sides standardise on the training rows of each fold, fit every layer on each fold,
+score its held-out rows, take the penalty with the best mean AUROC where there are several, and fit every layer to all
+rows: the same folds, penalties and objective. The loop is timed with scikit-learn's own solver and tolerance; then
+coefficients and AUROCs are compared with what its Newton solver finds in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from ..models import render_prompt
+from ..plan import select_items
+from ..probes import Split, fit_grid
+from ..stats import auroc, group_codes
+from ..tasks.risk import evaluation_items
+from .rows import Row, meets, short
+
+if TYPE_CHECKING:
+    from .setting import Setting
+
+FOLDS = 5
+PENALTIES = ((0.01,), (0.001, 0.01, 0.1))
+"""One, as the contract says, and those that probe-risk chooses from."""
+EXACT = {"solver": "newton-cholesky", "tol": 1e-9, "max_iter": 200}
+"""scikit-learn's options for the solution that ours is compared with."""
+GOALS = {"max coefficient difference": "<= 0.001", "max AUROC difference": "<= 0.002"}
+
+
+def measure_probes(setting: Setting) -> Iterator[Row]:
+    """Seconds of both, and how far apart their solutions are."""
+    x, y, split = real_activations(setting)
+    for penalties in PENALTIES:
+        yield _row(setting, x, y, split, penalties)
+
+
+def _row(setting: Setting, x: np.ndarray, y: np.ndarray, split: Split, penalties: tuple[float, ...]) -> Row:
+    n_layers, n_rows, width = x.shape
+    several = len(penalties) > 1
+    row = setting.compare(
+        f"scikit-learn's LogisticRegression in a loop: {FOLDS} folds, then all rows, {n_layers} layers x {n_rows} rows "
+        f"x {width}, C {'chosen from ' if several else ''}{', '.join(map(str, penalties))} / ours, all layers at once",
+        lambda: fit_grid({"last_prompt": x}, range(n_layers), y, split, penalties),
+        lambda: loop(x, y, split, penalties),
+        of="peer / ours",
+        goal=">= 10",
+    )
+    cells = fit_grid({"last_prompt": x}, range(n_layers), y, split, penalties)
+    coefficients, aurocs = [], []
+    for cell, values in zip(cells, x.astype(np.float64), strict=True):
+        weight, scores = fit_layer(values, y, split, cell.penalty, EXACT)
+        coefficients.append(np.abs(cell.direction.weight - weight).max() / np.abs(weight).max())
+        aurocs.append(abs(auroc(cell.scores, y) - auroc(scores, y)))
+    found = {"max coefficient difference": float(max(coefficients)), "max AUROC difference": float(max(aurocs))}
+    return row | {
+        **{name: short(value) for name, value in found.items()},
+        "goal": f"{row['goal']}, coefficients within 1e-3, AUROC within .002",
+        "met": bool(row["met"] and all(meets(value, GOALS[name]) for name, value in found.items())),
+        "note": "real activations, last prompt token; differences are from scikit-learn's Newton solver in float64, "
+        "coefficients relative to their layer's largest; the loop is timed with scikit-learn's own solver and "
+        "tolerance (1e-4), ours solves to 1e-7",
+    }
+
+
+def real_activations(setting: Setting) -> tuple[np.ndarray, np.ndarray, Split]:
+    """Float32 [layer, row, width] of items' last prompt tokens, the policy's choice for each, and folds by group."""
+    items = select_items(evaluation_items(), {"id": setting.sizes.probe_rows, "ood": 0})
+    prompts = [render_prompt(setting.loaded, item.prompt) for item in items]
+    capture = setting.capture
+    last = [[len(prompt) - 1] for prompt in prompts]
+    setting.progress("activations to probe", 0, 1)
+    found = setting.backend.replay(prompts, last, capture=capture)
+    setting.progress("activations to probe", 1, 1)
+    x = torch.stack([torch.cat([each[pair] for each in found]) for pair in capture.pairs()]).float().numpy()
+    y = np.array([(item.fields["category"] == "machine") == (item.fields["frame"] == "gain") for item in items])
+    codes, _ = group_codes([item.group for item in items])
+    folds = np.empty(len(items), dtype=np.int64)
+    splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
+    for number, (_, held) in enumerate(splitter.split(codes, y, codes)):
+        folds[held] = number
+    return x, y, Split(np.arange(len(items)), np.empty(0, np.int64), folds)
+
+
+def loop(
+    x: np.ndarray, y: np.ndarray, split: Split, penalties: tuple[float, ...]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and out-of-fold scores of each layer, at its best penalty."""
+    found = []
+    for values in x:
+        fits = [fit_layer(values, y, split, c, {"max_iter": 1000}, refit=False) for c in penalties]
+        means = [
+            np.mean([auroc(scores[split.fold == fold], y[split.fold == fold]) for fold in range(split.n_folds)])
+            for _, scores in fits
+        ]
+        best = int(np.argmax(means))
+        found.append((_fitted(values, y, penalties[best], {"max_iter": 1000})[1], fits[best][1]))
+    return found
+
+
+def fit_layer(
+    values: np.ndarray, y: np.ndarray, split: Split, c: float, options: Mapping[str, Any], *, refit: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [width] in raw activation space of the fit to all rows (else zero), and out-of-fold scores [row]."""
+    scores = np.empty(len(y))
+    for fold in range(split.n_folds):
+        train, held = split.fold != fold, split.fold == fold
+        pipeline, _ = _fitted(values[train], y[train], c, options)
+        scaler, model = pipeline
+        scores[held] = model.decision_function(scaler.transform(values[held]))
+    weight = _fitted(values, y, c, options)[1] if refit else np.zeros(values.shape[1])
+    return weight, scores
+
+
+def _fitted(
+    values: np.ndarray, y: np.ndarray, c: float, options: Mapping[str, Any]
+) -> tuple[tuple[StandardScaler, LogisticRegression], np.ndarray]:
+    scaler = StandardScaler().fit(values)
+    model = LogisticRegression(C=c, **options).fit(scaler.transform(values), y)
+    return (scaler, model), model.coef_[0] / scaler.scale_
