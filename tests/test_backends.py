@@ -172,6 +172,13 @@ def test_the_same_seeds_give_the_same_text_in_any_number_of_lanes_and_any_compan
     assert together[0].activations == {}
 
 
+def tried(family: str):
+    """A backend that knows already that it can generate."""
+    backend = make_backend("native", tiny_model(family))
+    assert backend.why_not_in_flight is None
+    return backend
+
+
 def counted(monkeypatch) -> list[tuple[int, int]]:
     """Shape of the token ids of every forward pass from here on."""
     shapes = []
@@ -186,7 +193,8 @@ def counted(monkeypatch) -> list[tuple[int, int]]:
 
 
 def test_samples_of_one_prompt_share_its_prefill(monkeypatch):
-    backend, shapes = make_backend("native", tiny_model("llama")), counted(monkeypatch)
+    backend = tried("llama")
+    shapes = counted(monkeypatch)
     prompt = prompts(1)[0]
     made = backend.generate([prompt] * 6, seeds=range(6), sampling=SAMPLING, capture=CAPTURE)
     prefills = [shape for shape in shapes if shape[1] > 1]
@@ -197,7 +205,8 @@ def test_samples_of_one_prompt_share_its_prefill(monkeypatch):
 
 
 def test_finished_rows_stop_costing_and_waiting_ones_take_their_places(monkeypatch):
-    backend, shapes = make_backend("native", tiny_model("llama")), counted(monkeypatch)
+    backend = tried("llama")
+    shapes = counted(monkeypatch)
     batch = prompts(40)
     made = backend.generate(batch, seeds=range(40), sampling=SAMPLING, capture=None, lanes=8)
     steps = [shape[0] for shape in shapes if shape[1] == 1]
@@ -221,7 +230,7 @@ def test_a_cache_is_freed_with_the_call_that_filled_it(monkeypatch):
     gc.disable()
     try:
         backend.generate(prompts(4), seeds=range(4), sampling=SAMPLING, capture=CAPTURE)
-        assert [each() for each in made] == [None]
+        assert [each() for each in made] == [None, None], "one was of the trial"
     finally:
         gc.enable()
 
@@ -278,8 +287,14 @@ def test_one_selection_says_what_is_recorded_and_what_is_steered(tokens):
 def test_hooks_are_gone_after_a_failure():
     model = tiny_model("llama")
     backend = make_backend("native", model)
-    with pytest.raises(IndexError):
-        backend.replay([[20, 21]], [[7]], capture=CAPTURE)
+
+    def fail(values):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backend.engine.forward(
+            {"input_ids": torch.tensor([[20, 21]])}, reads={("resid_post", 1): fail}, writes={}, logits_at=None
+        )
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
 
 
@@ -302,21 +317,22 @@ def test_out_of_memory_halves_what_runs_together_says_so_and_goes_on(monkeypatch
     with caplog.at_level(logging.WARNING):
         made = backend.generate(prompts(8), seeds=range(8), sampling=SAMPLING, capture=None)
         again = backend.generate(prompts(8), seeds=range(8), sampling=SAMPLING, capture=None)
-    assert tried == [8, 4, 2, 2], "and it is remembered"
+    assert tried == [8, 4, 2] * 2, "no call depends on those before it"
     assert [g.completion_ids for g in made] == [g.completion_ids for g in again] == [g.completion_ids for g in expected]
     assert [record.getMessage() for record in caplog.records] == [
         "out of memory with 8 sequences side by side; going on with 4",
         "out of memory with 4 sequences side by side; going on with 2",
-    ]
+    ] * 2
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
     def broken(self):
         raise RuntimeError("shapes differ")
 
+    backend = tried("llama")
     monkeypatch.setattr(InFlight, "run", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        make_backend("native", tiny_model("llama")).generate([[20]], seeds=[0], sampling=SAMPLING, capture=None)
+        backend.generate([[20]], seeds=[0], sampling=SAMPLING, capture=None)
 
 
 def test_packs_hold_like_lengths_up_to_the_budget():
@@ -392,6 +408,78 @@ def test_weights_in_few_bits_are_refused_by_the_engine_that_rearranges_them(monk
         make_backend("transformer-lens", model)
     assert make_backend("native", model).name == "native"
     assert "refused" in name_sites(model)["transformer-lens"]["quantised"]
+
+
+class Counter(torch.nn.Module):
+    """Stands in for an attention that reads the length of the cache as the position."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args, **kwargs):
+        out, *rest = self.inner(*args, **kwargs)
+        cache = kwargs.get("past_key_values")
+        return (out + 0.01 * (cache.get_seq_length() if cache is not None else out.shape[1]), *rest)
+
+
+def test_a_model_that_cannot_be_cached_in_lanes_is_refused_and_still_replayed():
+    model = tiny_model("llama")
+    model.model.layers[1].self_attn = Counter(model.model.layers[1].self_attn)
+    backend = make_backend("native", model)
+    with pytest.raises(SpecError, match="cached step differ from those of a plain forward pass"):
+        backend.generate([[20]], seeds=[0], sampling=SAMPLING, capture=None)
+    assert backend.replay([[20, 21]], [[1]], capture=CAPTURE)
+
+
+def test_overflow_in_one_sequence_stays_there_and_is_said(monkeypatch):
+    model = tiny_model("llama")
+    backend = make_backend("native", model)
+    batch, bad = prompts(2), [7] * 5
+    expected = backend.generate(batch, seeds=[0, 1], sampling=SAMPLING, capture=None, lanes=1)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[7] = float("nan")
+    with pytest.raises(ModelError, match="logits that are not numbers"):
+        backend.generate([bad], seeds=[0], sampling=SAMPLING, capture=None)
+    monkeypatch.setattr("torch.isfinite", lambda values: torch.ones_like(values, dtype=torch.bool))
+    made = backend.generate([bad, *batch], seeds=[5, 0, 1], sampling=SAMPLING, capture=None, lanes=1)
+    assert [g.completion_ids for g in made[1:]] == [g.completion_ids for g in expected]
+
+
+def test_no_uniform_draws_a_token_beyond_all_probability():
+    logits = torch.full((1, 1000), -100.0)
+    logits[0, 3] = 5.0
+    assert draw(logits, torch.tensor([1 - 2.0**-53], dtype=torch.float64), 1.0).tolist() == [3]
+
+
+@pytest.mark.parametrize("position", [-1, 3])
+def test_a_position_that_a_sequence_lacks_is_refused_rather_than_read_from_padding(position):
+    backend = make_backend("native", tiny_model("llama"))
+    with pytest.raises(SpecError, match=f"sequence 1 has positions 0 to 2, not {position}"):
+        backend.replay([[20] * 9, [20, 21, 22]], [[0], [position]], capture=CAPTURE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": [0, 1]}, "as many seeds"),
+        ({"sampling": Sampling(0, 1.0, STOPS)}, "at least one new token"),
+        ({"steer": [Steer("resid_post", 0, torch.ones(1), 1.0)]}, r"shape \(1,\), and the model \(32,\)"),
+        ({"steer": [Steer("resid_post", 0, torch.ones(32), 1.0, ())]}, "ranges for 0 sequences, and there are 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_each_other_are_refused(change, said):
+    given = {"seeds": [0], "sampling": SAMPLING, "capture": None} | change
+    with pytest.raises(SpecError, match=said):
+        make_backend("native", tiny_model("llama")).generate([[20]], **given)
+
+
+def test_blocks_that_give_more_than_a_hidden_state_a_token_have_no_sites():
+    model = tiny_model("llama")
+    model.model.layers[2].register_forward_hook(lambda module, args, output: output[None].expand(2, -1, -1, -1))
+    model.model.norm = torch.nn.Identity()
+    with pytest.raises(SpecError, match="resid_post at layer 2"):
+        make_backend("native", model).replay([[20]], [[0]], capture=CAPTURE)
 
 
 def test_auto_is_the_fastest_that_records_what_is_asked_for(monkeypatch):

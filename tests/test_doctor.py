@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from introspect.backends import backend, inflight, make_backend, native, recorde
 from introspect.cli import main
 from introspect.doctor import CHEAP, Check, capture, examine, failures, text
 from introspect.doctor.check import MEANING, difference
+from introspect.doctor.subject import Subject
 from introspect.models import LoadedModel, load_model
 from introspect.spans import Spans
 from introspect.store import StoreReader
@@ -220,6 +222,41 @@ def test_the_command_prints_a_table_or_json_and_ends_with_3_when_something_is_re
     assert ended.value.code == 3
     assert "FAILED steering" in said
     assert MEANING["steering"] in said
+
+
+def test_a_model_that_can_only_be_replayed_has_rows_skipped_and_none_red(llama):
+    llama.model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
+    checks = {check.name: check for check in examine(llama, only=ROWS)}
+    assert {name for name, check in checks.items() if check.status == "skipped"} == {
+        *("in flight = replay", "steering in flight", "any lanes")
+    }
+    assert failures(checks.values()) == []
+
+
+def test_a_check_that_raises_is_red_and_stops_no_other(llama, monkeypatch):
+    def broken(*args, **rest):
+        raise IndexError("no such thing")
+
+    monkeypatch.setattr(text, "locate_spans", broken)
+    red = failures(examine(llama, only=["spans", "store"]))
+    assert [(check.name, "IndexError: no such thing" in check.measured) for check in red] == [("spans", True)]
+
+
+def test_a_tokenizer_that_makes_the_same_of_all_sentences_raises_no_alarm(llama, monkeypatch):
+    monkeypatch.setattr(type(llama.tokenizer), "__call__", lambda *args, **rest: SimpleNamespace(input_ids=[3]))
+    names = [name for name in ROWS if name != "spans"]
+    assert failures(examine(llama, only=names)) == []
+
+
+def test_of_experts_chosen_by_rounding_the_typical_token_is_judged(tmp_path):
+    routed = Subject.of(*(lambda m: (m, make_backend("native", m.model)))(loaded(tmp_path, "moe", "bfloat16")))
+    one = torch.ones(9, 4)
+    other = one.clone()
+    other[0] = -3.0
+    assert routed.routed
+    assert routed.difference(other, one) == 0
+    assert routed.difference(-one, one) == 2
+    assert difference(other, one) == 4
 
 
 def test_another_engine_can_be_examined(llama):

@@ -69,10 +69,10 @@ def test_tokens_that_cannot_be_read_are_refused(tokens):
 
 @given(
     st.lists(st.sampled_from(SPANS), unique=True, max_size=4),
-    st.sampled_from(["every", "every:2", "every:5", "mean", "first", "last", "before_answer"]),
+    st.sampled_from(["every", "every:2", "every:5", "every:11", "mean", "first", "last", "before_answer"]),
     st.integers(1, 9),
     st.integers(0, 4),
-    st.integers(0, 9),
+    st.integers(0, 120),
     st.integers(0, 3),
 )
 def test_a_rollout_never_has_more_rows_than_were_estimated(spans, tokens, prompt, opening, think, closing):

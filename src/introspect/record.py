@@ -55,7 +55,8 @@ def record(
         All rollouts of the run, in rollout order.
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
-    spec = store_spec(capture, loaded, plan=plan_digest(parts), selection=selection)
+    how = [sampling.max_new_tokens, sampling.temperature, sorted(sampling.stop_ids), lanes, backend.name]
+    spec = store_spec(capture, loaded, plan=plan_digest(parts, how), selection=selection)
     if (run / "activations" / MANIFEST).exists():
         check_spec(run / "activations", spec)
     if final.exists() and not verify(run / "activations").problems:
@@ -173,11 +174,12 @@ def wanted_capture(sites: tuple[str, ...], layers: tuple[int, ...], selection: S
     return Capture(sites, layers, prompt="prompt" in selection.spans)
 
 
-def plan_digest(parts: Sequence[Sequence[Job]]) -> str:
-    """SHA-256 of what is to be made: every rollout's item, sample, seed and prompt, part by part."""
-    return _digest(
+def plan_digest(parts: Sequence[Sequence[Job]], how: object) -> str:
+    """SHA-256 of what is to be made, every rollout's item, sample, seed and prompt, part by part; and how."""
+    jobs = (
         [[job.rollout, job.item.model_dump(), job.sample, job.seed, job.prompt_ids] for job in part] for part in parts
     )
+    return _digest([how, *jobs])
 
 
 def _digest(lines: Iterable[object]) -> str:

@@ -170,18 +170,19 @@ def base_stage(
         Rows(sorted({int(probed.tokens[name][i]) for name in probed.positions}), {})
         for i in range(len(probed.rollouts))
     ]
-    replay(
-        out / "base_activations",
-        probed.rollouts,
-        rows,
-        loaded=base,
-        backend=make_backend(spec.backend, base.model, prepared.capture),
-        capture=prepared.capture,
-        selection=PROBED,
-        part_size=REPLAY_PART,
-        progress=progress,
-        stage="replay through the base model",
-    )
+    with enough_memory("the replay of the longest rollout", "try again with a smaller model or fewer layers"):
+        replay(
+            out / "base_activations",
+            probed.rollouts,
+            rows,
+            loaded=base,
+            backend=make_backend(spec.backend, base.model, prepared.capture),
+            capture=prepared.capture,
+            selection=PROBED,
+            part_size=REPLAY_PART,
+            progress=progress,
+            stage="replay through the base model",
+        )
     return base.info
 
 

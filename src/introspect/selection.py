@@ -25,7 +25,7 @@ class Selection:
     """
 
     spans: tuple[SpanName, ...] = ("completion",)
-    """None: only tokens that are kept whatever the selection."""
+    """Empty: only tokens that are kept whatever the selection."""
     tokens: str = "every"
     """Of each span: `every`, `every:4` (the first, the fifth, ...), `mean`, `first` or `last`; or `before_answer`, the
     token before the answer's name, whatever the spans."""
@@ -99,6 +99,7 @@ def rows_at_most(selection: Selection, n_prompt: int, max_new_tokens: int) -> in
     if not selection.spans:
         return 0
     step = int(selection.tokens.partition(":")[2] or 1)
-    prompt = n_prompt if "prompt" in selection.spans else 0
-    generated = 1 + max_new_tokens if set(selection.spans) != {"prompt"} else 0
-    return -(-(prompt + generated) // step) + (step > 1) * len(selection.spans)
+    longest = {"prompt": n_prompt, "completion": 1 + max_new_tokens}
+    counted = [longest.get(span, max_new_tokens) for span in selection.spans]
+    there = n_prompt * ("prompt" in selection.spans) + (1 + max_new_tokens) * (set(selection.spans) != {"prompt"})
+    return min(there, sum(-(-tokens // step) for tokens in counted))

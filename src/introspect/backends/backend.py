@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from ..errors import ModelError, SpecError
 from .inflight import InFlight
 from .protocol import ABILITIES, SITES, Ability, Capture, Engine, Generation, Sampling, SiteLayer, Steer, Supports
 from .replay import REPLAY_TOKENS, replay
+from .trial import trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,30 +27,24 @@ BACKENDS = ("native", "nnsight", "transformer-lens")
 """Engines, the fastest first."""
 
 
-class _Room:
-    """How much fits in memory at once: halved, with a warning, whenever it turns out to be too much."""
+def _while_it_fits(work: Callable[[int], T], many: int, unit: str, least: int = 1) -> T:
+    """Do the work with `many` at once; with half as many, and a warning, as long as memory runs out.
 
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-        self.most = sys.maxsize
+    Nothing is remembered for the next call: what a call gives must not depend on those before it.
 
-    def fit(self, work: Callable[[int], T], many: int) -> T:
-        """Do the work with `many` at once, or with as many as fit.
-
-        Raises:
-            MemoryError, RuntimeError: as the work does, when one is too much.
-        """
-        while True:
-            many = min(many, self.most)
-            try:
-                return work(many)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or many == 1:
-                    raise
-            self.most = many // 2
-            log.warning("out of memory with %d %s; going on with %d", many, self.unit, self.most)
-            if torch.accelerator.is_available():
-                torch.accelerator.memory.empty_cache()
+    Raises:
+        MemoryError, RuntimeError: as the work does, when `least` is too much.
+    """
+    while True:
+        try:
+            return work(many)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or many <= least:
+                raise
+        log.warning("out of memory with %d %s; going on with %d", many, unit, many // 2)
+        many //= 2
+        if torch.accelerator.is_available():
+            torch.accelerator.memory.empty_cache()
 
 
 class ModelBackend:
@@ -58,7 +53,6 @@ class ModelBackend:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.name = engine.name
-        self._lanes, self._tokens = _Room("sequences side by side"), _Room("tokens in a forward pass")
 
     def generate(
         self,
@@ -73,8 +67,13 @@ class ModelBackend:
     ) -> list[Generation]:
         """See `Backend.generate`."""
         self._check(capture, steer)
-        check_able(self.engine, "in_flight")
+        why = self.why_not_in_flight
+        if why is not None:
+            raise SpecError(f"the {self.name} backend does not generate with {type(self.engine.model).__name__}: {why}")
         check_ids(self.engine.model, prompts, room=sampling.max_new_tokens)
+        if sampling.max_new_tokens < 1 or len(seeds) != len(prompts):
+            raise SpecError(f"{len(prompts)} prompts need as many seeds and at least one new token")
+        _check_ranges(steer, len(prompts))
 
         def run(many: int) -> list[Generation]:
             return InFlight(
@@ -89,7 +88,7 @@ class ModelBackend:
             ).run()
 
         wanted = len(prompts) if lanes is None else min(lanes, len(prompts))
-        return self._lanes.fit(run, max(wanted, 1))
+        return _while_it_fits(run, max(wanted, 1), "sequences side by side")
 
     def replay(
         self,
@@ -103,11 +102,14 @@ class ModelBackend:
         self._check(capture, steer)
         check_able(self.engine, "replay")
         check_ids(self.engine.model, sequences)
+        check_positions(sequences, positions)
+        _check_ranges(steer, len(sequences))
 
         def run(tokens: int) -> list[dict[SiteLayer, torch.Tensor]]:
             return replay(self.engine, sequences, positions, capture=capture, steer=steer, tokens=tokens)
 
-        return self._tokens.fit(run, REPLAY_TOKENS)
+        longest = max((len(sequence) for sequence in sequences), default=1)
+        return _while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
 
     def check(self, capture: Capture) -> None:
         """Refuse what the engine does not record in this model.
@@ -121,8 +123,19 @@ class ModelBackend:
         supports = self.engine.supports()
         for site, layer in [] if capture is None else capture.pairs():
             _check_pair(self, supports, site, layer, "record")
+        width = self.engine.model.config.get_text_config().hidden_size
         for each in steer:
             _check_pair(self, supports, each.site, each.layer, "steer")
+            if tuple(each.vector.shape) != (width,):
+                raise SpecError(f"a steering vector has shape {tuple(each.vector.shape)}, and the model ({width},)")
+
+    @cached_property
+    def why_not_in_flight(self) -> str | None:
+        """Why nothing can be generated with this model; None when it can. Tried out once, on a few tokens."""
+        supports = self.engine.supports()
+        if "in_flight" not in supports.abilities:
+            return supports.why_not["in_flight"]
+        return trial(self.engine)
 
 
 def check_able(engine: Engine, ability: Ability) -> None:
@@ -133,9 +146,10 @@ def check_able(engine: Engine, ability: Ability) -> None:
     """
     supports = engine.supports()
     if ability not in supports.abilities:
-        what = {"in_flight": "generate with", "replay": "replay through"}.get(ability, f"take {ability}")
+        what = {"replay": "replay through"}.get(ability, f"take {ability}")
         raise SpecError(
-            f"the {engine.name} backend does not {what} {type(engine.model).__name__}: {supports.why_not[ability]}"
+            f"the {engine.name} backend does not {what} {type(engine.model).__name__}: {supports.why_not[ability]}; "
+            "use --backend auto"
         )
 
 
@@ -160,7 +174,29 @@ def _check_pair(backend: ModelBackend, supports: Supports, site: str, layer: int
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory has run out, of whichever kind."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    said = str(error)
+    known = "can't allocate memory" in said or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    return known or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
+def check_positions(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> None:
+    """Refuse positions that a sequence does not have: beside a longer one, they would be padding.
+
+    Raises:
+        SpecError: names the sequence and the position.
+    """
+    if len(positions) != len(sequences):
+        raise SpecError(f"{len(sequences)} sequences need as many lists of positions, not {len(positions)}")
+    for index, (sequence, wanted) in enumerate(zip(sequences, positions, strict=True)):
+        outside = next((position for position in wanted if not 0 <= position < len(sequence)), None)
+        if outside is not None:
+            raise SpecError(f"sequence {index} has positions 0 to {len(sequence) - 1}, not {outside}")
+
+
+def _check_ranges(steer: Sequence[Steer], n_sequences: int) -> None:
+    for each in steer:
+        if each.ranges is not None and len(each.ranges) != n_sequences:
+            raise SpecError(f"steering has ranges for {len(each.ranges)} sequences, and there are {n_sequences}")
 
 
 def check_ids(model: PreTrainedModel, sequences: Sequence[Sequence[int]], room: int = 0) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import DynamicCache
 
+from ..errors import ModelError
 from .lanes import LANE_MULTIPLE, Lanes, round_up, step_mask
 from .protocol import Capture, Engine, Generation, Read, Sampling, SiteLayer, Steer
 from .recorder import Recorder
@@ -35,7 +36,10 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> to
     if temperature == 0:
         return logits.argmax(dim=-1)
     cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1)
-    targets = uniforms.to(logits.device, logits.dtype)[:, None] * cumulative[:, -1:]
+    total = cumulative[:, -1:]
+    targets = uniforms.to(logits.device, logits.dtype)[:, None] * total
+    # A uniform next to 1 is rounded to 1, which no token's cumulative probability is above.
+    targets = torch.minimum(targets, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
@@ -199,6 +203,11 @@ class InFlight:
     def _draw(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
         """Draw each row's next token, [row, vocabulary], and end the rows that stop."""
         logits = logits.float()
+        if not torch.isfinite(logits.amax(dim=-1)).all():
+            raise ModelError(
+                f"{type(self.engine.model).__name__} gives logits that are not numbers: its activations overflow "
+                f"{str(self.engine.model.dtype).removeprefix('torch.')}; try --set dtype=bfloat16 or float32"
+            )
         uniforms = torch.tensor([self.uniforms[row.job][len(row.completion)] for row in rows], dtype=torch.float64)
         tokens = draw(logits, uniforms, self.sampling.temperature).tolist()
         if len(self.watch):

@@ -89,10 +89,12 @@ class _LaneLayer(CacheLayerMixin):
         self.now = now
 
     def admit(self, keys: torch.Tensor, values: torch.Tensor, rows: Sequence[int], lanes: Sequence[int]) -> None:
+        """What an earlier sequence left in a lane goes: masked columns count for nothing, but 0 times NaN is NaN."""
         self._reach(keys, values, keys.shape[2])
         for mine, theirs in ((self.keys, keys), (self.values, values)):
             for row, lane in zip(rows, lanes, strict=True):
                 mine[lane, :, : theirs.shape[2]] = theirs[row]
+                mine[lane, :, theirs.shape[2] :] = 0
 
     def select(self, lanes: Sequence[int]) -> None:
         index = torch.tensor(lanes, device=self.keys.device)
@@ -172,4 +174,6 @@ def other_kind(config: PreTrainedConfig) -> str | None:
     kinds = set(getattr(text, "layer_types", None) or ()) - set(KINDS)
     if getattr(text, "attention_chunk_size", None) is not None:
         kinds.add("chunked_attention")
+    if getattr(text, "attention_types", None) is not None:
+        kinds.add("local_attention")
     return min(kinds, default=None)

@@ -15,6 +15,7 @@ from .lanes import other_kind
 from .protocol import ABILITIES, SITES, Ability, Read, SiteLayer, Supports, Write
 from .sites import Place, find_blocks, find_sites, first_input, first_tensor
 
+NOT_ONE_STATE = "its blocks give something else than one hidden state a token"
 NOT_A_SUM = "its blocks do not add attention, then MLP, to the residual stream"
 READ_ONLY = "it is read by a norm beside the residual stream; steer attn_out, which moves resid_mid by as much"
 
@@ -51,13 +52,14 @@ class NativeEngine:
         """See `Engine.supports`."""
         read = {site: frozenset(layer for name, layer in self.places if name == site) for site in SITES}
         write = {site: layers for site, layers in read.items() if site != "resid_mid"}
-        why_not = {site: NOT_A_SUM for site in SITES if not read[site]}
+        why = NOT_A_SUM if read["resid_post"] else NOT_ONE_STATE
+        why_not = {site: why for site in SITES if not read[site]}
         able, unable = abilities(self.model)
         return Supports(read, write, able, {"resid_mid": READ_ONLY} | why_not | unable)
 
     def where(self, pair: SiteLayer) -> str:
         """Path of the module, and which side of it."""
-        place = self._place(pair)
+        place = self.places[pair]
         return f"{place.module} ({place.side})"
 
     def forward(
@@ -71,7 +73,7 @@ class NativeEngine:
         """See `Engine.forward`."""
         with ExitStack() as hooks, torch.inference_mode():
             for pair, write in writes.items():
-                hooks.enter_context(self._hooked(pair, _writing(write)))
+                hooks.enter_context(self._hooked(pair, write))
             for pair, read in reads.items():
                 hooks.enter_context(self._hooked(pair, _reading(read)))
             if logits_at is None:
@@ -83,16 +85,9 @@ class NativeEngine:
             hooks.enter_context(_head_reads(self.model, logits_at))
             return self.model(**inputs, use_cache=True).logits[:, -1]
 
-    def _place(self, pair: SiteLayer) -> Place:
-        """Block outputs need no search; the other sites do."""
-        if pair[0] == "resid_post" and "places" not in self.__dict__:
-            names = {module: name for name, module in self.model.named_modules()}
-            return Place(names[self.blocks[pair[1]]], "output")
-        return self.places[pair]
-
     @contextmanager
     def _hooked(self, pair: SiteLayer, act: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
-        place = self._place(pair)
+        place = self.places[pair]
         module = self.model.get_submodule(place.module)
 
         def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -127,10 +122,6 @@ def _reading(read: Read) -> Callable[[torch.Tensor], None]:
         read(values)
 
     return act
-
-
-def _writing(write: Write) -> Callable[[torch.Tensor], torch.Tensor]:
-    return write
 
 
 def _stop(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:

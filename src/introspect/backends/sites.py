@@ -69,7 +69,7 @@ def find_sites(model: PreTrainedModel) -> dict[SiteLayer, Place]:
     def keep(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor | tuple) -> None:
         given, made = first_input(args, kwargs), first_tensor(output)
         if given is not None and isinstance(made, torch.Tensor):
-            seen[module] = (given.clone(), made.clone())
+            seen[module] = (given.to("cpu", copy=True), made.to("cpu", copy=True))
 
     watched = [module for block in blocks for module in (block, *block.children())]
     handles = [module.register_forward_hook(keep, with_kwargs=True) for module in watched]
@@ -83,6 +83,8 @@ def find_sites(model: PreTrainedModel) -> dict[SiteLayer, Place]:
             handle.remove()
     places: dict[SiteLayer, Place] = {}
     for layer, block in enumerate(blocks):
+        if block not in seen or seen[block][1].shape != (1, size, model.config.get_text_config().hidden_size):
+            continue
         places["resid_post", layer] = Place(names[block], "output")
         for site, (module, side) in _inside(block, seen).items():
             places[site, layer] = Place(names[module], side)
@@ -94,6 +96,8 @@ def _inside(
 ) -> dict[str, tuple[nn.Module, Literal["input", "output"]]]:
     """Sites within a block; empty when its output is no sum of two steps."""
     before, after = seen[block]
+    if before.shape != after.shape:
+        return {}
     children = [child for child in block.children() if child in seen and seen[child][1].shape == before.shape]
     adds = _last(children, lambda child: _reaches(child, children, before, seen) is not None)
     if adds is None:

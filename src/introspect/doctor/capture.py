@@ -14,14 +14,14 @@ from ..backends import SITES, Capture, make_backend
 from ..backends.protocol import Read
 from ..errors import ModelError, SpecError
 from ..store import StoreReader, StoreSpec, StoreWriter
-from .check import Check, difference, within
+from .check import Check, within
 from .subject import Subject, fingerprint
 
 
 def reference(subject: Subject) -> Check:
     """Against transformers' own hidden states of one sequence, and what its final norm is given."""
     pairs = zip(subject.alone[0], subject.expected, strict=True)
-    found = max(difference(mine, theirs) for mine, theirs in pairs)
+    found = max(subject.difference(mine, theirs) for mine, theirs in pairs)
     return within("reference", found, subject.tolerance, "every layer against transformers' own hidden states")
 
 
@@ -29,7 +29,8 @@ def batch_is_single(subject: Subject) -> Check:
     """Sequences of different lengths together, against each by itself."""
     together = subject.replay(subject.sequences)
     found = max(
-        difference(mine.flatten(0, 1), own.flatten(0, 1)) for mine, own in zip(together, subject.alone, strict=True)
+        subject.difference(mine.flatten(0, 1), own.flatten(0, 1))
+        for mine, own in zip(together, subject.alone, strict=True)
     )
     return within("batch = single", found, subject.tolerance, f"{len(together)} sequences of different lengths")
 
@@ -40,7 +41,7 @@ def row_is_rollout(subject: Subject) -> Check:
     together = subject.replay([subject.sequences[index] for index in order])
     wrong = 0
     for row, index in enumerate(order):
-        distances = [difference(together[row][:, -1], own[:, -1]) for own in subject.alone]
+        distances = [subject.difference(together[row][:, -1], own[:, -1]) for own in subject.alone]
         wrong += int(np.argmin(distances)) != index
     return Check("row = rollout", "failed" if wrong else "ok", f"{wrong} of {len(order)} rows are another rollout's")
 
@@ -70,7 +71,7 @@ def left_padding(subject: Subject) -> Check:
         logits_at=None,
     )
     found = max(
-        difference(taken[layer][row, width - len(sequence) :], subject.alone[row][layer])
+        subject.difference(taken[layer][row, width - len(sequence) :], subject.alone[row][layer])
         for row, sequence in enumerate(sequences)
         for layer in subject.capture.layers
     )
@@ -80,9 +81,10 @@ def left_padding(subject: Subject) -> Check:
 def later_tokens(subject: Subject) -> Check:
     """Another last token leaves everything before it as it was."""
     sequence = max(subject.sequences, key=len)
-    other = [*sequence[:-1], subject.sequences[1][0] if sequence[-1] != subject.sequences[1][0] else sequence[0]]
+    known = subject.loaded.model.get_input_embeddings().num_embeddings
+    other = [*sequence[:-1], (sequence[-1] + known // 2) % known]
     before, after = (subject.replay([each])[0] for each in (sequence, other))
-    found = difference(after[:, :-1].flatten(0, 1), before[:, :-1].flatten(0, 1))
+    found = subject.difference(after[:, :-1].flatten(0, 1), before[:, :-1].flatten(0, 1))
     return within("later tokens", found, subject.tolerance, "earlier activations after the last token was exchanged")
 
 
@@ -92,7 +94,7 @@ def in_flight_is_replay(subject: Subject) -> Check:
     found = 0.0
     for prompt, made, again in zip(subject.sequences, subject.generated, subject.replay(whole), strict=True):
         for layer, pair in enumerate(subject.capture.pairs()):
-            found = max(found, difference(made.activations[pair], again[layer, len(prompt) - 1 :]))
+            found = max(found, subject.difference(made.activations[pair], again[layer, len(prompt) - 1 :]))
     return within("in flight = replay", found, subject.tolerance, "last prompt token and every generated token")
 
 
@@ -118,10 +120,9 @@ class _Planned(Exception):
 
 def store_round_trip(subject: Subject) -> Check:
     """Captured activations written to a store and read back, bit by bit."""
-    made = subject.generated[0]
     pairs = subject.capture.pairs()
-    values = dict(made.activations)
-    rows = np.arange(len(next(iter(values.values()))))
+    values = dict(zip(pairs, subject.alone[0], strict=True))
+    rows = np.arange(len(subject.sequences[0]))
     spec = StoreSpec(
         subject.capture.sites, subject.capture.layers, subject.loaded.info.width, subject.loaded.info.dtype, meta={}
     )
@@ -155,12 +156,14 @@ def other_backend(subject: Subject, name: str) -> Check:
             mine, theirs = (
                 each.replay(sequences, positions, capture=Capture((site,), layers)) for each in (subject.backend, other)
             )
-            found = max(found, _largest(mine, theirs, site, layers))
+            found = max(found, _largest(subject, mine, theirs, site, layers))
     said = f"{len(pairs)} sites and layers of {len(sequences)} sequences"
     return within(label, found, subject.tolerance, said)
 
 
-def _largest(mine: Sequence[dict], theirs: Sequence[dict], site: str, layers: Sequence[int]) -> float:
+def _largest(subject: Subject, mine: Sequence[dict], theirs: Sequence[dict], site: str, layers: Sequence[int]) -> float:
     return max(
-        difference(b[site, layer], a[site, layer]) for a, b in zip(mine, theirs, strict=True) for layer in layers
+        subject.difference(b[site, layer], a[site, layer])
+        for a, b in zip(mine, theirs, strict=True)
+        for layer in layers
     )

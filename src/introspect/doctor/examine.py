@@ -33,6 +33,12 @@ CHEAP = ("reference", "batch = single", "later tokens", "in flight = replay", "r
 """What every run checks of its model: under two seconds for a small one."""
 
 
+GENERATES = ("in flight = replay", "steering in flight", "any lanes", "speed")
+"""What has no answer for a model that can only be replayed."""
+FAILURES = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+"""What a model that is not as others may make of a check."""
+
+
 def examine(
     loaded: LoadedModel,
     backend: ModelBackend | None = None,
@@ -67,11 +73,15 @@ def failures(checks: Sequence[Check]) -> list[Check]:
 
 
 def _run(name: str, check: Callable[[Subject], Check], subject: Subject) -> Check:
-    """A check's result; one that cannot be made for a reason that introspect states is red, with the reason."""
+    """A check's result; one that cannot be made is red, with the reason."""
     try:
+        if name in GENERATES and subject.why_not_in_flight is not None:
+            return Check(name, "skipped", f"nothing is generated with this model: {subject.why_not_in_flight}")
         return check(subject)
     except IntrospectError as error:
         return Check(name, "failed", str(error))
+    except FAILURES as error:
+        return Check(name, "failed", f"it could not be made: {type(error).__name__}: {error}")
 
 
 def speed(subject: Subject) -> Check:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..backends import Capture, Generation, ModelBackend, Sampling
 from ..models import LoadedModel
-from .check import TOLERANCE
+from .check import TOLERANCE, difference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +25,8 @@ TEXTS = (
     "A recipe: flour, water, salt, and patience, in that order of importance or perhaps not.",
 )
 NEW_TOKENS = 12
+LONG = 140
+"""Tokens of the longest sequence, where the context has room for it: more than one block of cached columns."""
 SEED = 17
 
 
@@ -46,9 +48,17 @@ def fingerprint(model: PreTrainedModel) -> Fingerprint:
 
 
 def sample_sequences(loaded: LoadedModel) -> list[list[int]]:
-    """Token ids of a few sentences of different lengths."""
+    """Token ids of a few sentences of different lengths, one of them long; numbers, where a tokenizer makes too little
+    of sentences to tell them apart.
+    """
     known = loaded.model.get_input_embeddings().num_embeddings
-    return [[i % known for i in loaded.tokenizer(text, add_special_tokens=False).input_ids] or [0] for text in TEXTS]
+    room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or LONG + NEW_TOKENS
+    texts = [*TEXTS, " ".join(TEXTS * 4)]
+    made = [loaded.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    if any(max(ids, default=known) >= known for ids in made) or len({ids[-1] for ids in made[:-1]}) < len(TEXTS) - 1:
+        made = [[(index + 5 * i * i + 3 * i) % known for i in range(3 + 4 * index)] for index in range(len(texts) - 1)]
+        made.append([(7 * i * i + i) % known for i in range(LONG)])
+    return [ids[: min(LONG, room - NEW_TOKENS)] for ids in made]
 
 
 def plain_hidden_states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
@@ -104,10 +114,26 @@ class Subject:
         """Every layer's output."""
         return Capture(("resid_post",), tuple(range(self.loaded.info.n_layers)))
 
+    @cached_property
+    def why_not_in_flight(self) -> str | None:
+        """Why the backend declares that it does not generate with this model; None when it does not."""
+        return self.backend.engine.supports().why_not.get("in_flight")
+
+    @cached_property
+    def routed(self) -> bool:
+        """Whether rounding can choose what a token is computed by: experts, in 16 bits."""
+        config = self.loaded.model.config.get_text_config()
+        experts = ("num_experts", "num_local_experts", "n_routed_experts")
+        return self.loaded.model.dtype.itemsize < 4 and any(getattr(config, name, None) for name in experts)
+
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """As `check.difference`, of the worst token, or of the one in the middle where routing may differ."""
+        return difference(one, other, typical=self.routed)
+
     @property
     def tolerance(self) -> float:
         """For the model's number format."""
-        return TOLERANCE[str(self.loaded.model.dtype).removeprefix("torch.")]
+        return TOLERANCE.get(str(self.loaded.model.dtype).removeprefix("torch."), max(TOLERANCE.values()))
 
     @cached_property
     def alone(self) -> list[torch.Tensor]:
@@ -132,5 +158,5 @@ class Subject:
 
     @cached_property
     def generated(self) -> list[Generation]:
-        """Completions with every layer captured in flight."""
-        return self.generate(self.capture)
+        """Completions with every layer captured in flight, in two lanes, which are filled again and then compacted."""
+        return self.generate(self.capture, lanes=2)
