@@ -12,7 +12,7 @@ import torch
 from introspect.backends import backend, inflight, make_backend, native, recorder, replay, steering
 from introspect.cli import main
 from introspect.doctor import CHEAP, Check, capture, examine, failures, text
-from introspect.doctor.check import MEANING, difference
+from introspect.doctor.check import ALLOWANCE, MEANING, difference
 from introspect.doctor.subject import Subject
 from introspect.models import LoadedModel, load_model
 from introspect.spans import Spans
@@ -253,10 +253,11 @@ def test_of_experts_chosen_by_rounding_the_typical_token_is_judged(tmp_path):
     one = torch.ones(9, 4)
     other = one.clone()
     other[0] = -3.0
-    assert routed.routed
+    assert routed.allowance == float("inf")
     assert routed.difference(other, one) == 0
     assert routed.difference(-one, one) == 2
-    assert difference(other, one) == 4
+    assert difference(other, one, ALLOWANCE) == 4 - ALLOWANCE
+    assert difference(other * float("nan"), one, ALLOWANCE) != 0
 
 
 def test_another_engine_can_be_examined(llama):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,6 +172,13 @@ def test_too_little_memory_is_one_line(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("introspect.backends.inflight.InFlight.run", starve)
     with pytest.raises(RunError, match="not enough memory for one rollout of 12 new tokens at a time"):
         run_experiment(spec_for(tiny), tmp_path / "run")
+
+
+def test_activations_that_memory_cannot_hold_are_refused_before_the_start(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10_000))
+    with pytest.raises(RunError, match=r"0\.0 GB of memory free .* generation\.part_size"):
+        run_experiment(spec_for(tiny), tmp_path / "run")
+    assert not (tmp_path / "run" / "rollouts.partial.jsonl").exists()
 
 
 def test_a_model_that_fails_its_self_test_is_not_run(tiny, tmp_path, monkeypatch):

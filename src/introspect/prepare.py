@@ -12,7 +12,7 @@ from .experiment import Experiment, resolve_layers
 from .models import LoadedModel, load_model, render_prompt
 from .plan import Job, make_parts, select_items
 from .record import store_spec, wanted_capture
-from .selection import rows_at_most
+from .selection import Selection, rows_at_most
 from .store import estimated_bytes
 from .tasks.item import Item, read_items
 from .tasks.registry import find_task
@@ -60,6 +60,17 @@ class Prepared:
         tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
         lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
         return estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows) + 2 * lines
+
+    def bytes_in_memory(self) -> int:
+        """Bytes of activations in memory at once, if every completion is as long as it may be: those of a part while it
+        is generated, as it is written down, and of the part before it, on its way to the disk.
+        """
+        generation = self.spec.generation
+        tokens = generation.max_new_tokens + 1
+        if self.capture.prompt:
+            tokens += max(len(job.prompt_ids) for part in self.parts for job in part)
+        a_token = estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=Selection()), 1)
+        return 3 * generation.rollouts_a_part * tokens * a_token
 
 
 def spec_items(spec: Experiment) -> list[Item]:

@@ -33,7 +33,7 @@ from .report import write_report
 from .results import negative_control_section, read_results, validate_results
 from .rollout import Rollout, read_rollouts
 from .rows import Rows
-from .run_folder import check_folder, check_room, enough_memory, make_folder
+from .run_folder import check_folder, check_memory, check_room, enough_memory, make_folder
 from .selection import Selection
 from .store import verify
 from .tasks.registry import find_task
@@ -90,6 +90,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         spec, results_path = prepared.spec, out / "results.json"
         runs = 1 + (spec.negative_control is not None)
         check_room(out, runs * prepared.bytes_at_most())
+        check_memory(prepared.bytes_in_memory())
         write_atomic(out / MARKER, spec.to_yaml())
         with enough_memory("the self-test of the model", "choose a smaller model"):
             checks = self_test(prepared)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from .backends import is_out_of_memory
 from .errors import RunError
 
@@ -67,6 +69,20 @@ def check_room(out: Path, needed: int) -> None:
         raise RunError(
             f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose "
             "another --out, or record less: fewer layers, sites, tokens (capture.tokens) or a smaller --limit"
+        )
+
+
+def check_memory(needed: int) -> None:
+    """Refuse a run whose activations would not fit in memory, which the system may answer by killing the process.
+
+    Raises:
+        RunError: names both sizes and the remedy.
+    """
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise RunError(
+            f"this machine has {free / 1e9:.1f} GB of memory free and the activations of a part may take "
+            f"{needed / 1e9:.1f} GB; set a smaller generation.part_size, or fewer capture.layers or sites"
         )
 
 

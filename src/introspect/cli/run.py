@@ -33,7 +33,9 @@ def run(
     no_negative_control: Annotated[
         bool, typer.Option("--no-negative-control", help="Run no negative control; takes half the time.")
     ] = False,
-    backend: Annotated[str | None, typer.Option(help="Engine that runs the model and records activations.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Engine: auto (the fastest that does it), native, nnsight or transformer-lens.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/<name>")] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many items of each split (in and out of distribution).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,14 +10,15 @@ import torch
 
 Status = Literal["ok", "failed", "note", "skipped"]
 
-TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 0.05, "bfloat16": 0.25}
-"""Largest difference of one token's activation between two ways of computing it, relative to its norm. Hundreds of
-additions in another order move the last digits of a format (float32: 6e-8 each, bfloat16: 4e-3), and thirty blocks
-multiply that: the largest of all tokens and layers of smollm2-135m is 4e-6 in float32 and .07 in bfloat16. A wrong
-mask, token or row is of order 1 in a trained model; what is smaller can hide in 8 bits, and shows in float32.
-
-Of a mixture of experts in 16 bits the token in the middle is judged, since rounding sends single tokens to other
-experts."""
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
+"""Largest difference between two ways of computing a token's activation, relative to its norm. Hundreds of additions in
+another order move the last digits of a format (float32: 6e-8 each, bfloat16: 4e-3), and thirty blocks multiply that: in
+smollm2-135m to 4e-6 in float32. A wrong mask, token or row is of order 1 in a trained model; what is smaller can hide
+in 8 bits, and shows in float32."""
+ALLOWANCE = 0.75
+"""In 16 bits, where rounding alone moves single tokens by up to .3 of their norm, the token in the middle is held to
+the tolerance, and the worst only to this much more: less than a token is from another. In a mixture of experts rounding
+also sends tokens to other experts, and only the one in the middle counts."""
 
 MEANING = {
     "reference": "captured activations are not those of the model: no probe on them means anything",
@@ -59,11 +61,9 @@ class Check:
         return {"name": self.name, "status": self.status, "measured": self.measured, "means": self.means}
 
 
-def difference(one: torch.Tensor, other: torch.Tensor, *, typical: bool = False) -> float:
-    """Norm of a token's difference, relative to its norm: the largest. Both [token, width]; infinite for other shapes.
-
-    Args:
-        typical: of the token in the middle rather than of the worst.
+def difference(one: torch.Tensor, other: torch.Tensor, allowance: float = 0.0) -> float:
+    """Norm of a token's difference, relative to its norm: of the token in the middle, or of the worst less an
+    allowance, whichever is more. Both [token, width]; infinite for other shapes.
     """
     if one.shape != other.shape:
         return float("inf")
@@ -71,9 +71,10 @@ def difference(one: torch.Tensor, other: torch.Tensor, *, typical: bool = False)
         return 0.0
     a, b = one.double(), other.double()
     each = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp(min=1e-12)
-    return float(each.median() if typical and not each.isnan().any() else each.max())
+    worst = float(each.max())
+    return worst if math.isnan(worst) else max(float(each.median()), worst - allowance)
 
 
 def within(name: str, found: float, limit: float, what: str) -> Check:
     """A check that a difference is at most `limit`. One that is not a number fails."""
-    return Check(name, "ok" if found <= limit else "failed", f"{what}: {found:.1e} (at most {limit:.0e})")
+    return Check(name, "ok" if found <= limit else "failed", f"{what}: {found:.2g} (at most {limit:g})")

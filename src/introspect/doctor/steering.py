@@ -81,7 +81,7 @@ def steering_in_flight(subject: Subject) -> Check:
     )
     asked = STRENGTH * float(vector.norm())
     failed = not (found <= subject.tolerance and 0.5 * asked <= moved <= 1.5 * asked)
-    said = f"steered in flight against a steered replay: {found:.1e} (at most {subject.tolerance:.0e})"
+    said = f"steered in flight against a steered replay: {found:.2g} (at most {subject.tolerance:g})"
     return Check("steering in flight", "failed" if failed else "ok", said)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..backends import Capture, Generation, ModelBackend, Sampling
 from ..models import LoadedModel
-from .check import TOLERANCE, difference
+from .check import ALLOWANCE, TOLERANCE, difference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -120,15 +120,17 @@ class Subject:
         return self.backend.engine.supports().why_not.get("in_flight")
 
     @cached_property
-    def routed(self) -> bool:
-        """Whether rounding can choose what a token is computed by: experts, in 16 bits."""
+    def allowance(self) -> float:
+        """What rounding may do to a single token, beyond the tolerance."""
+        if self.loaded.model.dtype.itemsize > 2:
+            return 0.0
         config = self.loaded.model.config.get_text_config()
         experts = ("num_experts", "num_local_experts", "n_routed_experts")
-        return self.loaded.model.dtype.itemsize < 4 and any(getattr(config, name, None) for name in experts)
+        return float("inf") if any(getattr(config, name, None) for name in experts) else ALLOWANCE
 
     def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
-        """As `check.difference`, of the worst token, or of the one in the middle where routing may differ."""
-        return difference(one, other, typical=self.routed)
+        """As `check.difference`, with what rounding may do in this model."""
+        return difference(one, other, self.allowance)
 
     @property
     def tolerance(self) -> float:
