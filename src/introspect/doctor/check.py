@@ -63,16 +63,16 @@ class Check:
 
 def difference(one: torch.Tensor, other: torch.Tensor, allowance: float = 0.0) -> float:
     """Norm of a token's difference, relative to its norm: of the token in the middle, or of the worst less an
-    allowance, whichever is more. Both [token, width]; infinite for other shapes.
+    allowance, whichever is more. Both [token, width]; infinite for other shapes, and where one is not a number.
     """
     if one.shape != other.shape:
-        return float("inf")
+        return math.inf
     if not one.numel():
         return 0.0
     a, b = one.double(), other.double()
     each = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp(min=1e-12)
     worst = float(each.max())
-    return worst if math.isnan(worst) else max(float(each.median()), worst - allowance)
+    return math.inf if math.isnan(worst) else max(float(each.median()), worst - allowance)
 
 
 def within(name: str, found: float, limit: float, what: str) -> Check:

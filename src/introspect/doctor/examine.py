@@ -31,8 +31,6 @@ CHECKS: dict[str, Callable[[Subject], Check]] = {
 }
 CHEAP = ("reference", "batch = single", "later tokens", "in flight = replay", "row = rollout", "left as found", "spans")
 """What every run checks of its model: under two seconds for a small one."""
-
-
 GENERATES = ("in flight = replay", "steering in flight", "any lanes", "speed")
 """What has no answer for a model that can only be replayed."""
 FAILURES = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
