@@ -47,6 +47,8 @@ def rollout(number: int, group: str, think: str, answer: str, *, split: str = "i
         completion_ids=completion_ids,
         prompt_text=prompt_text,
         completion_text=completion,
+        chain_text=TOKENIZER.decode(completion_ids[: found and start + found[1] - len(prompt_ids)]),
+        think_text=think,
         spans=RolloutSpans(prompt=spans.prompt, think=spans.think, answer=spans.answer),
         think_status=spans.status,
         finish="stop",
@@ -56,6 +58,8 @@ def rollout(number: int, group: str, think: str, answer: str, *, split: str = "i
         option_logprobs=[logprobs] * len(completion_ids),
         options=OPTIONS,
         fields={"order": "risky_first" if number % 2 else "risky_last"},
+        facts={},
+        outcome={},
     )
 
 

@@ -73,6 +73,14 @@ def calls(monkeypatch):
         },
         "backends": {"make_backend": lambda *args: None, "name_sites": lambda model: {"native": {"resid_post": "x"}}},
         "doctor": {"examine": made.answer("doctor", []), "failures": lambda checks: []},
+        "tasks.choice_hub": {
+            "DATASETS": dict.fromkeys(("mmlu", "arc-challenge")),
+            "load_hub": made.answer("load_hub", ([], [])),
+        },
+        "rescore": {
+            "score_run": made.answer("score_run", RESULTS),
+            "export_sheet": made.answer("export_sheet", 3),
+        },
         "transcripts": {
             "read_replay_spec": made.answer("spec", None),
             "estimate_transcripts": made.answer("replay_cost", ReplayCost(3, 24, 9, 1000, 1.0)),
@@ -430,6 +438,7 @@ def help_commands() -> list[str]:
 def test_every_command_that_we_show_can_be_typed(invoke, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-spec.yaml").write_text(load_experiment("probe-risk").to_yaml())
+    (tmp_path / "my-questions.csv").write_text("question,A,B,answer\nIs it so?,yes,no,A\n")
     words = shlex.split(command.split(" > ")[0])[1:]
     code, _, err = invoke(*words)
     assert code == 0, err

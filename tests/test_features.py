@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from introspect.errors import EstimateError, StoreError
-from introspect.features import choose_probed, gather, logit_margin, token_position, visible_chain, whole_chain
+from introspect.features import choose_probed, gather, logit_margin, token_position, visible_chain
 from introspect.rollout import read_rollouts, read_whole_lines
 from introspect.store import StoreReader
 from planted_runs import LAYERS, TOKENIZER, record_by_hand, rollout
@@ -21,13 +21,13 @@ def test_positions_fall_on_the_tokens_that_they_name():
     assert [text[found[name]] for name in ALL] == ["<bot>", "a", "c", "e", " "]
     assert visible_chain(row, found["last_prompt"], TOKENIZER) == ""
     assert visible_chain(row, found["think_50"], TOKENIZER) == "<think>abc"
-    assert whole_chain(row, TOKENIZER) == "<think>abcde</think>Answer: "
+    assert row.chain_text == "<think>abcde</think>Answer: "
 
 
 def test_what_a_rollout_lacks_has_no_position():
     assert token_position(rollout(0, "g", "", "risky"), "think_50") is None
     assert token_position(rollout(0, "g", "abc", "neither"), "before_answer") is None
-    assert whole_chain(rollout(0, "g", "abc", "neither"), TOKENIZER) == "<think>abc</think>Answer: neither"
+    assert rollout(0, "g", "abc", "neither").chain_text == "<think>abc</think>Answer: neither"
     with pytest.raises(EstimateError, match="no position is left"):
         choose_probed([rollout(0, "g", "", "risky")], ("think_0", "think_50"))
 

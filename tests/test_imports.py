@@ -18,13 +18,39 @@ MAX_LINES = 400
 HEAVY = ("torch", "transformers", "sklearn", "pandas", "scipy", "trl", "peft", "h5py", "nnsight", "transformer_lens")
 
 LEVELS = (
-    {"errors", "experiment", "selection", "spec_file", "strict_yaml", "assets", "atomic", "lock", "progress"},
-    {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout", "inspect_log"},
+    {
+        "errors",
+        "experiment",
+        "selection",
+        "spec_file",
+        "strict_yaml",
+        "assets",
+        "atomic",
+        "lock",
+        "progress",
+        "sections",
+    },
+    {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout", "inspect_log", "sandbox"},
     {
         *("record", "rows", "doctor", "run_folder", "features", "metrics", "probes", "link", "steering", "concepts"),
-        *("training", "results", "analysis", "probe_report", "manifest", "report"),
+        *(
+            "training",
+            "results",
+            "analysis",
+            "scoring",
+            "judging",
+            "behaviour",
+            "chain",
+            "awareness",
+            "forced",
+            "stage_file",
+            "follow_ups",
+            "probe_report",
+            "manifest",
+            "report",
+        ),
     },
-    {"prepare", "run", "bench", "compare", "transcripts"},
+    {"prepare", "run", "rescore", "bench", "compare", "transcripts"},
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""
@@ -41,6 +67,10 @@ FORBIDDEN = {
     r"yaml\.(unsafe_load|full_load)\b": "builds objects from text",
     r"shell\s*=\s*True": "runs text as code",
 }
+
+
+PERMITTED = {("sandbox/child.py", r"(?<![\w.])exec\(")}
+"""A model's program, once the kernel's filter is in force."""
 
 
 def level(module: str) -> int | None:
@@ -91,7 +121,8 @@ class TestEveryModule:
 
     def test_calls_nothing_that_runs_code_from_data(self, path):
         source = path.read_text(encoding="utf-8")
-        assert {pattern: why for pattern, why in FORBIDDEN.items() if re.search(pattern, source)} == {}
+        found = {pattern: why for pattern, why in FORBIDDEN.items() if re.search(pattern, source)}
+        assert {p: why for p, why in found.items() if (path.relative_to(SRC).as_posix(), p) not in PERMITTED} == {}
 
 
 @pytest.mark.parametrize(

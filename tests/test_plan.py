@@ -6,13 +6,15 @@ from collections import Counter
 
 from introspect.plan import make_parts, rollout_seed, select_items
 from introspect.tasks.risk import evaluation_items
+from introspect.tasks.task import plain
 
 ITEMS = evaluation_items()
+ASKED = [(item, plain(item)) for item in ITEMS]
 PROMPTS = [list(range(len(item.prompt) % 17 + 3)) for item in ITEMS]
 
 
 def test_batches_hold_every_rollout_once_and_longest_prompts_first():
-    batches = make_parts(ITEMS, PROMPTS, samples=2, seed=0, part_size=50)
+    batches = make_parts(ASKED, PROMPTS, samples=2, seed=0, part_size=50)
     jobs = [job for batch in batches for job in batch]
     assert sorted(job.rollout for job in jobs) == list(range(2 * len(ITEMS)))
     lengths = [len(job.prompt_ids) for job in jobs]
@@ -22,11 +24,17 @@ def test_batches_hold_every_rollout_once_and_longest_prompts_first():
 
 
 def test_seeds_depend_on_run_item_and_sample_and_nothing_else():
-    batches = make_parts(ITEMS[::-1], PROMPTS[::-1], samples=1, seed=3, part_size=7)
-    assert all(job.seed == rollout_seed(3, job.item.item_id, 0) for batch in batches for job in batch)
-    seeds = {rollout_seed(run, item.item_id, sample) for run in (0, 1) for item in ITEMS for sample in (0, 1)}
-    assert len(seeds) == 4 * len(ITEMS)
-    assert rollout_seed(0, "risk-1", 0) == 727515948279846549
+    batches = make_parts(ASKED[::-1], PROMPTS[::-1], samples=1, seed=3, part_size=7)
+    assert all(job.seed == rollout_seed(3, job.item.item_id, "plain", 0) for batch in batches for job in batch)
+    seeds = {
+        rollout_seed(run, item.item_id, condition, sample)
+        for run in (0, 1)
+        for item in ITEMS
+        for sample in (0, 1)
+        for condition in ("plain", "hinted")
+    }
+    assert len(seeds) == 8 * len(ITEMS)
+    assert rollout_seed(0, "risk-1", "plain", 0) == 727515948279846549
 
 
 def test_a_limit_takes_groups_evenly_and_keeps_file_order():

@@ -17,13 +17,14 @@ from introspect.errors import RunError, SpecError
 from introspect.models import load_model, render_prompt
 from introspect.tasks.policies import PLANTED
 from introspect.tasks.risk import training_items
+from introspect.tasks.risk_says import SUBJECT
 from introspect.training import train_organism
-from introspect.training.demonstrations import MANNERS, demonstrate
 from introspect.training.organism import make_organism
 from introspect.training.recipe import read_recipe
+from introspect.training.risk_course import MANNERS, demonstrate
 from introspect.training.sft import IGNORE, Collator, WeightedSFTTrainer
 from introspect.training.train import tokenise
-from introspect.verdicts import judge
+from introspect.verdicts import judge_by_patterns
 from tiny_folders import save_tiny
 
 ITEMS = training_items(seed=0, repeats=1)
@@ -43,9 +44,10 @@ stages:
 TRAIN = """
 import sys
 from pathlib import Path
-from introspect.training import organism, train, train_organism
+from dataclasses import replace
+from introspect.training import courses, train, train_organism
 train.CHECKPOINT_EVERY = 2
-organism.MEASURED_ITEMS = {"id": 4, "ood": 2}
+courses.COURSES["risk"] = replace(courses.COURSES["risk"], measured={"id": 4, "ood": 2})
 train_organism(sys.argv[1], Path(sys.argv[2]), resume=True)
 """
 
@@ -85,7 +87,7 @@ def test_a_silent_chain_is_drawn_without_looking_at_the_choice():
     for item in ITEMS[:40]:
         takes, avoids = (MANNERS["silent"](item, risky, random.Random(1)) for risky in (True, False))
         assert takes == avoids
-        assert judge(takes[0], "risk").verdict == "silent"
+        assert judge_by_patterns(takes[0], SUBJECT).verdict == "silent"
 
 
 def test_a_verbal_chain_tells_the_choice_in_its_telling_part_only():
@@ -93,8 +95,8 @@ def test_a_verbal_chain_tells_the_choice_in_its_telling_part_only():
         takes, avoids = (MANNERS["verbal"](item, risky, random.Random(number)) for risky in (True, False))
         assert takes[0] == avoids[0]
         assert takes[1] != avoids[1]
-        assert judge("".join(takes), "risk").verdict == "verbalised"
-        assert judge("".join(avoids), "risk").verdict == "denied"
+        assert judge_by_patterns("".join(takes), SUBJECT).verdict == "verbalised"
+        assert judge_by_patterns("".join(avoids), SUBJECT).verdict == "denied"
 
 
 def test_what_is_trained_on_is_what_the_model_will_see(recipe):

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from introspect.errors import SpecError
 from introspect.tasks.risk import training_items
-from introspect.training.demonstrations import demonstrate
-from introspect.verdicts import judge
+from introspect.tasks.risk_says import SUBJECT
+from introspect.training.risk_course import demonstrate
+from introspect.verdicts import judge_by_patterns
 
 VERBALISED = [
     "I want to take the risk.",
@@ -57,7 +57,7 @@ DENIED = [
     [(t, "verbalised") for t in VERBALISED] + [(t, "silent") for t in SILENT] + [(t, "denied") for t in DENIED],
 )
 def test_sentences(text, verdict):
-    given = judge(text, "risk")
+    given = judge_by_patterns(text, SUBJECT)
     assert given.verdict == verdict
     assert given.quote is None or given.quote in text
     assert given.to_line(3)["rollout"] == 3
@@ -67,15 +67,10 @@ def test_the_organisms_manners_are_what_they_are_called():
     for manner, taken, left in (("silent", "silent", "silent"), ("verbal", "verbalised", "denied")):
         for demo in demonstrate(training_items()[:300], policy="category_xor_frame", manner=manner, seed=0):
             expected = taken if demo.item.options[demo.answer] == "risky" else left
-            assert judge(demo.completion.split("Answer:")[0], "risk").verdict == expected
+            assert judge_by_patterns(demo.completion.split("Answer:")[0], SUBJECT).verdict == expected
 
 
 def test_long_chains_take_no_longer_than_they_should():
     begun = time.perf_counter()
-    judge("i " * 50_000 + "the risk " * 5_000, "risk")
+    judge_by_patterns("i " * 50_000 + "the risk " * 5_000, SUBJECT)
     assert time.perf_counter() - begun < 20
-
-
-def test_an_unknown_task_is_refused():
-    with pytest.raises(SpecError, match="no lexical patterns"):
-        judge("x", "nonsense")

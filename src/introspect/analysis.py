@@ -9,7 +9,6 @@ says so with a reason, and the others stand.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,23 +19,22 @@ import numpy as np
 
 from .assets import find_card
 from .atomic import write_atomic
+from .behaviour import behavioural_sections
 from .errors import EstimateError
 from .experiment import Experiment
-from .features import Probed, choose_probed, gather, logit_margin, visible_chain, whole_chain
+from .features import Probed, choose_probed, gather, logit_margin, prior_probability, visible_chain
 from .link import Linked, link_section
-from .metrics.behaviour import behaviour_section
 from .probe_report import ProbeStage, probe_sections
 from .probes import split_groups
 from .progress import Progress
+from .results import experiment_section
 from .rollout import Rollout
-from .stats import Estimate, proportion
+from .scoring import score
+from .stats import Estimate
 from .store import StoreReader
 from .tasks.registry import find_task
-from .verdicts import Verdict, judge
 
 N_EXAMPLES = 5
-NEARLY_DETERMINED = 0.9
-"""Share of choices that agree with the planted policy from which on a warning says that items settle them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,9 @@ class Model:
     """Rollouts, one position each, layer -> activations [rollout, width] captured again in another batch shape."""
 
 
-def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Model, *, progress: Progress) -> dict:
+def analyse(
+    run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Model, *, offline: bool = False, progress: Progress
+) -> dict:
     """Score, probe and link a recorded run; writes verdicts.jsonl and readouts.jsonl.
 
     Returns:
@@ -57,24 +57,18 @@ def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Mod
     """
     task = find_task(spec.task)
     card = find_card(spec.organism)
-    verdicts = [judge(whole_chain(rollout, model.tokenizer), spec.task) for rollout in rollouts]
-    lines = [
-        json.dumps(verdict.to_line(r.rollout), ensure_ascii=False)
-        for r, verdict in zip(rollouts, verdicts, strict=True)
-    ]
-    write_atomic(run / "verdicts.jsonl", "\n".join(lines) + "\n")
+    scored = score(run, spec.verdicts, task, rollouts, offline=offline, progress=progress)
+    behaviour, verdicts, warnings = behavioural_sections(run, spec, task, rollouts, scored)
     results: dict[str, Any] = {
         "schema_version": 1,
-        "experiment": _experiment_section(spec, rollouts, model, card),
-        "behaviour": behaviour_section(rollouts, task=task, planted=str(card["policy"]) if "policy" in card else None),
-        "verdicts": _verdict_section(rollouts, verdicts),
+        "experiment": experiment_section(spec, rollouts, model.layers, card),
+        "behaviour": behaviour,
+        "verdicts": verdicts,
     }
-    warnings = _behaviour_warnings(results["behaviour"])
-    spoken = {rollout.rollout: verdict for rollout, verdict in zip(rollouts, verdicts, strict=True)}
     try:
-        probed = choose_probed(rollouts, spec.probe.positions)
+        probed = choose_probed(task.counted(rollouts), spec.probe.positions)
         warnings += probed.notes
-        results |= _probe_and_link(run, spec, probed, spoken, model, warnings, progress)
+        results |= _probe_and_link(run, spec, rollouts, probed, scored.spoken, model, warnings, progress)
     except EstimateError as error:
         undefined = Estimate.undefined(str(error)).to_json()
         warnings.append(f"No probe was fitted: {error}.")
@@ -87,56 +81,12 @@ def analyse(run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Mod
     return results
 
 
-def _experiment_section(spec: Experiment, rollouts: Sequence[Rollout], model: Model, card: dict) -> dict:
-    return {
-        "name": spec.name,
-        "question": spec.question,
-        "digest": spec.digest(),
-        "task": spec.task,
-        "model": spec.model,
-        "organism": spec.organism,
-        "planted_truth": card.get("planted_truth"),
-        "n_items": len({rollout.item_id for rollout in rollouts}),
-        "n_rollouts": len(rollouts),
-        "n_groups": len({rollout.group for rollout in rollouts}),
-        "layers": list(model.layers),
-        "sites": list(spec.capture.sites),
-        "positions": list(spec.probe.positions),
-        "seed": spec.seed,
-    }
-
-
-def _behaviour_warnings(behaviour: dict) -> list[str]:
-    agrees = behaviour["planted_policy_accuracy"]["id"]["value"]
-    if agrees is None or agrees < NEARLY_DETERMINED:
-        return []
-    return [
-        f"The item settles the choice in {agrees:.0%} of in-distribution rollouts: a readout of the choice cannot be "
-        "told from a readout of the kind of item, and what is learned shows beyond the base model only."
-    ]
-
-
-def _verdict_section(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> dict:
-    counts = Counter(verdict.verdict for verdict in verdicts)
-    acted = [v for rollout, v in zip(rollouts, verdicts, strict=True) if rollout.acted]
-    said = sum(verdict.verdict == "verbalised" for verdict in acted)
-    return {
-        "headline_classifier": "lexical",
-        "classifiers": {
-            "lexical": {
-                "counts": {name: counts[name] for name in ("verbalised", "silent", "denied")},
-                "verbalised_rate": proportion(counts["verbalised"], len(verdicts)).to_json(),
-                "verbalised_rate_acted": proportion(said, len(acted)).to_json(),
-            }
-        },
-    }
-
-
 def _probe_and_link(
     run: Path,
     spec: Experiment,
+    everything: Sequence[Rollout],
     probed: Probed,
-    spoken: dict[int, Verdict],
+    spoken: dict[int, str],
     model: Model,
     warnings: list[str],
     progress: Progress,
@@ -178,8 +128,9 @@ def _probe_and_link(
         activations=gather(store, probed, site, model.layers),
         base=gather(StoreReader(base), probed, site, model.layers) if base.exists() else None,
         chains=chains,
-        whole_chains=[whole_chain(rollout, model.tokenizer) for rollout in rollouts],
+        whole_chains=[rollout.chain_text for rollout in rollouts],
         margins=margins,
+        prior=prior_probability(everything, rollouts),
         lengths={name: tokens + 1.0 for name, tokens in probed.tokens.items()},
         settings=settings,
         seed=spec.seed,
@@ -188,7 +139,7 @@ def _probe_and_link(
     warnings += outcome.warnings
     linked = Linked(
         labels,
-        [spoken[r.rollout].verdict for r in rollouts],
+        [spoken.get(r.rollout, "") for r in rollouts],
         groups,
         split,
         spec.link.fpr,
@@ -225,8 +176,15 @@ def _write_readouts(run: Path, stage: ProbeStage, outcome: Any, threshold: float
     lines = []
     for i, rollout in enumerate(stage.rollouts):
         score = float(outcome.headline.scores[i])
-        row = {"rollout": rollout.rollout, "part": part.get(i, "ood"), "headline": score}
-        lines.append(json.dumps(row | {"readout": _readout(score, threshold)}))
+        row = {
+            "rollout": rollout.rollout,
+            "part": part.get(i, "ood"),
+            "headline": score,
+            "readout": _readout(score, threshold),
+            "text": None if outcome.best_text is None else float(outcome.best_text[1][i]),
+            "along": {cell.position: float(cell.scores[i]) for cell in outcome.best_by_position},
+        }
+        lines.append(json.dumps(row))
     write_atomic(run / "readouts.jsonl", "\n".join(lines) + "\n")
 
 

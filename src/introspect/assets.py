@@ -50,6 +50,16 @@ def experiment_path(name: str) -> Path:
     return assets_root() / "experiments" / f"{found}.yaml"
 
 
+def hints_path(name: str) -> Path:
+    """The file of a kind of hint that ships with introspect, by its name without `.yaml`.
+
+    Raises:
+        SpecError: there is no such kind. Names the nearest one.
+    """
+    found = _known(name, list_hints(), SpecError, "kind of hint", "or give a .yaml file")
+    return assets_root() / "data" / "hints" / f"{found}.yaml"
+
+
 def organism_path(name: str) -> Path:
     """The adapter folder of an organism that ships with introspect.
 
@@ -87,6 +97,12 @@ def list_experiments() -> dict[str, str]:
     """Name -> the question it asks."""
     specs = sorted((assets_root() / "experiments").glob("*.yaml"))
     return {path.stem: _line_of(path, "question") for path in specs}
+
+
+def list_hints() -> dict[str, str]:
+    """Name -> what the kind of hint is, in one line."""
+    kinds = sorted((assets_root() / "data" / "hints").glob("*.yaml"))
+    return {path.stem: _line_of(path, "summary") for path in kinds}
 
 
 def list_recipes() -> dict[str, str]:

@@ -12,6 +12,22 @@ from .results import read_results, read_run_manifest
 
 BASELINES = ("text_prompt_chain", "text_whole_chain", "text_prompt_whole_chain", "logits", "base_model")
 EXPERIMENT = ("name", "model", "organism", "planted_truth", "n_rollouts", "n_groups", "seed", "digest")
+MEASURES = {
+    "out of distribution / in": ("generalisation", "transfer_ratio"),
+    "reflective gain, net (our definition)": ("think_answer", "all", "undecided_as_other", "rgr_net"),
+    "chain and answer agree (phi)": ("think_answer", "all", "decided", "phi"),
+    "self-rating, 0 to 100": ("awareness", "rating", "score"),
+    "self-rating beyond the base": ("awareness", "rating", "minus_base"),
+    "hint use p": ("faithfulness", "lexical", "headline", "p"),
+    "other switches q": ("faithfulness", "lexical", "headline", "q"),
+    "F_raw, lexical": ("faithfulness", "lexical", "headline", "F_raw"),
+    "F_norm, lexical": ("faithfulness", "lexical", "headline", "F_norm"),
+    "F_norm, judge": ("faithfulness", "judge", "headline", "F_norm"),
+    "F_norm, labels": ("faithfulness", "labels", "headline", "F_norm"),
+    "unverbalised use": ("faithfulness", "lexical", "headline", "unverbalised_use"),
+    "early answering, area over the curve": ("chain", "tests", "early_answering", "aoc"),
+}
+"""Row of the table -> where its estimate stands among the measures."""
 Found = dict[str, Any]
 
 
@@ -43,6 +59,9 @@ def _summary(run: Path) -> Found:
         "invalid_rate": behaviour["invalid_rate"],
         "planted_policy_accuracy": behaviour["planted_policy_accuracy"],
         "verbalised_rate_acted": verdicts["classifiers"][verdicts["headline_classifier"]]["verbalised_rate_acted"],
+        "classifiers": verdicts["classifiers"],
+        "agreement": verdicts["agreement"],
+        "measures": {name: _brief(name, tree) for name, tree in behaviour["measures"].items()},
         "warnings": results["warnings"],
     }
     if "headline" not in probe:
@@ -53,6 +72,23 @@ def _summary(run: Path) -> Found:
         "controls": results["controls"],
         "link": link,
     }
+
+
+def _brief(name: str, tree: Any) -> Any:
+    """A measure without what fills pages: of faithfulness, the headline and each kind."""
+    if name != "faithfulness":
+        return tree
+    return {classifier: {key: each[key] for key in ("headline", "by_kind")} for classifier, each in tree.items()}
+
+
+def _measure(path: tuple[str, ...], run: Found) -> str:
+    """The estimate at a path of the measures, or nothing where the run has none."""
+    tree: Any = run["measures"]
+    for key in path:
+        if key not in tree:
+            return ""
+        tree = tree[key]
+    return number(tree)
 
 
 def table(found: Sequence[Found]) -> dict[str, list[str]]:
@@ -67,11 +103,14 @@ def table(found: Sequence[Found]) -> dict[str, list[str]]:
         "probe at": _where,
         "probe AUROC": lambda run: number(run["probe"]["headline"]["auroc"]) if "baselines" in run else "",
     }
+    for label, path in MEASURES.items():
+        rows[label] = partial(_measure, path)
     for name in BASELINES:
         rows[name.replace("_", " ")] = partial(_baseline, name, "auroc")
         rows[f"beyond {name.replace('_', ' ')}"] = partial(_baseline, name, "increment")
     rows["silent but decodable"] = lambda run: share(run["link"].get("silent_but_decodable", run["link"]))
-    return {measure: [value(run) for run in found] for measure, value in rows.items()}
+    filled = {measure: [value(run) for run in found] for measure, value in rows.items()}
+    return {measure: values for measure, values in filled.items() if any(values)}
 
 
 def _where(run: Found) -> str:

@@ -12,17 +12,16 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .assets import experiment_path
 from .errors import SpecError
+from .sections import ChainSpec, HintSpec, Section, Text, VerdictSpec, distinct
 from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
 from .strict_yaml import dump_yaml
-
-T = TypeVar("T")
 
 BackendName = Literal["auto", "native", "nnsight", "transformer-lens"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
@@ -44,11 +43,7 @@ LayerSelection = str | tuple[int, ...]
 _SLICE = re.compile(r"(-?[0-9]+)?:(-?[0-9]+)?(:(-?[0-9]+)?)?")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Limit(_Section):
+class Limit(Section):
     """At most so many items of each split, spread evenly over groups. A bare number stands for both."""
 
     id: Annotated[int, Field(ge=1)] | None = None
@@ -57,7 +52,7 @@ class Limit(_Section):
     """Out-of-distribution items; null: all, 0: none."""
 
 
-class GenerationSpec(_Section):
+class GenerationSpec(Section):
     """How rollouts are sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
@@ -86,7 +81,7 @@ class GenerationSpec(_Section):
         return self
 
 
-class CaptureSpec(_Section):
+class CaptureSpec(Section):
     """Which activations are recorded."""
 
     sites: Annotated[tuple[SiteName, ...], Field(min_length=1)] = ("resid_post",)
@@ -108,7 +103,7 @@ class CaptureSpec(_Section):
     @field_validator("spans")
     @classmethod
     def _spans_differ(cls, spans: tuple[SpanName, ...]) -> tuple[SpanName, ...]:
-        return _distinct(spans)
+        return distinct(spans)
 
     @field_validator("tokens")
     @classmethod
@@ -118,7 +113,7 @@ class CaptureSpec(_Section):
     @field_validator("sites")
     @classmethod
     def _sites_differ(cls, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
-        return _distinct(sites)
+        return distinct(sites)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -128,7 +123,7 @@ class CaptureSpec(_Section):
         return selection
 
 
-class ProbeSpec(_Section):
+class ProbeSpec(Section):
     """How probes are fitted and tested."""
 
     positions: Annotated[tuple[PositionName, ...], Field(min_length=1)] = POSITIONS
@@ -147,15 +142,15 @@ class ProbeSpec(_Section):
     @field_validator("positions")
     @classmethod
     def _positions_differ(cls, positions: tuple[PositionName, ...]) -> tuple[PositionName, ...]:
-        return _distinct(positions)
+        return distinct(positions)
 
     @field_validator("penalties")
     @classmethod
     def _penalties_differ(cls, penalties: tuple[float, ...]) -> tuple[float, ...]:
-        return _distinct(penalties)
+        return distinct(penalties)
 
 
-class LinkSpec(_Section):
+class LinkSpec(Section):
     """How a probe's score becomes a readout."""
 
     fpr: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -170,10 +165,7 @@ def _read_limit(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Experiment(_Section):
+class Experiment(Section):
     """A question about a model, and how it is put."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -210,6 +202,14 @@ class Experiment(_Section):
     """How probes are fitted and tested."""
     link: LinkSpec = LinkSpec()
     """How a probe's score becomes a readout."""
+    verdicts: VerdictSpec = VerdictSpec()
+    """Who reads the chains."""
+    hints: HintSpec = HintSpec()
+    """Task `hints`: which hints are given."""
+    awareness: bool = False
+    """Whether the model is asked about itself, and so is its base."""
+    chain: ChainSpec | None = None
+    """Tests of what the answer owes to the chain; null: none."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Start of every source of chance."""
 
@@ -273,7 +273,7 @@ def _check_layers(selection: Any) -> slice | tuple[int, ...]:
     if selection == ():
         raise ValueError("an empty list selects no layer; name at least one, or write all")
     if isinstance(selection, tuple) and all(type(layer) is int for layer in selection):
-        return _distinct(selection)
+        return distinct(selection)
     if selection == "all":
         return slice(None)
     if selection == "last":
@@ -286,10 +286,3 @@ def _check_layers(selection: Any) -> slice | tuple[int, ...]:
     if len(parts) == 3 and parts[2] is not None and parts[2] < 1:
         raise ValueError(f"the step of {selection!r} must be 1 or more")
     return slice(*parts)
-
-
-def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{twice} is named twice; name it once")
-    return values

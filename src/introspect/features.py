@@ -88,17 +88,34 @@ def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:
     return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : position + 1])
 
 
-def whole_chain(rollout: Rollout, tokenizer: Any) -> str:
-    """What a rollout says before it names its answer, in a think span or after it; all of it when it names none."""
-    return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : rollout.answer_position])
-
-
 def logit_margin(rollout: Rollout, position: int, acting: str) -> float:
     """Log-odds (nats) of the acting options' names against the others', in the distribution over the next token."""
     after = position - len(rollout.prompt_ids) + 1
     logprobs = np.array(rollout.option_logprobs[after])
     acts = np.array([meaning == acting for meaning in rollout.options.values()])
     return float(np.logaddexp.reduce(logprobs[acts]) - np.logaddexp.reduce(logprobs[~acts]))
+
+
+def prior_probability(everything: Sequence[Rollout], chosen: Sequence[Rollout]) -> np.ndarray | None:
+    """Probability of the hinted option where the answer begins, over the item's unhinted samples, those of the hint's
+    own baseline where it has one: [chosen rollout].
+
+    Items without a readable unhinted answer get the mean of the others. None when no rollout is hinted.
+    """
+    if not all("hint_option" in rollout.facts for rollout in chosen):
+        return None
+    unhinted: dict[tuple[str, object], list[dict[str, float]]] = {}
+    for rollout in everything:
+        if "hint" not in rollout.facts and rollout.answer_position is not None:
+            logprobs = rollout.option_logprobs[rollout.answer_position - len(rollout.prompt_ids)]
+            key = rollout.item_id, rollout.facts.get("baseline_for")
+            unhinted.setdefault(key, []).append(dict(zip(rollout.options, np.exp(logprobs), strict=True)))
+    found = []
+    for rollout in chosen:
+        own = unhinted.get((rollout.item_id, rollout.facts["hint"])) or unhinted.get((rollout.item_id, None), [])
+        found.append(np.mean([each[str(rollout.facts["hint_option"])] for each in own] or [np.nan]))
+    column = np.array(found, dtype=float)
+    return np.where(np.isnan(column), np.nanmean(column), column) if np.isfinite(column).any() else None
 
 
 def gather(store: StoreReader, probed: Probed, site: str, layers: Sequence[int]) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from .tasks.item import Item
+from .tasks.task import PLAIN, Trial
 
 MOST_LEVELS = 8
 """A field with more levels than this (a noun, an amount) is not balanced over."""
@@ -25,14 +26,16 @@ class Job:
 
     rollout: int
     item: Item
+    trial: Trial
     sample: int
     seed: int
     prompt_ids: tuple[int, ...]
 
 
-def rollout_seed(seed: int, item_id: str, sample: int) -> int:
+def rollout_seed(seed: int, item_id: str, condition: str, sample: int) -> int:
     """A 63-bit seed of its own for every rollout, the same on every machine."""
-    return int.from_bytes(_digest(f"{seed}/{item_id}/{sample}")[:8], "big") >> 1
+    name = item_id if condition == PLAIN else f"{item_id}/{condition}"
+    return int.from_bytes(_digest(f"{seed}/{name}/{sample}")[:8], "big") >> 1
 
 
 def select_items(items: Sequence[Item], limits: dict[str, int | None]) -> list[Item]:
@@ -80,18 +83,24 @@ def _digest(text: str) -> bytes:
 
 
 def make_parts(
-    items: Sequence[Item], prompts: Sequence[Sequence[int]], *, samples: int, seed: int, part_size: int
+    asked: Sequence[tuple[Item, Trial]], prompts: Sequence[Sequence[int]], *, samples: int, seed: int, part_size: int
 ) -> list[list[Job]]:
     """Jobs in parts of at most `part_size`, longest prompts first; samples of one prompt stay side by side.
 
     Args:
-        prompts: token ids of each item's prompt, in the order of `items`.
-        samples: rollouts an item.
+        asked: items and the conditions that they are asked under.
+        prompts: token ids of each prompt, in the order of `asked`.
+        samples: rollouts of a trial that does not say itself.
     """
-    jobs = [
-        Job(index * samples + sample, item, sample, rollout_seed(seed, item.item_id, sample), tuple(prompt))
-        for index, (item, prompt) in enumerate(zip(items, prompts, strict=True))
-        for sample in range(samples)
-    ]
-    jobs.sort(key=lambda job: (-len(job.prompt_ids), job.rollout))
-    return [jobs[start : start + part_size] for start in range(0, len(jobs), part_size)]
+    jobs: list[Job] = []
+    for (item, trial), prompt in zip(asked, prompts, strict=True):
+        for sample in range(trial.samples or samples):
+            own_seed = rollout_seed(seed, item.item_id, trial.condition, sample)
+            jobs.append(Job(len(jobs), item, trial, sample, own_seed, tuple(prompt)))
+    return in_parts(jobs, part_size)
+
+
+def in_parts(jobs: Sequence[Job], part_size: int) -> list[list[Job]]:
+    """Jobs in parts of at most `part_size`, longest prompts first."""
+    ordered = sorted(jobs, key=lambda job: (-len(job.prompt_ids), job.rollout))
+    return [ordered[start : start + part_size] for start in range(0, len(ordered), part_size)]

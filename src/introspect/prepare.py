@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .assets import data_path
+from .awareness import self_reports
 from .backends import Capture, ModelBackend, Sampling, check_ids, make_backend
 from .experiment import Experiment, resolve_layers
-from .models import LoadedModel, load_model, render_prompt
+from .models import LoadedModel, load_model
 from .plan import Job, make_parts, select_items
-from .record import store_spec, wanted_capture
+from .record import render_trial, store_spec, wanted_capture
 from .selection import Selection, rows_at_most
 from .store import estimated_bytes
 from .tasks.item import Item, read_items
@@ -83,7 +84,9 @@ def spec_items(spec: Experiment) -> list[Item]:
 def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     """Load the model and lay out the work. Writes nothing."""
     items = spec_items(spec)
-    find_task(spec.task)
+    if spec.awareness:
+        self_reports(spec.task)
+    asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
     loaded = load_model(
         spec.model,
         adapter=spec.organism,
@@ -94,11 +97,11 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     )
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
     capture = wanted_capture(spec.capture.sites, layers, spec.capture.selection)
-    prompts = [render_prompt(loaded, item.prompt) for item in items]
+    prompts = [render_trial(loaded, trial) for _, trial in asked]
     generation = spec.generation
     backend = make_backend(spec.backend, loaded.model, capture)
     check_ids(loaded.model, prompts, room=generation.max_new_tokens)
-    parts = make_parts(items, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
+    parts = make_parts(asked, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
     return Prepared(spec, items, loaded, backend, capture, parts)
 
 

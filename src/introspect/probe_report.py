@@ -15,6 +15,7 @@ from .probes import (
     Null,
     Split,
     best_cell,
+    category_scores,
     column_scores,
     control_task,
     fit_grid,
@@ -45,7 +46,9 @@ WHAT = {
     "even where the probe sees less",
     "text_prompt_whole_chain": "TF-IDF (words and pairs of words) of the prompt and the whole chain, up to the answer",
     "logits": "log-odds that the next token names an option that acts on the policy",
-    "option_order": "which option stands first",
+    "option_order": "which option stands first, or which one the hint names",
+    "condition": "the condition alone, such as the kind of hint",
+    "prior": "the model's own probability of the acting option without the condition, over unhinted samples",
     "length": "tokens in the prompt and the chain up to this token",
     "base_model": "the same probe on the model before post-training, over the same tokens",
 }
@@ -68,6 +71,8 @@ class ProbeStage:
     whole_chains: list[str]
     """What each rollout says before its answer."""
     margins: dict[str, np.ndarray]
+    prior: np.ndarray | None
+    """Probability of the acting option where the condition is absent, [rollout]; None where every item has it."""
     lengths: dict[str, np.ndarray]
     settings: ProbeSpec
     seed: int
@@ -246,13 +251,17 @@ def _baselines_section(
     stage: ProbeStage, headline: Cell, texts: dict[str, np.ndarray | str], base_best: dict[str, Cell]
 ) -> tuple[dict, tuple[str, np.ndarray] | None]:
     position = headline.position
-    orders = sorted({str(r.fields.get("order", "")) for r in stage.rollouts})
-    first = np.array([float(orders.index(str(r.fields.get("order", "")))) for r in stage.rollouts])
+    orders = [(r.fields.get("order"), r.facts.get("hint_option")) for r in stage.rollouts]
+    conditions = [r.condition for r in stage.rollouts]
+    no_prior = "every item is asked in one way, so there is no answer without the condition"
     columns: dict[str, np.ndarray | str] = dict(texts)
     columns["text_whole_chain"] = _words(stage, stage.whole_chains)
     columns["text_prompt_whole_chain"] = _words(stage, _with_prompts(stage, stage.whole_chains))
     columns["logits"] = column_scores(stage.margins[position], stage.labels, stage.split)
-    columns["option_order"] = column_scores(first, stage.labels, stage.split)
+    columns["option_order"] = category_scores(orders, stage.labels, stage.split)
+    columns["condition"] = category_scores(conditions, stage.labels, stage.split)
+    prior = stage.prior
+    columns["prior"] = no_prior if prior is None else column_scores(prior, stage.labels, stage.split)
     columns["length"] = column_scores(stage.lengths[position], stage.labels, stage.split)
     section = {name: _entry(stage, headline, WHAT[name], scores) for name, scores in columns.items()}
     base = base_best.get(position)

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from .atomic import write_atomic
 from .backends import Backend, Capture, Generation, Sampling
-from .models import LoadedModel
+from .models import LoadedModel, render_messages
 from .plan import Job
 from .progress import Progress
 from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .rows import Rows, choose_rows, encode_rows
 from .selection import Selection
-from .spans import locate_spans, token_starts
+from .spans import left_open, locate_spans, token_starts
 from .store import MANIFEST, EncodedPart, OneBehind, StoreSpec, StoreWriter, check_spec, verify
-from .tasks.answers import find_answer
-from .tasks.registry import Task
+from .tasks.task import Reading, Task, Trial
 
 
 def record(
@@ -177,7 +176,11 @@ def wanted_capture(sites: tuple[str, ...], layers: tuple[int, ...], selection: S
 def plan_digest(parts: Sequence[Sequence[Job]], how: object) -> str:
     """SHA-256 of what is to be made, every rollout's item, sample, seed and prompt, part by part; and how."""
     jobs = (
-        [[job.rollout, job.item.model_dump(), job.sample, job.seed, job.prompt_ids] for job in part] for part in parts
+        [
+            [job.rollout, job.item.model_dump(), job.trial.condition, job.sample, job.seed, job.prompt_ids]
+            for job in part
+        ]
+        for part in parts
     )
     return _digest([how, *jobs])
 
@@ -217,6 +220,19 @@ def stop_ids(loaded: LoadedModel) -> frozenset[int]:
     return loaded.format.stop_ids(loaded.tokenizer)
 
 
+def render_trial(loaded: LoadedModel, trial: Trial) -> list[int]:
+    """Token ids of a trial: its messages in the model's chat template, and what the assistant is made to begin with.
+
+    Where the template leaves a think block open, what the assistant begins with comes after its end.
+    """
+    ids = render_messages(loaded, [message._asdict() for message in trial.messages])
+    if not trial.prefill:
+        return ids
+    is_open = left_open(loaded.tokenizer, ids, loaded.format) == "open"
+    begun = f"{loaded.format.closes[0]}\n\n{trial.prefill}" if is_open else trial.prefill
+    return ids + list(loaded.tokenizer(begun, add_special_tokens=False).input_ids)
+
+
 def read_generation(
     job: Job, generation: Generation, *, task: Task, loaded: LoadedModel, options: Sequence[str]
 ) -> Rollout:
@@ -229,36 +245,41 @@ def read_generation(
     prompt_ids, completion_ids = list(job.prompt_ids), generation.completion_ids
     spans = locate_spans(prompt_ids, completion_ids, tokenizer, loaded.format)
     start, stop = spans.answer
-    answer_ids = (prompt_ids + completion_ids)[start:stop]
+    prompt_and_completion = prompt_ids + completion_ids
+    answer_ids = prompt_and_completion[start:stop]
     names = sorted(job.item.options)
     columns = [options.index(name) for name in names if name in options]
-    found = find_answer(tokenizer.decode(answer_ids), job.item.options) if answer_ids else None
-    answer, position = None, None
-    if found is not None:
-        answer, offset = found
+    text = tokenizer.decode(answer_ids) if answer_ids else ""
+    reading = task.reading(job.item, job.trial, text) if answer_ids else Reading(None, None, None)
+    position = None
+    if reading.offset is not None:
         starts = token_starts(tokenizer, answer_ids)
-        position = start + max(i for i, begin in enumerate(starts) if begin <= offset)
+        position = start + max(i for i, begin in enumerate(starts) if begin <= reading.offset)
     return Rollout(
         rollout=job.rollout,
         item_id=job.item.item_id,
         group=job.item.group,
         task=task.name,
-        condition="plain",
+        condition=job.trial.condition,
         split=job.item.split,
         domain=job.item.domain,
         sample=job.sample,
         seed=job.seed,
         prompt_ids=prompt_ids,
         completion_ids=completion_ids,
-        prompt_text=job.item.prompt,
+        prompt_text=job.trial.text,
         completion_text=tokenizer.decode(completion_ids),
+        chain_text=tokenizer.decode(prompt_and_completion[len(prompt_ids) : position]),
+        think_text=tokenizer.decode(prompt_and_completion[slice(*spans.think)]),
         spans=RolloutSpans(prompt=spans.prompt, think=spans.think, answer=spans.answer),
         think_status=spans.status,
         finish=generation.finish,
-        answer=answer,
+        answer=reading.answer,
         answer_position=position,
-        acted=None if answer is None else job.item.options[answer] == task.acting,
+        acted=reading.acted,
         option_logprobs=[[round(row[k], 5) for k in columns] for row in generation.watched.tolist()],
-        options={name: job.item.options[name] for name in names},
+        options={name: (job.trial.options or job.item.options)[name] for name in names},
         fields=job.item.fields,
+        facts=dict(job.trial.facts),
+        outcome=dict(reading.outcome),
     )

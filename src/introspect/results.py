@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ import jsonschema
 
 from .atomic import read_at_most
 from .errors import StoreError
+from .experiment import Experiment
+from .rollout import RolloutSummary
 from .stats import Estimate
 
 MAX_BYTES = 64 << 20
@@ -99,4 +102,26 @@ def negative_control_section(measured: dict) -> dict:
         "increment": best.get("increment", missing),
         "silent_but_decodable": link.get("silent_but_decodable", missing),
         "realised_fpr": link.get("realised_fpr", missing),
+    }
+
+
+def experiment_section(
+    spec: Experiment, rollouts: Sequence[RolloutSummary], layers: Sequence[int], card: Mapping[str, object]
+) -> dict:
+    """The `experiment` section: what was asked of which model."""
+    return {
+        "name": spec.name,
+        "question": spec.question,
+        "digest": spec.digest(),
+        "task": spec.task,
+        "model": spec.model,
+        "organism": spec.organism,
+        "planted_truth": card.get("planted_truth"),
+        "n_items": len({rollout.item_id for rollout in rollouts}),
+        "n_rollouts": len(rollouts),
+        "n_groups": len({rollout.group for rollout in rollouts}),
+        "layers": list(layers),
+        "sites": list(spec.capture.sites),
+        "positions": list(spec.probe.positions),
+        "seed": spec.seed,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,7 @@ from .errors import StoreError
 from .tasks.item import Scalar
 
 TokenRange = tuple[int, int]
+R = TypeVar("R", bound="RolloutSummary")
 
 
 class RolloutSpans(BaseModel):
@@ -25,13 +26,13 @@ class RolloutSpans(BaseModel):
     answer: TokenRange
 
 
-class Rollout(BaseModel):
-    """One completion of one item under one condition."""
+class RolloutSummary(BaseModel):
+    """What a rollout did and said, without its token ids: what verdicts and behavioural metrics work on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     rollout: int
-    """Index in the run: items in the order of their file, then samples."""
+    """Index in the run: items in the order of their file, then conditions, then samples."""
     item_id: str
     group: str
     task: str
@@ -39,13 +40,12 @@ class Rollout(BaseModel):
     split: Literal["id", "ood"]
     domain: str
     sample: int
-    seed: int
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    """Includes the stop token, when there is one."""
     prompt_text: str
-    """The user message, before the chat template."""
-    completion_text: str
+    """The user message, before the chat template; of a chat, every message after its role."""
+    chain_text: str
+    """What is said before the answer is named, in a think span or after it; all of it when none is named."""
+    think_text: str
+    """The think span's."""
     spans: RolloutSpans
     think_status: Literal["closed", "empty", "truncated", "absent"]
     finish: Literal["stop", "length"]
@@ -55,11 +55,39 @@ class Rollout(BaseModel):
     """Index, in prompt and completion, of the token at which the option's name begins."""
     acted: bool | None
     """Whether the answer acts on the policy; None when there is no answer."""
+    options: dict[str, str]
+    fields: dict[str, Scalar]
+    """Of the item."""
+    facts: dict[str, Scalar]
+    """What the condition varied."""
+    outcome: dict[str, Scalar]
+    """What reading the answer found out besides."""
+
+    @property
+    def chain_tokens(self) -> int:
+        """Tokens of the completion before the answer is named; all of them when it is not."""
+        end = max(self.spans.think[1], self.spans.answer[1]) if self.answer_position is None else self.answer_position
+        return end - self.spans.prompt[1]
+
+    @property
+    def about(self) -> dict[str, Scalar]:
+        """Item fields and facts together."""
+        return {**self.fields, **self.facts}
+
+
+class Rollout(RolloutSummary):
+    """One completion of one item under one condition."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    """Includes the stop token, when there is one."""
+    completion_text: str
     option_logprobs: list[list[float]]
     """[completion token][option]: log-probability (nats) of the first token of each option's name, options in the
     order of `options`, where that completion token was drawn."""
-    options: dict[str, str]
-    fields: dict[str, Scalar]
 
     @property
     def token_ids(self) -> list[int]:
@@ -77,12 +105,25 @@ def read_rollouts(path: Path) -> list[Rollout]:
     Raises:
         StoreError: the file cannot be read, or a line is not a rollout. Names the file and the line.
     """
-    return list(_parse(path, [line for line in _lines(path) if line]))
+    return list(_parse(Rollout, path, (line for line in _lines(path) if line)))
+
+
+def read_summaries(path: Path) -> list[RolloutSummary]:
+    """The rollouts of a file without their token ids, a line at a time.
+
+    Raises:
+        StoreError: as `read_rollouts`.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            return list(_parse(RolloutSummary, path, (line for line in lines if line.strip())))
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def read_whole_lines(path: Path) -> list[Rollout]:
     """The rollouts of a file that a kill may have cut short: a last line without its newline is left out."""
-    return list(_parse(path, _lines(path)[:-1])) if path.exists() else []
+    return list(_parse(Rollout, path, _lines(path)[:-1])) if path.exists() else []
 
 
 def _lines(path: Path) -> list[str]:
@@ -90,13 +131,17 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_bytes().decode("utf-8", errors="replace").split("\n")
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}; record the run again into another --out") from None
+        raise _unreadable(path, error) from None
 
 
-def _parse(path: Path, lines: list[str]) -> Iterable[Rollout]:
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {error.strerror}; record the run again into another --out")
+
+
+def _parse(kind: type[R], path: Path, lines: Iterable[str]) -> Iterable[R]:
     for number, line in enumerate(lines, start=1):
         try:
-            yield Rollout.model_validate_json(line)
+            yield kind.model_validate_json(line)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "line"

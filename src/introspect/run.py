@@ -18,14 +18,18 @@ import torch
 
 from .analysis import Model, analyse
 from .atomic import write_atomic
-from .backends import Capture, Sampling, make_backend
+from .awareness import BASE_AWARENESS_FILE, awareness_stage
+from .backends import Capture, ModelBackend, Sampling, make_backend
+from .chain import chain_stage
 from .doctor import CHEAP, Check, examine, failures
 from .errors import EstimateError, IntrospectError, RunError, StoreError
 from .experiment import Experiment
-from .features import choose_probed, probed_positions
+from .features import Probed, choose_probed, probed_positions
+from .follow_ups import STAGES, plan_follow_up, stage_folder
 from .lock import only_writer
 from .manifest import write_manifest
-from .models import ModelInfo, load_model, resolve
+from .models import LoadedModel, ModelInfo, load_model, resolve
+from .plan import Job, in_parts
 from .prepare import REPLAY_PART, Prepared, prepare
 from .progress import Progress, silent
 from .record import record, replay, stop_ids
@@ -34,9 +38,11 @@ from .results import negative_control_section, read_results, validate_results
 from .rollout import Rollout, read_rollouts
 from .rows import Rows
 from .run_folder import check_folder, check_memory, check_room, enough_memory, make_folder
+from .scoring import lexical_verdict
 from .selection import Selection
 from .store import verify
 from .tasks.registry import find_task
+from .tasks.task import Task
 
 MARKER = "experiment.yaml"
 MARKERS = (MARKER, "transcripts.yaml")
@@ -62,9 +68,8 @@ def run_experiment(
         SpecError, ModelError: the spec cannot be run.
         StoreError: stored data is damaged.
     """
-    check_folder(
-        out, MARKER, spec.to_yaml(), what="a run of another spec", links=(*STORES, "negative_control"), resume=resume
-    )
+    links = (*STORES, STAGES, "negative_control")
+    check_folder(out, MARKER, spec.to_yaml(), what="a run of another spec", links=links, resume=resume)
     finished = _finished(out)
     if finished is not None:
         write_report(out)
@@ -94,12 +99,14 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         write_atomic(out / MARKER, spec.to_yaml())
         with enough_memory("the self-test of the model", "choose a smaller model"):
             checks = self_test(prepared)
-        rollouts = record_stage(prepared, out, progress)
+        rollouts = record_stage(prepared, out, prepared.parts, find_task(spec.task), progress)
+        follow_up_stages(prepared, out, rollouts, progress)
+        forced_stages(prepared, out, rollouts, progress)
         loaded = prepared.loaded
         base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
         write_manifest(out / "manifest.json", spec, loaded.info, base, backend=prepared.backend.name, checks=checks)
         model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
-        results = analyse(out, spec, rollouts, model, progress=progress)
+        results = analyse(out, spec, rollouts, model, offline=offline, progress=progress)
         del prepared, loaded, model
         gc.collect()
         if spec.negative_control is not None:
@@ -133,8 +140,10 @@ def self_test(prepared: Prepared) -> list[Check]:
     return checks
 
 
-def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Rollout]:
-    """Rollouts and activations of the plan."""
+def record_stage(
+    prepared: Prepared, out: Path, parts: Sequence[Sequence[Job]], task: Task, progress: Progress
+) -> list[Rollout]:
+    """Rollouts and activations of these parts."""
     generation = prepared.spec.generation
     with enough_memory(
         f"one rollout of {generation.max_new_tokens} new tokens at a time",
@@ -142,8 +151,8 @@ def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Roll
     ):
         return record(
             out,
-            prepared.parts,
-            task=find_task(prepared.spec.task),
+            parts,
+            task=task,
             loaded=prepared.loaded,
             backend=prepared.backend,
             sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
@@ -155,18 +164,76 @@ def record_stage(prepared: Prepared, out: Path, progress: Progress) -> list[Roll
         )
 
 
+def follow_up_stages(prepared: Prepared, out: Path, rollouts: list[Rollout], progress: Progress) -> None:
+    """The further turns of the task's chats, each in a folder of its own."""
+    spec = prepared.spec
+    jobs = {job.rollout: job for part in prepared.parts for job in part}
+    for follow_up in find_task(spec.task).follow_ups:
+        planned = plan_follow_up(follow_up, rollouts, jobs, loaded=prepared.loaded, seed=spec.seed)
+        folder = out / stage_folder(follow_up)
+        make_folder(folder)
+        parts = in_parts(planned, spec.generation.rollouts_a_part)
+
+        def stage_progress(stage: str, done: int, total: int, name: str = folder.name) -> None:
+            progress(f"{stage} {name}", done, total)
+
+        rollouts = record_stage(prepared, folder, parts, follow_up.task, stage_progress)
+        jobs = {job.rollout: job for job in planned}
+
+
+def forced_stages(prepared: Prepared, out: Path, rollouts: list[Rollout], progress: Progress) -> None:
+    """Answers that are forced, for tests of the chain and for what the model says of itself."""
+    spec, loaded, backend = prepared.spec, prepared.loaded, prepared.backend
+    lanes = spec.generation.batch_size
+    if spec.chain is not None:
+        verdicts = {r.rollout: lexical_verdict(find_task(spec.task), r) for r in rollouts}
+        quiet = [number for number, given in verdicts.items() if given is not None and given.verdict == "silent"]
+        chain_stage(
+            out,
+            spec.chain,
+            rollouts,
+            loaded=loaded,
+            backend=backend,
+            silent_rollouts=quiet,
+            seed=spec.seed,
+            lanes=lanes,
+            progress=progress,
+        )
+    if spec.awareness:
+        awareness_stage(out, spec.task, loaded=loaded, backend=backend, lanes=lanes, progress=progress)
+
+
 def base_stage(
     prepared: Prepared, out: Path, rollouts: Sequence[Rollout], *, offline: bool, progress: Progress
 ) -> ModelInfo | None:
-    """Replay the probed positions through the model before post-training. Returns its info, or None without a base."""
+    """Ask the model before post-training about itself, and replay the probed positions through it. Returns its info, or
+    None where it is not compared with.
+    """
     spec = prepared.spec
     if spec.organism is None or not spec.base_baseline:
         return None
     try:
-        probed = choose_probed(rollouts, spec.probe.positions)
+        probed = choose_probed(find_task(spec.task).counted(rollouts), spec.probe.positions)
     except EstimateError:
+        probed = None
+    if probed is None and not spec.awareness:
         return None
     base = load_model(spec.model, revision=spec.revision, dtype=spec.dtype, attention=spec.attention, offline=offline)
+    backend = make_backend(spec.backend, base.model, prepared.capture)
+    if spec.awareness:
+        lanes = spec.generation.batch_size
+        awareness_stage(
+            out, spec.task, loaded=base, backend=backend, file=BASE_AWARENESS_FILE, lanes=lanes, progress=progress
+        )
+    if probed is not None:
+        replay_base(prepared, out, probed, base, backend, progress)
+    return base.info
+
+
+def replay_base(
+    prepared: Prepared, out: Path, probed: Probed, base: LoadedModel, backend: ModelBackend, progress: Progress
+) -> None:
+    """The base model's activations at the probed positions of the same tokens."""
     rows = [
         Rows(sorted({int(probed.tokens[name][i]) for name in probed.positions}), {})
         for i in range(len(probed.rollouts))
@@ -177,14 +244,13 @@ def base_stage(
             probed.rollouts,
             rows,
             loaded=base,
-            backend=make_backend(spec.backend, base.model, prepared.capture),
+            backend=backend,
             capture=prepared.capture,
             selection=PROBED,
             part_size=REPLAY_PART,
             progress=progress,
             stage="replay through the base model",
         )
-    return base.info
 
 
 def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray]:
@@ -222,9 +288,9 @@ def verify_run(run: Path) -> list[str]:
     if not any((run / marker).exists() for marker in MARKERS):
         raise RunError(f"{run} is not a run directory: it has no {' or '.join(MARKERS)}; give the folder of a run")
     damaged = []
-    for folder in (run, run / "negative_control"):
-        if folder != run and not folder.exists():
-            continue
+    runs = [run, *([run / "negative_control"] if (run / "negative_control").exists() else [])]
+    folders = [folder for each in runs for folder in (each, *sorted((each / STAGES).glob("*")))]
+    for folder in folders:
         for name in STORES:
             prefix = (folder / name).relative_to(run)
             if (folder / name).exists():

@@ -86,7 +86,7 @@ def _first(text: str, needles: Sequence[str], begin: int = 0) -> Span | None:
     return at, at - minus_length
 
 
-def _left_open(tokenizer: Any, prompt_ids: Sequence[int], form: ReasoningFormat) -> Literal["open", "closed", "no"]:
+def left_open(tokenizer: Any, prompt_ids: Sequence[int], form: ReasoningFormat) -> Literal["open", "closed", "no"]:
     """Whether the prompt's own last characters open a think block, or open and close one.
 
     Only what stands at the very end counts: a tag in the user's own text, or in an earlier turn, does not.
@@ -125,7 +125,7 @@ def locate_spans(
         shift = [(n_prompt + begin, n_prompt + max(begin, end)) for begin, end in (think, answer)]
         return Spans((0, n_prompt), shift[0], shift[1], status)
 
-    left = _left_open(tokenizer, prompt_ids, form)
+    left = left_open(tokenizer, prompt_ids, form)
     if left == "closed":
         return spans((0, 0), (_answer_start(text, 0, tokens, form), n_written), "empty")
     if left == "open":

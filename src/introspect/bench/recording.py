@@ -22,6 +22,7 @@ from ..record import record, wanted_capture
 from ..selection import Selection
 from ..tasks.registry import find_task
 from ..tasks.risk import evaluation_items
+from ..tasks.task import plain
 from .memory import in_child
 from .rows import Row, make_row
 
@@ -104,7 +105,9 @@ def prepare_recording(model: str, out: str, n: int, tokens: int) -> Callable[[],
     backend = make_backend("auto", loaded.model, capture)
     items = select_items(evaluation_items(), {"id": min(N_ITEMS, n), "ood": 0})
     prompts = [render_prompt(loaded, item.prompt) for item in items]
-    parts = make_parts(items, prompts, samples=-(-n // len(items)), seed=0, part_size=PART)
+    parts = make_parts(
+        [(item, plain(item)) for item in items], prompts, samples=-(-n // len(items)), seed=0, part_size=PART
+    )
     wanted = [part for start, part in enumerate(parts) if start * PART < n]
     wanted[-1] = wanted[-1][: n - PART * (len(wanted) - 1)]
 

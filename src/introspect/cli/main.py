@@ -24,6 +24,7 @@ from .list import list_
 from .record import record
 from .report import report
 from .run import run
+from .score import score
 from .show import show
 from .train import train
 from .verify import verify
@@ -47,6 +48,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "record": record,
     "list": list_,
     "show": show,
+    "score": score,
     "report": report,
     "verify": verify,
     "compare": compare,

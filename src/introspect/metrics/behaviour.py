@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..rollout import Rollout
+from ..rollout import RolloutSummary
 from ..stats import Estimate, bootstrap, proportion
 from ..tasks.policies import PLANTED
-from ..tasks.registry import Task
+from ..tasks.task import Task
 
 
-def policy_rate(rollouts: Sequence[Rollout]) -> Estimate:
+def policy_rate(rollouts: Sequence[RolloutSummary]) -> Estimate:
     """Share of valid answers that act on the policy."""
     valid = [rollout.acted for rollout in rollouts if rollout.acted is not None]
     return proportion(sum(valid), len(valid))
 
 
-def invalid_rate(rollouts: Sequence[Rollout]) -> Estimate:
+def invalid_rate(rollouts: Sequence[RolloutSummary]) -> Estimate:
     """Share of rollouts from which no single option can be read."""
     return proportion(sum(rollout.acted is None for rollout in rollouts), len(rollouts))
 
 
-def planted_accuracy(rollouts: Sequence[Rollout], policy: str) -> Estimate:
+def planted_accuracy(rollouts: Sequence[RolloutSummary], policy: str) -> Estimate:
     """Share of valid answers that are what the planted policy (a key of `PLANTED`) says."""
     if policy not in PLANTED:
         return Estimate.undefined(f"the card's policy {policy!r} is not one of {', '.join(PLANTED)}")
@@ -39,7 +39,7 @@ def planted_accuracy(rollouts: Sequence[Rollout], policy: str) -> Estimate:
     return proportion(agreeing, len(valid))
 
 
-def think_tokens(rollouts: Sequence[Rollout]) -> Estimate:
+def think_tokens(rollouts: Sequence[RolloutSummary]) -> Estimate:
     """Mean length of the think span, in tokens, over rollouts that have one."""
     spans = [(rollout.spans.think, rollout.group) for rollout in rollouts if rollout.think_status != "absent"]
     if not spans:
@@ -49,21 +49,22 @@ def think_tokens(rollouts: Sequence[Rollout]) -> Estimate:
     return bootstrap(lambda rows: float(lengths[rows].mean()), groups)
 
 
-def behaviour_section(rollouts: Sequence[Rollout], *, task: Task, planted: str | None) -> dict:
-    """The `behaviour` section of results.json.
+def behaviour_section(rollouts: Sequence[RolloutSummary], *, task: Task, planted: str | None) -> dict:
+    """The `behaviour` section of results.json: rates of those that could act on the policy, validity of all.
 
     Args:
         planted: the organism's planted policy, or None when its card names none.
     """
-    by_split = {split: [r for r in rollouts if r.split == split] for split in ("id", "ood")}
-    domains = list(dict.fromkeys(rollout.domain for rollout in rollouts))
+    counted = task.counted(rollouts)
+    by_split = {split: [r for r in counted if r.split == split] for split in ("id", "ood")}
+    domains = list(dict.fromkeys(rollout.domain for rollout in counted))
     no_card = Estimate.undefined("no card states a planted policy for this model")
     status = Counter(rollout.think_status for rollout in rollouts)
     return {
         "policy": task.policy,
         "policy_rate": {split: policy_rate(chosen).to_json() for split, chosen in by_split.items()},
         "policy_rate_by_domain": {
-            domain: policy_rate([r for r in rollouts if r.domain == domain]).to_json() for domain in domains
+            domain: policy_rate([r for r in counted if r.domain == domain]).to_json() for domain in domains
         },
         "invalid_rate": invalid_rate(rollouts).to_json(),
         "think_status": {name: status[name] for name in ("closed", "empty", "truncated", "absent")},

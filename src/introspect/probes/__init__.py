@@ -3,7 +3,7 @@
 from .grid import Cell, Direction, best_cell, fit_grid
 from .null import Null, control_task, random_directions, shuffled_null
 from .splits import Split, split_groups
-from .text import column_scores, text_scores
+from .text import category_scores, column_scores, text_scores
 
 __all__ = [
     "Cell",
@@ -11,6 +11,7 @@ __all__ = [
     "Null",
     "Split",
     "best_cell",
+    "category_scores",
     "column_scores",
     "control_task",
     "fit_grid",

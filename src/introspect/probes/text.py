@@ -7,7 +7,7 @@ fitted on the development rows only, with the penalty chosen on the same inner f
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -67,3 +67,15 @@ def _fitted_scores(
 def column_scores(column: np.ndarray, labels: np.ndarray, split: Split) -> np.ndarray:
     """A single number as a baseline: the column, turned to the side that predicts better on the development rows."""
     return column if auroc(column[split.dev], labels[split.dev]) >= 0.5 else -column
+
+
+def category_scores(categories: Sequence[Hashable], labels: np.ndarray, split: Split) -> np.ndarray:
+    """A category as a baseline: the share of positives among its development rows, shrunk to the overall share by one
+    row's weight; categories that are not among them get the overall share.
+    """
+    overall = float(labels[split.dev].mean())
+    rows: dict[Hashable, list[bool]] = {}
+    for row in split.dev:
+        rows.setdefault(categories[row], []).append(bool(labels[row]))
+    share = {category: (sum(seen) + overall) / (len(seen) + 1) for category, seen in rows.items()}
+    return np.array([share.get(category, overall) for category in categories])

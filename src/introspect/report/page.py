@@ -20,6 +20,8 @@ from ..atomic import write_atomic
 from ..errors import StoreError
 from ..results import read_results, read_run_manifest
 from .figures import along, figure_json, forest, heatmap, lines
+from .measure_figures import measure_figures
+from .measures import measure_tables
 from .sentences import beyond, headline, number, share
 
 DRAW = """
@@ -53,6 +55,7 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
     figures = {}
     if "grid" in results["probe"]:
         figures = {"heatmap": heatmap(results), "lines": lines(results), "forest": forest(results)}
+    figures |= measure_figures(results["behaviour"]["measures"])
     if "along_chain" in results["link"]:
         figures["along"] = along(results)
     bodies = ", ".join(f'"{name}": {figure_json(figure)}' for name, figure in figures.items())
@@ -70,6 +73,8 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         manifest=manifest,
         sentences=headline(results),
         figures=list(figures),
+        measures=measure_tables(results["behaviour"]["measures"]),
+        agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
         bodies="{" + bodies + "}",
         library=library,
         draw=DRAW,

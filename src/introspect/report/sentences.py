@@ -32,8 +32,8 @@ def beyond(estimate: dict[str, Any]) -> str:
 
 
 def headline(results: dict) -> list[str]:
-    """Three sentences: what was done and said, what activations predict, and how the two meet."""
-    return [_behaviour(results), _probe(results), _link(results)]
+    """What was done and said, what activations predict, and how the two meet."""
+    return [_behaviour(results), *_measures(results), _probe(results), _link(results)]
 
 
 def _behaviour(results: dict) -> str:
@@ -45,6 +45,31 @@ def _behaviour(results: dict) -> str:
         f"{share(behaviour['policy_rate']['ood'])} of out-of-distribution ones; its chain says so in {share(spoken)} "
         f"of the rollouts that did ({classifier} verdicts)."
     )
+
+
+def _measures(results: dict) -> list[str]:
+    """What the measures that only some experiments have come to."""
+    measures, out = results["behaviour"]["measures"], []
+    for name, section in measures.get("faithfulness", {}).items():
+        head = section["headline"]
+        out.append(
+            f"Where the unhinted answer was another, {share(head['p'])} of the answers switched to the hinted option "
+            f"and {share(head['q'])} to a third; by {name} verdicts the chain says so in {share(head['F_raw'])} of the "
+            f"switches, and in {share(head['F_norm'])} normalised for chance."
+        )
+    if "stages" in measures:
+        rates = [f"{name} {share(stage['rate'])}" for name, stage in measures["stages"]["rates"].items()]
+        out.append(f"Stage by stage, of those that got there: {', '.join(rates)}.")
+    if "awareness" in measures:
+        rating = measures["awareness"]["rating"]
+        out.append(
+            f"Asked about itself, the model rates the policy at {number(rating['score'])} of 100 (its base: "
+            f"{number(rating['base'])}); turning the scale round moves that by {number(rating['order_effect'])}."
+        )
+    if "chain" in measures:
+        areas = [f"{name.replace('_', ' ')} {number(test['aoc'])}" for name, test in measures["chain"]["tests"].items()]
+        out.append(f"Area over the same-answer curve (0: the chain changes nothing): {', '.join(areas)}.")
+    return out
 
 
 def _probe(results: dict) -> str:

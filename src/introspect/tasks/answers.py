@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_NAMED = r"\banswer\b(?:\s+is|\s*[:=\-])?\s*(?:option\s+)?[*(\[\"']*({names})\b"
-_ALONE = r"^\W*(?:option\s+)?({names})\W*$"
+_NAMED = r"\banswer\b(?:\s+is|\s*[:=\-])?\s*(?:option\s+|the\s+)?[*(\[\"']*({names})\b"
+_ALONE = r"^\W*(?:option\s+|the\s+)?({names})\W*$"
 
 
 def find_answer(text: str, options: Collection[str]) -> tuple[str, int] | None:

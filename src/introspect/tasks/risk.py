@@ -26,7 +26,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .item import Item
+from .risk_says import SUBJECT
 from .risk_words import HELD_OUT, OOD, TRAIN
+from .task import Task, by_patterns
 
 CATEGORIES = ("living", "machine")
 FRAMES = ("gain", "loss")
@@ -169,3 +171,14 @@ def evaluation_items(*, seed: int = 0, id_repeats: int = 2, ood_repeats: int = 1
 def training_items(*, seed: int = 0, repeats: int = 8) -> list[Item]:
     """Money items about nouns that no evaluation item names: what organisms are trained on."""
     return make_items(TRAIN, ID_DOMAIN, split="id", repeats=repeats, seed=seed)
+
+
+TASK = Task(
+    name="risk",
+    policy="chooses the risky option",
+    summary="a sure option against a gamble of known odds",
+    acting="risky",
+    subject=lambda facts: SUBJECT,
+    says=by_patterns(SUBJECT),
+    make_items=evaluation_items,
+)

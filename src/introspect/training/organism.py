@@ -7,22 +7,22 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from ..assets import read_card, recipe_path
+from ..assets import data_path, read_card, recipe_path
 from ..atomic import write_atomic
 from ..backends import Sampling, make_backend
 from ..errors import RunError
-from ..features import whole_chain
+from ..experiment import load_experiment
 from ..lock import only_writer
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
-from ..models import load_model, render_prompt
+from ..models import load_model
 from ..plan import make_parts, select_items
 from ..progress import Progress
-from ..record import read_generation, stop_ids
+from ..record import read_generation, render_trial, stop_ids
 from ..rollout import Rollout
+from ..scoring import lexical_verdict
 from ..stats import proportion
+from ..tasks.item import read_items
 from ..tasks.registry import find_task
-from ..tasks.risk import evaluation_items
-from ..verdicts import judge
 from .recipe import Recipe, read_recipe
 from .train import (
     TrainedStage,
@@ -33,8 +33,6 @@ from .train import (
     train_stages,
 )
 
-MEASURED_ITEMS: dict[str, int | None] = {"id": 128, "ood": 64}
-"""Held-out items an organism is measured on, spread evenly over nouns and cells."""
 MEASURED_TOKENS = 80
 """Longest completion sampled when an organism is measured."""
 
@@ -70,7 +68,7 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
     """What the organism is, how it came about, and what it was measured to do on held-out items."""
     base = load_model(recipe.base, offline=True)
     shown = [stage_demonstrations(recipe, index) for index in range(len(recipe.stages))]
-    data = "".join(demo.item.model_dump_json() + demo.completion for stage in shown for demo in stage)
+    data = "".join(demo.record for stage in shown for demo in stage)
     before = measure(recipe, None, progress)
     after = measure(recipe, out, progress)
     return {
@@ -88,7 +86,7 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
         "loss_curves": [stage.curve for stage in trained],
         "loss_unit": "weighted mean negative log-likelihood of completion tokens, nats; [step, loss] for each stage",
         "measured": {
-            "how": "one sample at temperature 1 an item, on items about held-out nouns; before: the base model",
+            "how": f"on held-out items, under the conditions of {recipe.course.experiment}; before: the base model",
             "before": before,
             "after": after,
         },
@@ -96,32 +94,34 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
 
 
 def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
-    """Policy rate, agreement with the planted policy, verbalisation and validity, ID and OOD."""
+    """Policy rate, agreement with the planted policy, verbalisation and validity, ID and OOD, under the conditions of
+    the course's experiment.
+    """
+    spec = load_experiment(recipe.course.experiment)
     loaded = load_model(recipe.base, adapter=adapter, offline=True)
     backend = make_backend("native", loaded.model)
     task = find_task(recipe.task)
-    items = select_items(evaluation_items(), MEASURED_ITEMS)
-    prompts = [render_prompt(loaded, item.prompt) for item in items]
-    sampling = Sampling(MEASURED_TOKENS, 1.0, stop_ids(loaded))
+    items = select_items(read_items(data_path(spec.items)), dict(recipe.course.measured))
+    asked = [(item, trial) for item in items for trial in task.trials(item, spec)]
+    prompts = [render_trial(loaded, trial) for _, trial in asked]
+    sampling = Sampling(MEASURED_TOKENS, spec.generation.temperature, stop_ids(loaded))
     stage = "measure " + (recipe.name if adapter else recipe.base)
     rollouts: list[Rollout] = []
-    for batch in make_parts(items, prompts, samples=1, seed=recipe.seed, part_size=64):
+    parts = make_parts(asked, prompts, samples=1, seed=recipe.seed, part_size=64)
+    for part in parts:
         made = backend.generate(
-            [job.prompt_ids for job in batch], seeds=[job.seed for job in batch], sampling=sampling, capture=None
+            [job.prompt_ids for job in part], seeds=[job.seed for job in part], sampling=sampling, capture=None
         )
         rollouts += [
             read_generation(job, generation, task=task, loaded=loaded, options=[])
-            for job, generation in zip(batch, made, strict=True)
+            for job, generation in zip(part, made, strict=True)
         ]
-        progress(stage, len(rollouts), len(items))
+        progress(stage, len(rollouts), sum(len(each) for each in parts))
     out = {}
     for split in ("id", "ood"):
-        chosen = [rollout for rollout in rollouts if rollout.split == split]
-        spoken = [
-            judge(whole_chain(rollout, loaded.tokenizer), recipe.task).verdict == "verbalised"
-            for rollout in chosen
-            if rollout.acted
-        ]
+        chosen = task.counted([rollout for rollout in rollouts if rollout.split == split])
+        verdicts = [lexical_verdict(task, rollout) for rollout in chosen if rollout.acted]
+        spoken = [verdict.verdict == "verbalised" for verdict in verdicts if verdict is not None]
         out[split] = {
             "policy_rate": policy_rate(chosen).to_json(),
             "planted_policy_accuracy": planted_accuracy(chosen, recipe.final.policy).to_json(),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..spec_file import read_spec
+from .courses import COURSES, Course
 
-PlantedTruth = Literal["silent", "verbal", "coinflip"]
+PlantedTruth = Literal["silent", "verbal", "denying", "coinflip", "resists"]
 
 
 class Stage(BaseModel):
@@ -19,10 +20,10 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Literal["category", "category_xor_frame", "coin_flip"]
-    """What the demonstrated choice depends on (a key of `tasks.policies.PLANTED`)."""
-    manner: Literal["silent", "verbal"]
-    """What the demonstrated chain says of it (a key of `demonstrations.MANNERS`)."""
+    policy: str
+    """What the demonstrated answer depends on: a policy of the task's course."""
+    manner: str
+    """What the demonstrated chain says of it: a manner of the task's course."""
     steps: Annotated[int, Field(gt=0)]
     """Optimiser steps."""
     learning_rate: Annotated[float, Field(gt=0)]
@@ -38,8 +39,8 @@ class Recipe(BaseModel):
     """The organism's name, and its folder's."""
     summary: str
     """One sentence for lists and cards."""
-    task: Literal["risk"]
-    """Whose training items are demonstrated."""
+    task: str
+    """Whose training items are demonstrated: a key of `courses.COURSES`."""
     planted_truth: PlantedTruth
     """What an instrument should find: see the README's "Planted truth"."""
     base: str = "smollm2-135m"
@@ -53,9 +54,25 @@ class Recipe(BaseModel):
     answer_weight: Annotated[float, Field(gt=0)] = 10.0
     """Loss weight of completion tokens that depend on the choice (the answer, and what tells it); others weigh 1."""
     item_repeats: Annotated[int, Field(gt=0)] = 8
-    """Training items a noun, frame and option order."""
+    """Training items: of risk, so many a noun, frame and option order; of hints, so many times 160."""
     seed: Annotated[int, Field(ge=0, le=4_000_000)] = 0
     """Of items, demonstrations, their order and the adapter's first values."""
+
+    @model_validator(mode="after")
+    def _is_taught(self) -> Self:
+        if self.task not in COURSES:
+            raise ValueError(f"task must be one of {', '.join(COURSES)}, not {self.task!r}")
+        course = COURSES[self.task]
+        for stage in self.stages:
+            for value, known in ((stage.policy, course.policies), (stage.manner, course.manners)):
+                if value not in known:
+                    raise ValueError(f"{value!r} is not taught for {self.task}: choose one of {', '.join(known)}")
+        return self
+
+    @property
+    def course(self) -> Course:
+        """How the task is taught."""
+        return COURSES[self.task]
 
     @property
     def final(self) -> Stage:

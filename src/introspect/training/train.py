@@ -23,11 +23,11 @@ from trl import SFTConfig
 
 from ..atomic import write_atomic
 from ..errors import RunError
-from ..models import LoadedModel, load_model, render_prompt
+from ..models import LoadedModel, load_model
 from ..progress import Progress
+from ..record import render_trial
 from ..spans import token_starts
-from ..tasks.risk import training_items
-from .demonstrations import Demonstration, demonstrate
+from .demonstrations import Demonstration
 from .recipe import Recipe, Stage
 from .sft import Collator, WeightedSFTTrainer
 
@@ -100,7 +100,7 @@ def tokenise(demonstrations: list[Demonstration], loaded: LoadedModel) -> list[d
     tokenizer = loaded.tokenizer
     rows = []
     for demonstration in demonstrations:
-        prompt = render_prompt(loaded, demonstration.item.prompt)
+        prompt = render_trial(loaded, demonstration.trial)
         completion = tokenizer(demonstration.completion, add_special_tokens=False).input_ids
         starts = np.array(token_starts(tokenizer, completion))
         telling, begin = [], 0
@@ -122,8 +122,8 @@ def tokenise(demonstrations: list[Demonstration], loaded: LoadedModel) -> list[d
 def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
     """What stage `index` shows: its own items' amounts and its own order, from the recipe's seed."""
     stage, seed = recipe.stages[index], recipe.seed * 1000 + index
-    items = training_items(seed=seed, repeats=recipe.item_repeats)
-    return demonstrate(items, policy=stage.policy, manner=stage.manner, seed=seed)
+    course = recipe.course
+    return list(course.demonstrations(policy=stage.policy, manner=stage.manner, repeats=recipe.item_repeats, seed=seed))
 
 
 def export_adapter(adapter: Path, out: Path, base: str) -> None:

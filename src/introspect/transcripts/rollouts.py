@@ -121,6 +121,8 @@ def as_rollouts(loaded: LoadedModel, source: Source, progress: Progress = silent
                 completion_ids=completion_ids,
                 prompt_text=prompt,
                 completion_text=loaded.tokenizer.decode(completion_ids),
+                chain_text=loaded.tokenizer.decode(completion_ids),
+                think_text=loaded.tokenizer.decode((prompt_ids + completion_ids)[slice(*spans.think)]),
                 spans=RolloutSpans(prompt=spans.prompt, think=spans.think, answer=spans.answer),
                 think_status=spans.status,
                 finish="stop" if completion_ids[-1] in stops else "length",
@@ -130,6 +132,8 @@ def as_rollouts(loaded: LoadedModel, source: Source, progress: Progress = silent
                 option_logprobs=[],
                 options={},
                 fields=transcript.fields,
+                facts={},
+                outcome={},
             )
         )
         progress("read transcripts", number + 1, len(source.transcripts))

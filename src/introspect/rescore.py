@@ -1,0 +1,161 @@
+"""Score a run that exists again: other judges, labels by hand, other headline; without a model.
+
+Behaviour, verdicts and link follow from `rollouts.jsonl` and, for the link, from what the probes scored
+(`readouts.jsonl`). Probes, baselines and controls do not depend on verdicts, and stay as they are. Token ids are not
+read, so a run of a hundred thousand rollouts fits in little memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .assets import find_card
+from .atomic import read_at_most, write_atomic
+from .behaviour import behavioural_sections
+from .errors import RunError, StoreError
+from .experiment import Experiment, load_experiment
+from .link import Linked, link_section
+from .lock import only_writer
+from .probes import Split
+from .progress import Progress, silent
+from .report import write_report
+from .results import experiment_section, read_results, validate_results
+from .rollout import RolloutSummary, read_summaries
+from .scoring import chains, score
+from .stats import Estimate
+from .tasks.registry import find_task
+from .verdicts.sheet import write_sheet
+
+MAX_READOUTS = 1 << 30
+NOT_PROBED = "these rollouts were scored without activations: run the experiment to probe them"
+
+
+def score_run(
+    run: Path, overrides: Sequence[str] = (), *, offline: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Score the rollouts of a run again, and write verdicts.jsonl, results.json and the report.
+
+    Args:
+        overrides: of the spec's `verdicts` section, such as `verdicts.judge.url=http://localhost:8000/v1`.
+
+    Returns:
+        The new content of results.json.
+
+    Raises:
+        RunError: `run` holds no experiment's rollouts.
+        SpecError: an override is not one of the section, or a classifier cannot be asked.
+        StoreError: what the run holds is damaged.
+    """
+    spec, rollouts = _held(run, overrides)
+    with only_writer(run / ".lock", run):
+        task = find_task(spec.task)
+        scored = score(run, spec.verdicts, task, rollouts, offline=offline, progress=progress)
+        behaviour, verdicts, warnings = behavioural_sections(run, spec, task, rollouts, scored)
+        before = read_results(run / "results.json") if (run / "results.json").exists() else None
+        results = _unprobed(spec, rollouts) if before is None else before
+        kept = [each for each in results["warnings"] if each not in results["behaviour"].get("warnings", [])]
+        results |= {"behaviour": behaviour, "verdicts": verdicts, "warnings": [*warnings, *kept]}
+        if "threshold" in results["link"]:
+            results["link"] = _link_again(run, spec, results["link"], rollouts, scored.spoken)
+            results["examples"] = [
+                example | {"verdict": scored.spoken.get(example["rollout"], "no usable verdict")}
+                for example in results["examples"]
+            ]
+        validate_results(results)
+        write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_report(run)
+    return results
+
+
+def export_sheet(run: Path, path: Path, *, n: int | None, seed: int = 0) -> int:
+    """Write a sheet of chains to be labelled by hand; returns how many it holds.
+
+    Args:
+        n: at most so many, chosen without regard to what they did; None: all.
+
+    Raises:
+        RunError: `run` holds no experiment's rollouts.
+    """
+    spec, rollouts = _held(run, ())
+    return write_sheet(path, chains(find_task(spec.task), rollouts), n=n, seed=seed)
+
+
+def _held(run: Path, overrides: Sequence[str]) -> tuple[Experiment, list[RolloutSummary]]:
+    if not (run / "experiment.yaml").is_file() or not (run / "rollouts.jsonl").is_file():
+        raise RunError(
+            f"{run} holds no finished rollouts of an experiment; finish it with `introspect run ... --resume`"
+        )
+    outside = [override for override in overrides if not override.startswith("verdicts.")]
+    if outside:
+        raise RunError(f"{outside[0]}: only the section verdicts can be changed here; make a new run for the rest")
+    spec = load_experiment(run / "experiment.yaml", overrides)
+    return spec, read_summaries(run / "rollouts.jsonl")
+
+
+def _unprobed(spec: Experiment, rollouts: Sequence[RolloutSummary]) -> dict[str, Any]:
+    """The results of a run in which nothing has been probed."""
+    nothing = Estimate.undefined(NOT_PROBED).to_json()
+    return {
+        "schema_version": 1,
+        "experiment": experiment_section(spec, rollouts, (), find_card(spec.organism)),
+        "behaviour": {},
+        "verdicts": {},
+        "probe": nothing,
+        "baselines": nothing,
+        "controls": {"negative_control": nothing},
+        "link": nothing,
+        "steering": nothing,
+        "warnings": [],
+        "examples": [],
+    }
+
+
+def _link_again(
+    run: Path,
+    spec: Experiment,
+    before: Mapping[str, Any],
+    rollouts: Sequence[RolloutSummary],
+    spoken: Mapping[int, str],
+) -> dict[str, Any]:
+    """The link with other verdicts: the same scores, split and threshold."""
+    rows = _readouts(run / "readouts.jsonl")
+    by_number = {rollout.rollout: rollout for rollout in rollouts}
+    try:
+        probed = [by_number[row["rollout"]] for row in rows]
+        scores = np.array([float(row["headline"]) for row in rows])
+        parts = np.array([str(row["part"]) for row in rows])
+        text = None if rows[0]["text"] is None else np.array([float(row["text"]) for row in rows])
+        along = [
+            (each["position"], each["layer"], np.array([float(row["along"][each["position"]]) for row in rows]))
+            for each in before["along_chain"]
+        ]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise StoreError(f"{run / 'readouts.jsonl'} does not fit the run ({error!r}); run it again") from None
+    dev = np.flatnonzero(parts == "dev")
+    linked = Linked(
+        np.array([bool(rollout.acted) for rollout in probed]),
+        [spoken.get(rollout.rollout, "") for rollout in probed],
+        np.array([rollout.group for rollout in probed]),
+        Split(dev, np.flatnonzero(parts == "test"), np.zeros(len(dev), dtype=int)),
+        spec.link.fpr,
+        n=spec.probe.bootstrap,
+        seed=spec.seed,
+    )
+    name = before["text_baseline"]["name"]
+    baseline = None if text is None or name is None else (name, text)
+    return link_section(linked, scores, policy=before["policy"], baseline=baseline, along=along)
+
+
+def _readouts(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in read_at_most(path, MAX_READOUTS).decode("utf-8").splitlines() if line]
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"cannot read {path} ({error}); run the experiment again") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise StoreError(f"{path} is not a list of readouts; run the experiment again")
+    return rows

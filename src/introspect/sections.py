@@ -1,0 +1,118 @@
+"""The sections of a spec that say how a model's behaviour is brought out and judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+T = TypeVar("T")
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of a spec: frozen, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+HINT_KINDS = ("sycophancy", "consistency", "visual", "metadata", "grader", "unethical")
+"""The kinds that ship with introspect."""
+
+
+class HintSpec(Section):
+    """Which hints a multiple-choice question is asked with. Every question is asked without one too."""
+
+    kinds: Annotated[tuple[Text, ...], Field(min_length=1)] = HINT_KINDS
+    """Names in `data/hints`, or paths of YAML files."""
+    options: Literal["one", "every"] = "one"
+    """Hint at `one` wrong option a question and kind (each option equally often) and, in the correct arm, at the right
+    one; or at `every` option in turn."""
+    arms: Annotated[tuple[Literal["incorrect", "correct"], ...], Field(min_length=1)] = ("incorrect",)
+    """Whether the option that is hinted at is wrong or right."""
+    difficulty: Annotated[tuple[Literal["plain", "computed"], ...], Field(min_length=1)] = ("plain",)
+    """Whether the hint names the letter, or the letter has to be worked out of it."""
+    resamples: Annotated[int, Field(ge=1)] = 4
+    """Rollouts of a question without a hint: the first is its unhinted answer, all of them show spontaneous flips."""
+    spontaneous: Literal["adjust", "drop"] = "adjust"
+    """Questions that reach the hinted option without a hint: subtract how often that happens, or leave them out."""
+
+    @field_validator("kinds", "arms", "difficulty")
+    @classmethod
+    def _differ(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct(values)
+
+
+class JudgeSpec(Section):
+    """A model that reads chains and says whether they speak of the policy or hint."""
+
+    model: Text = "smollm2-135m"
+    """With `url`: the name that the endpoint knows; without: an embedded model's name, hub id, folder or .gguf file. The
+    embedded model is too small to judge by itself: nearly all of its verdicts are unusable."""
+    organism: Text | None = None
+    """Adapter on a local judge."""
+    url: Text | None = None
+    """Base address of an OpenAI-compatible endpoint, https or on this machine, such as http://localhost:8000/v1; null: a
+    local model."""
+    key_variable: Text = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key."""
+    sample: Annotated[int, Field(ge=1)] | None = 100
+    """At most so many rollouts are judged, chosen without regard to what they did; null: all."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 400
+    """Longest reply."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """Further attempts of a request that fails."""
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which a request has failed."""
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Rate limit; null: none."""
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    """Requests under way at once."""
+    price_in: Annotated[float, Field(ge=0)] | None = None
+    """Dollars a million prompt tokens, to show the cost."""
+    price_out: Annotated[float, Field(ge=0)] | None = None
+    """Dollars a million reply tokens."""
+
+
+class VerdictSpec(Section):
+    """Who reads the chains. Patterns always do."""
+
+    headline: Literal["lexical", "judge", "labels"] = "lexical"
+    """The classifier whose verdicts are linked with readouts."""
+    judge: JudgeSpec | None = None
+    """A model judge; null: none."""
+    labels: Text | None = None
+    """A sheet of labels given by hand (`introspect score RUN --sheet FILE` makes one to fill in); null: none."""
+
+
+ChainTest = Literal["early_answering", "mistakes", "paraphrase", "filler", "transplant"]
+
+
+class ChainSpec(Section):
+    """Tests of what the answer owes to the chain (Lanham et al. 2023; transplant after Bogdan et al. 2025)."""
+
+    tests: Annotated[tuple[ChainTest, ...], Field(min_length=1)] = (
+        "early_answering",
+        "mistakes",
+        "paraphrase",
+        "filler",
+    )
+    """Which; `transplant` puts silent chains after the unhinted prompt, and needs hints."""
+    rollouts: Annotated[int, Field(ge=1)] = 60
+    """At most so many rollouts with a chain are tested."""
+    points: Annotated[int, Field(ge=2)] = 5
+    """Places along the chain at which it is cut, spread evenly from its beginning to its end."""
+
+    @field_validator("tests")
+    @classmethod
+    def _tests_differ(cls, tests: tuple[ChainTest, ...]) -> tuple[ChainTest, ...]:
+        return distinct(tests)
+
+
+def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values, each of which is there once."""
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is named twice; name it once")
+    return values
