@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from introspect.metrics.choices import choices_section, normalised_entropy, shown_order, uniform_p
+from introspect.metrics.choices import choices_section, normalised_entropy, positions, shown_order, uniform_p
 from introspect.metrics.generalisation import generalisation_section, transfer_ratio
 from introspect.metrics.lengths import Lengths, length_difference, lengths_section, weighted_medians
 from introspect.stats import proportion
@@ -133,6 +133,16 @@ def test_answers_by_position_alone_are_told_from_answers_by_name():
     assert one_order["position"]["position_only"]["p_value"] is None
 
 
+def test_the_position_test_is_calibrated_where_positions_alone_decide():
+    rng, small = np.random.default_rng(4), 0
+    for seed in range(300):
+        drawn = rng.choice(3, p=[0.6, 0.3, 0.1], size=48)
+        shown = (*[ORDERS[0]] * 5, ORDERS[2])
+        records = played([shown[i % 6][place] for i, place in enumerate(drawn)], shown)
+        small += positions(records, GAMES, n=99, seed=seed)["position_only"]["p_value"] <= 0.1
+    assert 0.06 < small / 300 < 0.15
+
+
 def test_names_of_answers_do_not_change_how_even_they_are():
     table = np.random.default_rng(2).integers(0, 4, size=(30, 3)).astype(float)
     for turn in permutations(range(3)):
@@ -210,6 +220,13 @@ def test_intervals_of_lengths_agree_with_a_loop_over_resampled_rows():
     for name, of in (("mean", np.mean), ("median", np.median)):
         low, high = np.quantile([of(each) for each in slow], [0.025, 0.975])
         assert found[name]["ci95"] == pytest.approx([low, high], abs=1.5)
+
+
+def test_lengths_that_do_not_differ_are_not_said_to():
+    tokens, first = np.tile(np.arange(20, 60), 2), np.arange(80) < 40
+    same = length_difference(tokens, np.arange(80), first, ~first, n=N)
+    assert same["mean"]["difference"]["value"] == 0 and same["mean"]["p_value"] == 1
+    assert same["median"]["difference"]["value"] == 0 and same["median"]["p_value"] > 0.5
 
 
 def test_lengths_of_few_groups_have_no_interval():

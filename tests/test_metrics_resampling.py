@@ -212,3 +212,13 @@ def test_a_bootstrap_that_raises_is_not_swallowed():
 
     with pytest.raises(EstimateError):
         ratio_estimates({"x": np.ones(9)}, np.arange(9), {"x": broken})
+
+
+def test_groups_with_the_same_fractions_in_another_order_are_the_same():
+    part = np.array([0.1, 0.2, 0.3, 0.3, 0.2, 0.1] * 20)
+    groups = np.repeat(np.arange(40), 3)
+    assert part[:3].sum() != part[3:6].sum()
+    parts = {"part": part, "whole": np.ones(120)}
+    assert ratio_estimates(parts, groups, {"mean": share("part", "whole", single=False)})["mean"].ci95 == (0.2, 0.2)
+    sums = np.bincount(groups, part)[:, None]
+    assert len(make_cells(sums).counts) == 1

@@ -48,7 +48,7 @@ def behavioural_sections(
     behaviour["measures"] = measures(run, spec, task, rollouts, scored)
     verdicts = verdict_section(task.counted(rollouts), scored, n=spec.probe.bootstrap, seed=spec.seed)
     behaviour["warnings"] = [*_warnings(behaviour), *scored.warnings]
-    return behaviour, verdicts, behaviour["warnings"]
+    return behaviour, verdicts, list(behaviour["warnings"])
 
 
 def measures(

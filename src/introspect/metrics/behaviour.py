@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..rollout import RolloutSummary
-from ..stats import Estimate, bootstrap, proportion
+from ..stats import Estimate, proportion
 from ..tasks.policies import PLANTED
 from ..tasks.task import Task
+from .lengths import MEAN as MEAN_LENGTH
+from .resampling import ratio_estimates
 
 
 def policy_rate(rollouts: Sequence[RolloutSummary]) -> Estimate:
@@ -45,8 +47,8 @@ def think_tokens(rollouts: Sequence[RolloutSummary]) -> Estimate:
     if not spans:
         return Estimate.undefined("no rollout has a think block")
     lengths = np.array([stop - start for (start, stop), _ in spans], dtype=float)
-    groups = [group for _, group in spans]
-    return bootstrap(lambda rows: float(lengths[rows].mean()), groups)
+    columns = {"tokens": lengths, "rows": np.ones(len(lengths))}
+    return ratio_estimates(columns, [group for _, group in spans], {"mean": MEAN_LENGTH}, n=1000)["mean"]
 
 
 def behaviour_section(rollouts: Sequence[RolloutSummary], *, task: Task, planted: str | None) -> dict:
