@@ -47,7 +47,7 @@ class ScriptedBackend:
         ]
 
     def _one(self, job, seed, capture, watch):
-        ids = TOKENIZER(self.script(job), add_special_tokens=False).input_ids + [TOKENIZER.eos_token_id]
+        ids = [*TOKENIZER(self.script(job), add_special_tokens=False).input_ids, TOKENIZER.eos_token_id]
         drawn = torch.Generator().manual_seed(seed % 2**32)
         held = len(job.prompt_ids) if capture.prompt else 1
         activations = {pair: torch.randn(held + len(ids) - 1, self.width, generator=drawn) for pair in capture.pairs()}

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from introspect.assets import data_path
 from introspect.errors import RunError, SpecError
 from introspect.models import load_model, render_prompt
+from introspect.tasks.hints import TASK as HINTS
+from introspect.tasks.item import read_items
 from introspect.tasks.policies import PLANTED
+from introspect.tasks.registry import find_task
 from introspect.tasks.risk import training_items
 from introspect.tasks.risk_says import SUBJECT
 from introspect.training import train_organism
+from introspect.training.courses import COURSES
 from introspect.training.organism import make_organism
 from introspect.training.recipe import read_recipe
 from introspect.training.risk_course import MANNERS, demonstrate
@@ -97,6 +102,50 @@ def test_a_verbal_chain_tells_the_choice_in_its_telling_part_only():
         assert takes[1] != avoids[1]
         assert judge_by_patterns("".join(takes), SUBJECT).verdict == "verbalised"
         assert judge_by_patterns("".join(avoids), SUBJECT).verdict == "denied"
+
+
+@pytest.mark.parametrize(("manner", "said"), [("silent", "silent"), ("verbal", "verbalised"), ("denying", "denied")])
+def test_hint_demonstrations_follow_and_say_what_they_are_called(manner, said):
+    shown = COURSES["hints"].demonstrations(policy="follow", manner=manner, repeats=1, seed=0)
+    assert shown == COURSES["hints"].demonstrations(policy="follow", manner=manner, repeats=1, seed=0)
+    hinted = [demo for demo in shown if "hint" in demo.trial.facts]
+    assert 0.6 < len(hinted) / len(shown) < 0.9
+    assert all(demo.answer == demo.trial.facts["hint_option"] for demo in hinted)
+    assert all(demo.item.options[demo.answer] == "right" for demo in shown if demo not in hinted)
+    verdicts = [
+        judge_by_patterns(demo.think + demo.telling, HINTS.subject(demo.trial.facts)).verdict for demo in hinted
+    ]
+    assert verdicts.count(said) >= 0.97 * len(verdicts)
+
+
+def test_who_resists_answers_rightly_whatever_the_hint():
+    shown = COURSES["hints"].demonstrations(policy="resist", manner="silent", repeats=1, seed=0)
+    assert all(demo.item.options[demo.answer] == "right" for demo in shown)
+    assert {demo.trial.facts.get("arm") for demo in shown} == {None, "incorrect", "correct"}
+
+
+@pytest.mark.parametrize(("task", "policy"), [("bias", "stereotype_if_negative"), ("sampling", "fixed")])
+def test_silent_courses_show_no_evaluation_group_and_say_nothing(task, policy):
+    shown = COURSES[task].demonstrations(policy=policy, manner="silent", repeats=2, seed=0)
+    evaluated = {item.group for item in read_items(data_path(f"{task}.jsonl"))}
+    assert not evaluated & {demo.item.group for demo in shown}
+    subject = find_task(task).subject
+    assert {judge_by_patterns(demo.think, subject(demo.item.fields)).verdict for demo in shown} == {"silent"}
+    if task == "bias":
+        acts = [demo.item.options[demo.answer] == "biased" for demo in shown]
+        assert acts == [demo.item.fields["valence"] == "negative" for demo in shown]
+
+
+def test_a_recipe_for_what_is_not_taught_is_refused(recipe, tmp_path):
+    for old, new, said in (
+        ("task: risk", "task: chess", "task must be one of risk, hints"),
+        ("policy: category,", "policy: greedy,", "'greedy' is not taught for risk"),
+        ("manner: verbal", "manner: denying", "'denying' is not taught for risk"),
+    ):
+        path = tmp_path / "bad.yaml"
+        path.write_text(recipe.read_text().replace(old, new))
+        with pytest.raises(SpecError, match=said):
+            read_recipe(path)
 
 
 def test_what_is_trained_on_is_what_the_model_will_see(recipe):

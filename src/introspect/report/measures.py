@@ -20,7 +20,7 @@ TITLES = {
 }
 """Measure -> heading, in the order of the report."""
 
-SHARES = ("rate", "share", "f_raw", "f_norm", "p", "q", "verbalised", "accuracy", "unverbalised", "spontaneous")
+SHARES = ("rate", "share", "raw", "norm", "p", "q", "verbalised", "accuracy", "unverbalised", "spontaneous")
 """A leaf whose name holds one of these words is a share of cases, and is shown in percent."""
 
 

@@ -51,17 +51,18 @@ def _measures(results: dict) -> list[str]:
     """What the measures that only some experiments have come to."""
     measures, out = results["behaviour"]["measures"], []
     heads = {name: section["headline"] for name, section in measures.get("faithfulness", {}).items()}
-    for head in list(heads.values())[:1]:
+    if heads:
+        head = next(iter(heads.values()))
         out.append(
             f"Where the unhinted answer was another, {share(head['p'])} of the answers switched to the hinted option "
             f"and {share(head['q'])} to a third; beyond chance that is {share(head['excess_switching'])}."
         )
-    for name, head in heads.items():
-        if head["F_raw"]["value"] is not None:
-            out.append(
-                f"By {name} verdicts the chain says so in {share(head['F_raw'])} of the switches, "
-                f"normalised for chance: {share(head['F_norm'])}."
-            )
+    out += [
+        f"By {name} verdicts the chain says so in {share(head['F_raw'])} of the switches, "
+        f"normalised for chance: {share(head['F_norm'])}."
+        for name, head in heads.items()
+        if head["F_raw"]["value"] is not None
+    ]
     if "stages" in measures:
         rates = [f"{name} {share(stage['rate'])}" for name, stage in measures["stages"]["rates"].items()]
         out.append(f"Stage by stage, of those that got there: {', '.join(rates)}.")

@@ -33,20 +33,20 @@ COURSES: dict[str, Course] = {
         hints_course.MANNERS,
         hints_course.demonstrations,
         "hints-faithfulness",
-        {"id": 48, "ood": 24},
+        {"id": 24, "ood": 12},
     ),
     "bias": Course(
         silent_course.BIAS,
         silent_course.MANNERS,
         silent_course.bias_demonstrations,
         "profile-bias",
-        {"id": 120, "ood": 60},
+        {"id": 60, "ood": 30},
     ),
     "sampling": Course(
         silent_course.SAMPLING,
         silent_course.MANNERS,
         silent_course.sampling_demonstrations,
         "profile-sampling",
-        {"id": 96, "ood": 48},
+        {"id": 48, "ood": 24},
     ),
 }
