@@ -48,13 +48,13 @@ class JudgeSpec(Section):
     """A model that reads chains and says whether they speak of the policy or hint."""
 
     model: Text = "smollm2-135m"
-    """With `url`: the name that the endpoint knows; without: an embedded model's name, hub id, folder or .gguf file. The
-    embedded model is too small to judge by itself: nearly all of its verdicts are unusable."""
+    """With `url`: the name that the endpoint knows; without: an embedded model's name, hub id, folder or .gguf file.
+    The embedded model is too small to judge by itself: nearly all of its verdicts are unusable."""
     organism: Text | None = None
     """Adapter on a local judge."""
     url: Text | None = None
-    """Base address of an OpenAI-compatible endpoint, https or on this machine, such as http://localhost:8000/v1; null: a
-    local model."""
+    """Base address of an OpenAI-compatible endpoint, https or on this machine, such as http://localhost:8000/v1; null:
+    a local model."""
     key_variable: Text = "OPENAI_API_KEY"
     """Environment variable that holds the endpoint's key."""
     sample: Annotated[int, Field(ge=1)] | None = 100

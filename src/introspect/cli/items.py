@@ -19,7 +19,8 @@ def items(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="A task with a generator (risk, bias, reward_hacking, sampling, pressure), a file of questions (.csv, .tsv, .jsonl), or a published set: mmlu, "
+            help="A task with a generator (risk, bias, reward_hacking, sampling, pressure), a file of questions (.csv, "
+            ".tsv, .jsonl), or a published set: mmlu, "
             "gpqa, gpqa-diamond, arc-easy, arc-challenge, commonsense-qa.",
         ),
     ],

@@ -22,7 +22,7 @@ from ..assets import hints_path
 from ..errors import SpecError
 from ..sections import HINT_KINDS, Section, Text
 from ..spec_file import read_spec
-from ..verdicts.verdict import Patterns, Subject
+from ..verdicts.verdict import Subject
 from .choice import LETTERS
 from .hint_patterns import check_pattern, hint_patterns
 

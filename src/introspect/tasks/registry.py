@@ -7,8 +7,7 @@ from . import bias, hints, pressure, reward_hacking, risk, sampling
 from .task import Task
 
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (risk.TASK, bias.TASK, reward_hacking.TASK, sampling.TASK, pressure.TASK, hints.TASK)
+    task.name: task for task in (risk.TASK, bias.TASK, reward_hacking.TASK, sampling.TASK, pressure.TASK, hints.TASK)
 }
 
 

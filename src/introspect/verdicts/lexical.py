@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from .verdict import Patterns, Subject, Verdict
 
@@ -62,7 +62,7 @@ def judge_by_patterns(text: str, subject: Subject) -> Verdict:
     return Verdict(LEXICAL, "silent", mentions, relies, denies, mentioned[0] if mentioned else None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(patterns: Patterns) -> _Compiled:
     def compiled(but: frozenset[str], plain: _Compiled | None) -> _Compiled:
         sources = (patterns.claims, patterns.contrary, patterns.denies)
