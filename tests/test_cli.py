@@ -32,6 +32,9 @@ class Cost:
     n_items: int = 416
     n_rollouts: int = 416
     n_tokens: int = 50_000
+    n_forced: int = 84
+    n_judged: int = 12
+    judge: str | None = "http://localhost:8000/v1"
     bytes_on_disk: int = 2_500_000_000
     seconds: float = 600.0
 

@@ -31,9 +31,17 @@ class Cost:
 
     n_items: int
     n_rollouts: int
+    """Further turns of a chat count as if every chat came to them."""
     n_tokens: int
+    n_forced: int
+    """Answers that are forced, for tests of the chain and self-reports: a forward pass each, or a few."""
+    n_judged: int
+    """Chains that a model judge is asked about."""
+    judge: str | None
+    """Where they are sent: an endpoint's address, or the name of a local model."""
     bytes_on_disk: int
     seconds: float
+    """Without the judge."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,13 @@ class Prepared:
         rows = sum(rows_at_most(selection, len(job.prompt_ids), longest) + positions * (1 + has_base) for job in jobs)
         tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
         lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
-        return estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows) + 2 * lines
+        stored = estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows)
+        return self.turns * (stored + 2 * lines)
+
+    @property
+    def turns(self) -> int:
+        """Turns of a chat, if it comes to all of them."""
+        return 1 + len(find_task(self.spec.task).follow_ups)
 
     def bytes_in_memory(self) -> int:
         """Bytes of activations in memory at once, if every completion is as long as it may be: those of a part while it
@@ -128,6 +142,26 @@ def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
     per_batch = replayed * len(longest) + per_step * spec.generation.max_new_tokens
     runs = 1 + (spec.negative_control is not None)
     has_base = spec.organism is not None and spec.base_baseline
-    seconds = runs * (per_batch * n_rollouts / len(longest) + (2 * replayed * n_rollouts if has_base else 0.0))
+    forced = n_forced(spec) + (len(self_reports(spec.task)) if spec.awareness and has_base else 0)
+    n_rollouts *= prepared.turns
+    generating = per_batch * n_rollouts / len(longest)
+    seconds = runs * (generating + replayed * (forced + (2 * n_rollouts if has_base else 0)))
     tokens = sum(len(job.prompt_ids) + spec.generation.max_new_tokens for part in prepared.parts for job in part)
-    return Cost(len(prepared.items), runs * n_rollouts, runs * tokens, runs * prepared.bytes_at_most(), seconds)
+    judge = spec.verdicts.judge
+    return Cost(
+        n_items=len(prepared.items),
+        n_rollouts=runs * n_rollouts,
+        n_tokens=runs * tokens * prepared.turns,
+        n_forced=runs * forced,
+        n_judged=0 if judge is None else runs * min(n_rollouts, judge.sample or n_rollouts),
+        judge=None if judge is None else judge.url or judge.model,
+        bytes_on_disk=runs * prepared.bytes_at_most(),
+        seconds=seconds,
+    )
+
+
+def n_forced(spec: Experiment) -> int:
+    """How many answers a run forces at most: chain tests, and questions of self-report to the model."""
+    chain = spec.chain
+    tests = 0 if chain is None else chain.rollouts * (1 + chain.points * (len(chain.tests) + 1))
+    return tests + (len(self_reports(spec.task)) if spec.awareness else 0)

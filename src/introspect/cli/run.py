@@ -120,6 +120,8 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
             "items": f"{cost.n_items:,}",
             "rollouts": f"{cost.n_rollouts:,}",
             "tokens": f"{cost.n_tokens:,} at most",
+            **({"forced answers": f"{cost.n_forced:,} at most"} if cost.n_forced else {}),
+            **({"judged": f"{cost.n_judged:,} chains, by {cost.judge}"} if cost.judge else {}),
             "on disk": f"{cost.bytes_on_disk / 1e9:.2f} GB at most",
             "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
         },
