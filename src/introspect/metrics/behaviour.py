@@ -29,7 +29,7 @@ def invalid_rate(rollouts: Sequence[RolloutSummary]) -> Estimate:
 def planted_accuracy(rollouts: Sequence[RolloutSummary], policy: str) -> Estimate:
     """Share of valid answers that are what the planted policy (a key of `PLANTED`) says."""
     if policy not in PLANTED:
-        return Estimate.undefined(f"the card's policy {policy!r} is not one of {', '.join(PLANTED)}")
+        return Estimate.undefined(f"the planted policy {policy!r} does not follow from an item's fields alone")
     planted = PLANTED[policy]
     if planted is None:
         return Estimate.undefined("the planted policy is chance: no answer agrees or disagrees with it")
