@@ -62,7 +62,7 @@ def test_the_digest_is_of_the_meaning_not_of_the_text(tmp_path):
 
 
 def test_the_digest_is_the_same_on_every_machine(tmp_path):
-    known = "e2b528330dd790c9aafb3c9d8759f59d44af471adfe2fe3432c4b1ad19d47c71"
+    known = "874b4c00e7e717d2514a92f37c7d7832455c12bddcd7c2d2613b04f8cb4d9530"
     assert load_experiment(spec_file(tmp_path)).digest() == known
 
 
