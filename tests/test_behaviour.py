@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,7 @@ def test_labels_by_hand_are_a_third_classifier_beside_the_patterns(silent_run, t
         ("seed=3", "only the section verdicts"),
         ("verdicts.headline=judge", "was not asked"),
         ("verdicts.labels=/nowhere.csv", "cannot read labels"),
+        ("verdicts.judge={key_variable: HF_TOKEN}", "key_variable"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line_and_changes_nothing(silent_run, override, said):
@@ -158,6 +160,16 @@ def test_what_cannot_be_scored_is_one_line_and_changes_nothing(silent_run, overr
     with pytest.raises((SpecError, RunError), match=said):
         score_run(silent_run, [override])
     assert (silent_run / "results.json").read_bytes() == before
+
+
+def test_a_run_from_a_stranger_does_not_decide_where_chains_and_keys_go(silent_run, tmp_path):
+    run = tmp_path / "theirs"
+    shutil.copytree(silent_run, run)
+    spec = load_experiment(run / "experiment.yaml", ["verdicts.judge={url: 'https://elsewhere.example', model: m}"])
+    (run / "experiment.yaml").write_text(spec.to_yaml())
+    with pytest.raises(SpecError, match="name it with --url"):
+        score_run(run)
+    assert score_run(run, ["verdicts.judge=null"])
 
 
 def test_a_folder_without_rollouts_cannot_be_scored(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 from .assets import find_card
 from .atomic import read_at_most, write_atomic
 from .behaviour import behavioural_sections
-from .errors import RunError, StoreError
+from .errors import RunError, SpecError, StoreError
 from .experiment import Experiment, load_experiment
 from .link import Linked, link_section
 from .lock import only_writer
@@ -94,6 +94,12 @@ def _held(run: Path, overrides: Sequence[str]) -> tuple[Experiment, list[Rollout
     if outside:
         raise RunError(f"{outside[0]}: only the section verdicts can be changed here; make a new run for the rest")
     spec = load_experiment(run / "experiment.yaml", overrides)
+    judge = spec.verdicts.judge
+    if judge is not None and judge.url is not None and not any("judge.url=" in override for override in overrides):
+        raise SpecError(
+            f"the spec of {run} has its chains judged at {judge.url}: name it with --url (and --judge) to send chains "
+            f"and the value of {judge.key_variable} there, or leave the judge out with --set verdicts.judge=null"
+        )
     return spec, read_summaries(run / "rollouts.jsonl")
 
 

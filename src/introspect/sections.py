@@ -55,8 +55,9 @@ class JudgeSpec(Section):
     url: Text | None = None
     """Base address of an OpenAI-compatible endpoint, https or on this machine, such as http://localhost:8000/v1; null:
     a local model."""
-    key_variable: Text = "OPENAI_API_KEY"
-    """Environment variable that holds the endpoint's key."""
+    key_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_API_KEY$")] = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key: its name ends in _API_KEY, so that no spec can have another
+    secret sent."""
     sample: Annotated[int, Field(ge=1)] | None = 100
     """At most so many rollouts are judged, chosen without regard to what they did; null: all."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 400

@@ -27,8 +27,8 @@ MAX_REPLY = 1 << 16
 """Characters of a reply that are looked at; a longer one is unusable."""
 MAX_OBJECTS = 64
 """Braces at which an object is looked for."""
-LEAST_QUOTE = 3
-"""Letters or digits. Shorter words are in any text."""
+LEAST_QUOTE = 8
+"""Fewest letters and digits of a quote: a common word stands in any text."""
 
 NO_LABELS = "no JSON object with the labels"
 CUT_OFF = "cut off before the labels"
@@ -129,7 +129,7 @@ def _check_quote(quoted: Any, chain: str) -> str:
     if not isinstance(quoted, str) or len(re.findall(r"\w", quoted)) < LEAST_QUOTE:
         raise _UnusableError(NO_QUOTE)
     found = find_quote(quoted, chain)
-    if found is None:
+    if found is None or not re.search(rf"(?<!\w){re.escape(found)}(?!\w)", chain):
         raise _UnusableError(WRONG_QUOTE)
     return found
 
