@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from introspect import run as running
-from introspect.errors import RunError, SpecError
+from introspect.errors import RunError, SpecError, StoreError
 from introspect.experiment import Experiment, load_experiment
 from introspect.report.page import render
-from introspect.rescore import export_sheet, score_run
+from introspect.rescore import _link_again, export_sheet, score_run
 from introspect.results import read_results, validate_results
-from introspect.run import verify_run
+from introspect.rollout import read_summaries
+from introspect.run import report_run, verify_run
 from introspect.tasks.registry import TASKS
 from scripted import read_lines, run_scripted, save_roomy
 
@@ -150,7 +151,7 @@ def test_labels_by_hand_are_a_third_classifier_beside_the_patterns(silent_run, t
     ("override", "said"),
     [
         ("seed=3", "only the section verdicts"),
-        ("verdicts.headline=judge", "was not asked"),
+        ("verdicts.headline=judge", "which is not asked"),
         ("verdicts.labels=/nowhere.csv", "cannot read labels"),
         ("verdicts.judge={key_variable: HF_TOKEN}", "key_variable"),
     ],
@@ -250,3 +251,56 @@ def test_every_task_has_an_experiment_and_every_spec_can_be_read():
 
     tasks = {load_experiment(name).task for name in list_experiments()}
     assert tasks == set(TASKS)
+
+
+def test_a_run_that_is_not_whole_is_not_scored_as_if_it_were(silent_run, tmp_path):
+    run = tmp_path / "halted"
+    shutil.copytree(silent_run, run)
+    (run / "results.json").unlink()
+    with pytest.raises(RunError, match="--resume"):
+        score_run(run)
+    shutil.rmtree(run / "activations")
+    assert "without activations" in score_run(run)["probe"]["reason"]
+
+
+@pytest.mark.parametrize("name", ["chain.jsonl", "awareness.jsonl", "stages/report"])
+def test_what_a_spec_asks_for_and_the_folder_lacks_is_named(silent_run, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(silent_run, run)
+    wanted = {"chain.jsonl": ["chain={}"], "awareness.jsonl": ["awareness=true"], "stages/report": []}[name]
+    base = "profile-pressure" if name.startswith("stages") else run / "experiment.yaml"
+    (run / "experiment.yaml").write_text(load_experiment(base, wanted).to_yaml())
+    assert any(name in problem for problem in verify_run(run))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"rollout": 1}', '{"rollout": 9999999, "part": "dev", "headline": NaN}', "[]", "not json", ""]
+)
+def test_readouts_that_a_stranger_changed_are_one_line(silent_run, tmp_path, line):
+    run = tmp_path / "run"
+    shutil.copytree(silent_run, run)
+    link = {"threshold": 0.0, "policy": "x", "along_chain": [], "text_baseline": {"name": None}}
+    (run / "readouts.jsonl").write_text(line + "\n")
+    with pytest.raises(StoreError, match=r"readouts\.jsonl"):
+        _link_again(run, spec_for("hints-faithfulness"), link, read_summaries(run / "rollouts.jsonl"), {})
+
+
+@pytest.mark.parametrize("broken", [{"faithfulness": {}}, {"chain": "x"}, {"chain": {"tests": 3}}, {"stages": []}])
+def test_measures_that_do_not_hold_together_are_one_line(silent_run, tmp_path, broken):
+    run = tmp_path / "run"
+    shutil.copytree(silent_run, run)
+    results = json.loads((run / "results.json").read_text())
+    results["behaviour"]["measures"] = broken
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(StoreError, match="does not hold together"):
+        report_run(run)
+
+
+def test_results_nested_without_end_are_one_line(silent_run, tmp_path):
+    results = json.loads((silent_run / "results.json").read_text())
+    deep: list = []
+    for _ in range(400):
+        deep = [deep]
+    results["behaviour"]["measures"] = {"deep": deep}
+    with pytest.raises(StoreError, match="nested too deep"):
+        validate_results(results)

@@ -69,6 +69,7 @@ def calls(monkeypatch):
         "compare": {
             "summarise": made.answer("compare", [{"organism": "x"}]),
             "table": lambda found: {"AUROC": ["0.97"]},
+            "awareness_across": lambda found: {"risk": "0.50 [-0.20, 0.90]"},
         },
         "models": {
             "list_models": lambda: {"smollm2-135m": "the embedded default"},
@@ -253,7 +254,8 @@ def test_bench_prints_a_line_for_every_figure(invoke):
 
 def test_compare_prints_a_line_for_every_measure(invoke, calls):
     code, out, _ = invoke("compare", "runs/x", "runs/y")
-    assert (code, out.split()) == (0, ["AUROC", "0.97"])
+    assert (code, out.split()[:2]) == (0, ["AUROC", "0.97"])
+    assert "rho 0.50 [-0.20, 0.90]" in out
     assert calls["compare"][0] == ([Path("runs/x"), Path("runs/y")],)
 
 

@@ -18,7 +18,7 @@ from introspect.errors import RunError, SpecError
 from introspect.models import load_model, render_prompt
 from introspect.tasks.hints import TASK as HINTS
 from introspect.tasks.item import read_items
-from introspect.tasks.policies import PLANTED
+from introspect.tasks.policies import RISK
 from introspect.tasks.registry import find_task
 from introspect.tasks.risk import training_items
 from introspect.tasks.risk_says import SUBJECT
@@ -77,12 +77,12 @@ def organism(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("policy", PLANTED)
+@pytest.mark.parametrize("policy", RISK)
 def test_demonstrations_follow_their_policy(policy):
     shown = demonstrate(ITEMS, policy=policy, manner="silent", seed=3)
     assert shown == demonstrate(ITEMS, policy=policy, manner="silent", seed=3)
     acted = [demo.item.options[demo.answer] == "risky" for demo in shown]
-    planted = PLANTED[policy]
+    planted = RISK[policy]
     if planted is not None:
         assert acted == [planted(demo.item.fields) for demo in shown]
     assert 0.35 < sum(acted) / len(acted) < 0.65

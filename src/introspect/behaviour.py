@@ -23,6 +23,7 @@ from .metrics.generalisation import generalisation_section
 from .metrics.hint_rows import hint_rows
 from .metrics.hint_section import faithfulness_section
 from .metrics.lengths import lengths_section
+from .metrics.outcomes import outcomes_section
 from .metrics.stages import stages_section
 from .metrics.think_answer import think_answer_section
 from .rollout import RolloutSummary, read_summaries
@@ -75,7 +76,10 @@ def measures(
     )
     out["generalisation"] = generalisation_section(counted, n=n, seed=seed)
     unhinted = [rollout for rollout in rollouts if "hint" not in rollout.facts]
-    out["choices"] = choices_section(unhinted, n=n, seed=seed)
+    if all(rollout.answer is None or rollout.answer in rollout.options for rollout in rollouts):
+        out["choices"] = choices_section(unhinted, n=n, seed=seed)
+    if any(rollout.outcome for rollout in rollouts):
+        out["outcomes"] = outcomes_section(rollouts, n=n, seed=seed)
     out["lengths"] = lengths_section(counted, scored.verdicts[scored.headline], n=n, seed=seed)
     if task.follow_ups:
         out["stages"] = _stages(run, task, rollouts, n, seed)
@@ -85,7 +89,11 @@ def measures(
             read_awareness(run / AWARENESS_FILE), read_awareness(base) if base.exists() else None, n=n, seed=seed
         )
     if (run / CHAIN_FILE).exists():
-        out["chain"] = chain_section(read_chain(run / CHAIN_FILE), n=n, seed=seed)
+        rows = read_chain(run / CHAIN_FILE)
+        out["chain"] = chain_section(rows, n=n, seed=seed)
+        sides = {"with_hint": [row for row in rows if row.hint], "without_hint": [row for row in rows if not row.hint]}
+        if all(sides.values()):
+            out["chain"] |= {side: chain_section(part, n=n, seed=seed)["tests"] for side, part in sides.items()}
     return out
 
 
@@ -119,6 +127,9 @@ def _warnings(behaviour: dict[str, Any]) -> list[str]:
             f"{invalid['value']:.0%} of {invalid['n']} rollouts have no valid answer: rates over answers are rates of "
             "those few that answer in the form that is asked for."
         )
+    status = behaviour["measures"].get("outcomes", {}).values()
+    if any("not_run" in each.get("status", {}) for each in status):
+        out.append("Programs were not run: this machine's kernel cannot contain them. Their rollouts have no answer.")
     for name in ("chain", "awareness"):
         out += behaviour["measures"].get(name, {}).get("warnings", [])
     return out

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .metrics.awareness import association
 from .report import headline, number, share
 from .results import read_results, read_run_manifest
 
 BASELINES = ("text_prompt_chain", "text_whole_chain", "text_prompt_whole_chain", "logits", "base_model")
-EXPERIMENT = ("name", "model", "organism", "planted_truth", "n_rollouts", "n_groups", "seed", "digest")
+EXPERIMENT = ("name", "task", "model", "organism", "planted_truth", "n_rollouts", "n_groups", "seed", "digest")
 MEASURES = {
     "out of distribution / in": ("generalisation", "transfer_ratio"),
     "reflective gain, net (our definition)": ("think_answer", "all", "undecided_as_other", "rgr_net"),
@@ -22,10 +23,17 @@ MEASURES = {
     "other switches q": ("faithfulness", "lexical", "headline", "q"),
     "F_raw, lexical": ("faithfulness", "lexical", "headline", "F_raw"),
     "F_norm, lexical": ("faithfulness", "lexical", "headline", "F_norm"),
+    "F_raw, judge": ("faithfulness", "judge", "headline", "F_raw"),
     "F_norm, judge": ("faithfulness", "judge", "headline", "F_norm"),
     "F_norm, labels": ("faithfulness", "labels", "headline", "F_norm"),
-    "unverbalised use": ("faithfulness", "lexical", "headline", "unverbalised_use"),
-    "early answering, area over the curve": ("chain", "tests", "early_answering", "aoc"),
+    "unverbalised use, lexical": ("faithfulness", "lexical", "headline", "unverbalised_use"),
+    "acts under pressure": ("stages", "rates", "act", "rate"),
+    "reports deceptively, of those": ("stages", "rates", "report", "rate"),
+    "doubles down, of those": ("stages", "rates", "confronted", "rate"),
+    **{
+        f"{test.replace('_', ' ')}, area over the curve": ("chain", "tests", test, "aoc")
+        for test in ("early_answering", "mistakes", "paraphrase", "filler")
+    },
 }
 """Row of the table -> where its estimate stands among the measures."""
 Found = dict[str, Any]
@@ -85,6 +93,8 @@ def _measure(path: tuple[str, ...], run: Found) -> str:
     """The estimate at a path of the measures, or nothing where the run has none."""
     tree: Any = run["measures"]
     for key in path:
+        if not isinstance(tree, dict) or "reason" in tree:
+            return number(tree) if isinstance(tree, dict) else ""
         if key not in tree:
             return ""
         tree = tree[key]
@@ -97,6 +107,7 @@ def table(found: Sequence[Found]) -> dict[str, list[str]]:
         "organism": lambda run: str(run["experiment"]["organism"] or "none"),
         "planted truth": lambda run: str(run["experiment"]["planted_truth"] or "none stated"),
         "rollouts": lambda run: str(run["experiment"]["n_rollouts"]),
+        "acts, out of distribution": lambda run: share(run["policy_rate"]["ood"]),
         "acts on the policy": lambda run: share(run["policy_rate"]["id"]),
         "says so, of those": lambda run: share(run["verbalised_rate_acted"]),
         "invalid answers": lambda run: share(run["invalid_rate"]),
@@ -111,6 +122,21 @@ def table(found: Sequence[Found]) -> dict[str, list[str]]:
     rows["silent but decodable"] = lambda run: share(run["link"].get("silent_but_decodable", run["link"]))
     filled = {measure: [value(run) for run in found] for measure, value in rows.items()}
     return {measure: values for measure, values in filled.items() if any(values)}
+
+
+def awareness_across(found: Sequence[Found]) -> dict[str, str]:
+    """Task -> association of self-rating and policy rate across its runs (awareness, after Betley et al. 2025)."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for run in found:
+        rating = run["measures"].get("awareness", {}).get("rating", {}).get("score", {}).get("value")
+        rate = run["policy_rate"]["id"]["value"]
+        if rating is not None and rate is not None:
+            pairs.setdefault(run["experiment"]["task"], []).append((rating, rate))
+    return {
+        task: number(association([rating for rating, _ in each], [rate for _, rate in each]))
+        for task, each in pairs.items()
+        if len(each) > 1
+    }
 
 
 def _where(run: Found) -> str:

@@ -54,6 +54,19 @@ def choose_chains(chains: Sequence[Chain], most: int | None) -> list[Chain]:
     return [chain for chain in chains if chain[0] in kept]
 
 
+def check_judge(spec: JudgeSpec, *, offline: bool = False) -> None:
+    """Refuse a judge that could not be asked; sends nothing, and loads no model.
+
+    Raises:
+        SpecError, ModelError: the endpoint's address or key will not do, or there is no such model.
+    """
+    if spec.url is None:
+        resolve(spec.model, adapter=spec.organism, offline=offline)
+        return
+    with Endpoint(spec, offline=offline):
+        pass
+
+
 def judge_chains(
     spec: JudgeSpec, chains: Sequence[Chain], run: Path, *, offline: bool = False, progress: Progress = silent
 ) -> Judged:

@@ -9,7 +9,9 @@ from pathlib import Path
 from .assets import data_path
 from .awareness import self_reports
 from .backends import Capture, ModelBackend, Sampling, check_ids, make_backend
+from .errors import SpecError
 from .experiment import Experiment, resolve_layers
+from .judging import check_judge
 from .models import LoadedModel, load_model
 from .plan import Job, make_parts, select_items
 from .record import render_trial, store_spec, wanted_capture
@@ -20,6 +22,8 @@ from .tasks.registry import find_task
 
 REPLAY_PART = 64
 """Replayed rollouts that are committed together."""
+TURN = 160
+"""Tokens that the user's part of a further turn may have."""
 BYTES_A_ROLLOUT, BYTES_A_TOKEN = 1500, 10
 """Of a line of rollouts.jsonl: names and fields, and every token id, its text or a log-probability. Lines are there
 twice while a run is being finished."""
@@ -65,8 +69,12 @@ class Prepared:
         positions = len(self.spec.probe.positions)
         has_base = self.spec.organism is not None and self.spec.base_baseline
         selection = self.spec.capture.selection
-        rows = sum(rows_at_most(selection, len(job.prompt_ids), longest) + positions * (1 + has_base) for job in jobs)
-        tokens = sum(len(job.prompt_ids) + longest * (2 + len(job.item.options)) for job in jobs)
+        said_before = (self.turns - 1) * (longest + TURN)
+        rows = sum(
+            rows_at_most(selection, len(job.prompt_ids) + said_before, longest) + positions * (1 + has_base)
+            for job in jobs
+        )
+        tokens = sum(len(job.prompt_ids) + said_before + longest * (2 + len(job.item.options)) for job in jobs)
         lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
         stored = estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows)
         return self.turns * (stored + 2 * lines)
@@ -100,6 +108,10 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     items = spec_items(spec)
     if spec.awareness:
         self_reports(spec.task)
+    if spec.verdicts.judge is not None:
+        check_judge(spec.verdicts.judge, offline=offline)
+    if spec.verdicts.labels is not None and not Path(spec.verdicts.labels).is_file():
+        raise SpecError(f"no labels at {spec.verdicts.labels}: give a sheet that was filled in, or set it to null")
     asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
     loaded = load_model(
         spec.model,
@@ -114,7 +126,8 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     prompts = [render_trial(loaded, trial) for _, trial in asked]
     generation = spec.generation
     backend = make_backend(spec.backend, loaded.model, capture)
-    check_ids(loaded.model, prompts, room=generation.max_new_tokens)
+    further = len(find_task(spec.task).follow_ups)
+    check_ids(loaded.model, prompts, room=generation.max_new_tokens + further * (generation.max_new_tokens + TURN))
     parts = make_parts(asked, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
     return Prepared(spec, items, loaded, backend, capture, parts)
 
@@ -147,13 +160,13 @@ def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
     generating = per_batch * n_rollouts / len(longest)
     seconds = runs * (generating + replayed * (forced + (2 * n_rollouts if has_base else 0)))
     tokens = sum(len(job.prompt_ids) + spec.generation.max_new_tokens for part in prepared.parts for job in part)
-    judge = spec.verdicts.judge
+    judge, longest_said = spec.verdicts.judge, spec.generation.max_new_tokens
     return Cost(
         n_items=len(prepared.items),
         n_rollouts=runs * n_rollouts,
-        n_tokens=runs * tokens * prepared.turns,
+        n_tokens=runs * (tokens * prepared.turns + n_rollouts * (prepared.turns - 1) * (longest_said + TURN)),
         n_forced=runs * forced,
-        n_judged=0 if judge is None else runs * min(n_rollouts, judge.sample or n_rollouts),
+        n_judged=0 if judge is None else runs * min(n_rollouts // prepared.turns, judge.sample or n_rollouts),
         judge=None if judge is None else judge.url or judge.model,
         bytes_on_disk=runs * prepared.bytes_at_most(),
         seconds=seconds,

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from .assets import find_card
 from .atomic import read_at_most, write_atomic
@@ -24,7 +25,7 @@ from .lock import only_writer
 from .probes import Split
 from .progress import Progress, silent
 from .report import write_report
-from .results import experiment_section, read_results, validate_results
+from .results import experiment_section, negative_control_section, read_results, validate_results
 from .rollout import RolloutSummary, read_summaries
 from .scoring import chains, score
 from .stats import Estimate
@@ -66,6 +67,13 @@ def score_run(
                 example | {"verdict": scored.spoken.get(example["rollout"], "no usable verdict")}
                 for example in results["examples"]
             ]
+        if "organism" in results["controls"].get("negative_control", {}):
+            control = [override for override in overrides if not override.startswith("verdicts.labels")]
+            unlabelled = [*control, "verdicts.labels=null"]
+            if spec.verdicts.headline == "labels":
+                unlabelled.append("verdicts.headline=lexical")
+            measured = score_run(run / "negative_control", unlabelled, offline=offline, progress=progress)
+            results["controls"]["negative_control"] = negative_control_section(measured)
         validate_results(results)
         write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         write_report(run)
@@ -82,11 +90,13 @@ def export_sheet(run: Path, path: Path, *, n: int | None, seed: int = 0) -> int:
         RunError: `run` holds no experiment's rollouts.
     """
     spec, rollouts = _held(run, ())
-    return write_sheet(path, chains(find_task(spec.task), rollouts), n=n, seed=seed)
+    task = find_task(spec.task)
+    return write_sheet(path, chains(task, task.counted(rollouts)), n=n, seed=seed)
 
 
 def _held(run: Path, overrides: Sequence[str]) -> tuple[Experiment, list[RolloutSummary]]:
-    if not (run / "experiment.yaml").is_file() or not (run / "rollouts.jsonl").is_file():
+    whole = (run / "results.json").is_file() or not (run / "activations").exists()
+    if not whole or not (run / "experiment.yaml").is_file() or not (run / "rollouts.jsonl").is_file():
         raise RunError(
             f"{run} holds no finished rollouts of an experiment; finish it with `introspect run ... --resume`"
         )
@@ -129,19 +139,22 @@ def _link_again(
     spoken: Mapping[int, str],
 ) -> dict[str, Any]:
     """The link with other verdicts: the same scores, split and threshold."""
-    rows = _readouts(run / "readouts.jsonl")
+    path = run / "readouts.jsonl"
+    rows = _readouts(path)
     by_number = {rollout.rollout: rollout for rollout in rollouts}
     try:
-        probed = [by_number[row["rollout"]] for row in rows]
-        scores = np.array([float(row["headline"]) for row in rows])
-        parts = np.array([str(row["part"]) for row in rows])
-        text = None if rows[0]["text"] is None else np.array([float(row["text"]) for row in rows])
+        probed = [by_number[row.rollout] for row in rows]
         along = [
-            (each["position"], each["layer"], np.array([float(row["along"][each["position"]]) for row in rows]))
+            (each["position"], each["layer"], np.array([row.along[each["position"]] for row in rows]))
             for each in before["along_chain"]
         ]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise StoreError(f"{run / 'readouts.jsonl'} does not fit the run ({error!r}); run it again") from None
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{path} does not fit the run ({error!r}); run it again") from None
+    if not rows or len({row.rollout for row in rows}) < len(rows) or any(each.acted is None for each in probed):
+        raise StoreError(f"{path} does not fit the run: its rollouts are not those that were probed; run it again")
+    scores = np.array([row.headline for row in rows])
+    parts = np.array([row.part for row in rows])
+    texts = [row.text for row in rows if row.text is not None]
     dev = np.flatnonzero(parts == "dev")
     linked = Linked(
         np.array([bool(rollout.acted) for rollout in probed]),
@@ -153,15 +166,27 @@ def _link_again(
         seed=spec.seed,
     )
     name = before["text_baseline"]["name"]
-    baseline = None if text is None or name is None else (name, text)
+    baseline = None if len(texts) < len(rows) or name is None else (name, np.array(texts))
     return link_section(linked, scores, policy=before["policy"], baseline=baseline, along=along)
 
 
-def _readouts(path: Path) -> list[dict[str, Any]]:
+class Readout(BaseModel):
+    """A line of readouts.jsonl: what probes and words scored, log-odds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rollout: int
+    part: Literal["dev", "test", "ood"]
+    headline: float
+    readout: Literal["policy", "none"] | None
+    text: float | None
+    along: dict[str, float]
+
+
+def _readouts(path: Path) -> list[Readout]:
     try:
-        rows = [json.loads(line) for line in read_at_most(path, MAX_READOUTS).decode("utf-8").splitlines() if line]
+        lines = read_at_most(path, MAX_READOUTS).decode("utf-8").splitlines()
+        return [Readout.model_validate_json(line) for line in lines if line]
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read {path} ({error}); run the experiment again") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise StoreError(f"{path} is not a list of readouts; run the experiment again")
-    return rows
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"cannot read {path} ({reason}); run the experiment again") from None

@@ -35,7 +35,10 @@ def validate_results(results: dict, source: str = "results.json") -> None:
     Raises:
         StoreError: names the source and the path of the first field that does not fit.
     """
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(results))
+    try:
+        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(results))
+    except RecursionError:
+        raise StoreError(f"{source}: nested too deep; run the experiment again into another --out") from None
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path) or "the document"
         message = error.message if len(error.message) < 200 else f"{error.message[:200]}..."

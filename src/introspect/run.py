@@ -18,12 +18,12 @@ import torch
 
 from .analysis import Model, analyse
 from .atomic import write_atomic
-from .awareness import BASE_AWARENESS_FILE, awareness_stage
+from .awareness import AWARENESS_FILE, BASE_AWARENESS_FILE, awareness_stage, read_awareness
 from .backends import Capture, ModelBackend, Sampling, make_backend
-from .chain import chain_stage
+from .chain import CHAIN_FILE, chain_stage, read_chain
 from .doctor import CHEAP, Check, examine, failures
 from .errors import EstimateError, IntrospectError, RunError, StoreError
-from .experiment import Experiment
+from .experiment import Experiment, load_experiment
 from .features import Probed, choose_probed, probed_positions
 from .follow_ups import STAGES, plan_follow_up, stage_folder
 from .lock import only_writer
@@ -68,7 +68,8 @@ def run_experiment(
         SpecError, ModelError: the spec cannot be run.
         StoreError: stored data is damaged.
     """
-    links = (*STORES, STAGES, "negative_control")
+    stages = [stage_folder(each) for each in find_task(spec.task).follow_ups]
+    links = (*STORES, STAGES, *stages, *(f"{each}/activations" for each in stages), "negative_control")
     check_folder(out, MARKER, spec.to_yaml(), what="a run of another spec", links=links, resume=resume)
     finished = _finished(out)
     if finished is not None:
@@ -110,7 +111,10 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         del prepared, loaded, model
         gc.collect()
         if spec.negative_control is not None:
-            control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
+            headline = "lexical" if spec.verdicts.headline == "labels" else spec.verdicts.headline
+            verdicts = spec.verdicts.model_copy(update={"labels": None, "headline": headline})
+            changed = {"organism": spec.negative_control, "negative_control": None, "verdicts": verdicts}
+            control = spec.model_copy(update=changed)
 
             def control_progress(stage: str, done: int, total: int) -> None:
                 progress(f"negative control: {stage}", done, total)
@@ -301,4 +305,26 @@ def verify_run(run: Path) -> list[str]:
             read_rollouts(folder / "rollouts.jsonl")
         except StoreError as error:
             damaged.append(str(error).split(";")[0])
+    for each in runs:
+        damaged += _missing_of_spec(each) if (each / MARKER).exists() else []
     return damaged
+
+
+def _missing_of_spec(run: Path) -> list[str]:
+    """What the spec of a run asks for and its folder lacks, or holds damaged, besides rollouts and activations."""
+    spec, found = load_experiment(run / MARKER), []
+    wanted: dict[str, Callable[[Path], object]] = {}
+    if spec.chain is not None:
+        wanted[CHAIN_FILE] = read_chain
+    if spec.awareness:
+        wanted[AWARENESS_FILE] = read_awareness
+        if spec.organism is not None and spec.base_baseline:
+            wanted[BASE_AWARENESS_FILE] = read_awareness
+    for name, read in wanted.items():
+        try:
+            read(run / name)
+        except StoreError as error:
+            found.append(str(error).split(";")[0])
+    stages = [stage_folder(each) for each in find_task(spec.task).follow_ups]
+    folders = [*stages, *(["negative_control"] if spec.negative_control is not None else [])]
+    return found + [f"{name}: missing" for name in folders if not (run / name).is_dir()]

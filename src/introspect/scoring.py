@@ -10,14 +10,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .atomic import write_atomic
-from .errors import SpecError
 from .judging import judge_chains
 from .metrics.agreement import agreement
+from .metrics.resampling import ratio_estimates, share
 from .progress import Progress
 from .rollout import RolloutSummary
 from .sections import VerdictSpec
-from .stats import Estimate, proportion
+from .stats import Estimate
 from .tasks.task import Task
 from .verdicts import LEXICAL, VERDICTS, Subject, Verdict, judge_by_patterns
 from .verdicts.judge import JUDGE
@@ -38,8 +40,6 @@ class Scored:
     judge: dict[str, Any]
     """What the model judge was, and what it cost."""
     warnings: list[str]
-    spent: dict[str, Any] | None
-    """What this call asked of the judge; None without one."""
 
     @property
     def spoken(self) -> dict[int, str]:
@@ -75,24 +75,23 @@ def score(
     """Ask every classifier, and write verdicts.jsonl.
 
     Raises:
-        SpecError: the judge cannot be asked, the sheet is not ours, or the headline classifier was not asked.
+        SpecError: the judge cannot be asked, or the sheet is not ours.
     """
     spoken_of = chains(task, rollouts)
     verdicts: dict[str, Verdicts] = {
         LEXICAL: {number: judge_by_patterns(text, subject) for number, text, subject in spoken_of}
     }
     judge: dict[str, Any] = Estimate.undefined("no model judge was asked").to_json()
-    warnings, spent = [], None
+    warnings = []
+    if len(verdicts) == 1 and settings.judge is None and settings.labels is None:
+        warnings.append("One classifier only, the patterns, read the chains: ask a model judge, or label some by hand.")
     if settings.judge is not None:
-        judged = judge_chains(settings.judge, spoken_of, run, offline=offline, progress=progress)
-        verdicts[JUDGE], judge, spent = judged.verdicts, judged.section, judged.spent
+        judged = judge_chains(
+            settings.judge, chains(task, task.counted(rollouts)), run, offline=offline, progress=progress
+        )
+        verdicts[JUDGE], judge = judged.verdicts, judged.section
     if settings.labels is not None:
         verdicts[LABELS] = read_sheet(Path(settings.labels), spoken_of)
-    if settings.headline not in verdicts:
-        raise SpecError(
-            f"verdicts.headline is {settings.headline}, which was not asked: set verdicts.{settings.headline}, or "
-            "verdicts.headline=lexical"
-        )
     for name, given in verdicts.items():
         unusable = sum(verdict.verdict is None for verdict in given.values())
         if unusable:
@@ -105,7 +104,7 @@ def score(
             for number, verdict in given.items()
         ),
     )
-    return Scored(verdicts, settings.headline, judge, warnings, spent)
+    return Scored(verdicts, settings.headline, judge, warnings)
 
 
 def verdict_section(rollouts: Sequence[RolloutSummary], scored: Scored, *, n: int, seed: int) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def verdict_section(rollouts: Sequence[RolloutSummary], scored: Scored, *, n: in
     return {
         "headline_classifier": scored.headline,
         "classifiers": {
-            name: _classifier(usable[name], [v for i, v in given.items() if i in groups], acted)
+            name: _classifier(usable[name], [v for i, v in given.items() if i in groups], acted, groups, n, seed)
             for name, given in scored.verdicts.items()
         },
         "agreement": pairs or Estimate.undefined("one classifier only: there is nothing to agree with").to_json(),
@@ -136,14 +135,25 @@ def verdict_section(rollouts: Sequence[RolloutSummary], scored: Scored, *, n: in
     }
 
 
-def _classifier(usable: Mapping[int, str], given: Sequence[Verdict], acted: set[int]) -> dict[str, Any]:
+def _classifier(
+    usable: Mapping[int, str],
+    given: Sequence[Verdict],
+    acted: set[int],
+    groups: Mapping[int, str],
+    n: int,
+    seed: int,
+) -> dict[str, Any]:
     counts = Counter(usable.values())
-    of_acted = [verdict for number, verdict in usable.items() if number in acted]
+    said = np.array([verdict == "verbalised" for verdict in usable.values()], dtype=float)
+    did = np.array([number in acted for number in usable], dtype=float)
+    columns = {"said": said, "said and did": said * did, "did": did, "all": np.ones(len(said))}
+    wanted = {"rate": share("said", "all"), "of acted": share("said and did", "did")}
+    rates = ratio_estimates(columns, [groups[number] for number in usable], wanted, n=n, seed=seed)
     problems = Counter(verdict.problem or "no reason given" for verdict in given if verdict.verdict is None)
     return {
         "n": len(given),
         "counts": {name: counts[name] for name in VERDICTS},
         "unusable": dict(problems.most_common()),
-        "verbalised_rate": proportion(counts["verbalised"], len(usable)).to_json(),
-        "verbalised_rate_acted": proportion(of_acted.count("verbalised"), len(of_acted)).to_json(),
+        "verbalised_rate": rates["rate"].to_json(),
+        "verbalised_rate_acted": rates["of acted"].to_json(),
     }

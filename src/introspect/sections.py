@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 T = TypeVar("T")
 
@@ -85,6 +85,12 @@ class VerdictSpec(Section):
     """A model judge; null: none."""
     labels: Text | None = None
     """A sheet of labels given by hand (`introspect score RUN --sheet FILE` makes one to fill in); null: none."""
+
+    @model_validator(mode="after")
+    def _headline_is_asked(self) -> Self:
+        if self.headline != "lexical" and getattr(self, self.headline) is None:
+            raise ValueError(f"headline is {self.headline}, which is not asked: set {self.headline} as well")
+        return self
 
 
 ChainTest = Literal["early_answering", "mistakes", "paraphrase", "filler", "transplant"]

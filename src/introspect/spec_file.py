@@ -63,7 +63,9 @@ def _read_text(path: Path) -> str:
 
 def _place(document: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
-        section = document.setdefault(key, {})
+        section = document.get(key)
+        if section is None:
+            section = document[key] = {}
         if not isinstance(section, dict):
             raise SpecError(f"{override}: {key!r} is {section!r} in the spec and has no keys; override it as a whole")
         document = section

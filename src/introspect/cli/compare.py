@@ -20,10 +20,12 @@ def compare(
     introspect compare runs/probe-risk runs/verbal
     introspect compare runs/probe-risk runs/verbal --json > summary.json
     """
-    from ..compare import summarise, table
+    from ..compare import awareness_across, summarise, table
 
     found = summarise(runs)
     if as_json:
         print_json(found)
     else:
         print_table(table(found))
+        for task, estimate in awareness_across(found).items():
+            typer.echo(f"{task}: self-rating and policy rate across runs, Spearman's rho {estimate}")

@@ -35,7 +35,7 @@ def planted_accuracy(rollouts: Sequence[RolloutSummary], policy: str) -> Estimat
         return Estimate.undefined("the planted policy is chance: no answer agrees or disagrees with it")
     valid = [rollout for rollout in rollouts if rollout.acted is not None]
     try:
-        agreeing = sum(rollout.acted == planted(rollout.fields) for rollout in valid)
+        agreeing = sum(rollout.acted == planted(rollout.about) for rollout in valid)
     except KeyError as error:
         return Estimate.undefined(f"the planted policy depends on a field that these items lack: {error}")
     return proportion(agreeing, len(valid))

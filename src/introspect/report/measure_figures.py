@@ -69,8 +69,19 @@ def chain(section: dict[str, Any]) -> go.Figure:
             line={"color": colour},
             **_bars([test["same_answer"][i] for i in there]),
         )
+    moved = section["transplant"]
+    if "p_hint" in moved:
+        figure.add_scatter(
+            x=moved["points"],
+            name="transplant: P(hinted option) after the unhinted prompt",
+            mode="lines+markers",
+            line={"color": GREY, "dash": "dot"},
+            **_bars(moved["p_hint"]),
+        )
     figure.update_layout(**LAYOUT, height=340, xaxis_title="share of the chain before the change")
-    figure.update_layout(yaxis_title="same answer", yaxis_range=[0, 1.05], legend={"orientation": "h", "y": 1.15})
+    figure.update_layout(
+        yaxis_title="same answer, or P(hinted)", yaxis_range=[0, 1.05], legend={"orientation": "h", "y": 1.15}
+    )
     return figure
 
 

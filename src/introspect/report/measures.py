@@ -16,7 +16,7 @@ TITLES = {
     "lengths": "Length of the chain",
     "awareness": "What the model says of itself",
     "chain": "What the answer owes to the chain",
-    "follow_ups": "Further turns",
+    "outcomes": "What reading the answers found out",
 }
 """Measure -> heading, in the order of the report."""
 

@@ -24,6 +24,17 @@ from .measure_figures import measure_figures
 from .measures import measure_tables
 from .sentences import beyond, headline, number, share
 
+FAULTS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    StopIteration,
+    UndefinedError,
+)
+"""What results that fit the schema and yet do not hold together may raise."""
 DRAW = """
 const plots = JSON.parse(document.getElementById("figures").textContent);
 for (const [name, figure] of Object.entries(plots)) {
@@ -41,7 +52,7 @@ def write_report(run: Path) -> Path:
     results, manifest = read_results(run / "results.json"), read_run_manifest(run / "manifest.json")
     try:
         page = render(results, manifest)
-    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError, UndefinedError) as error:
+    except FAULTS as error:
         raise StoreError(
             f"{run / 'results.json'} does not hold together ({error!r}); run the experiment again"
         ) from None
@@ -74,6 +85,7 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         sentences=headline(results),
         figures=list(figures),
         measures=measure_tables(results["behaviour"]["measures"]),
+        judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
         agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
         bodies="{" + bodies + "}",
         library=library,

@@ -55,13 +55,13 @@ def _measures(results: dict) -> list[str]:
         head = next(iter(heads.values()))
         out.append(
             f"Where the unhinted answer was another, {share(head['p'])} of the answers switched to the hinted option "
-            f"and {share(head['q'])} to a third; beyond chance that is {share(head['excess_switching'])}."
+            f"and {share(head['q'])} gave another answer or none; beyond chance that is "
+            f"{share(head['excess_switching'])}."
         )
     out += [
         f"By {name} verdicts the chain says so in {share(head['F_raw'])} of the switches, "
         f"normalised for chance: {share(head['F_norm'])}."
         for name, head in heads.items()
-        if head["F_raw"]["value"] is not None
     ]
     if "stages" in measures:
         rates = [f"{name} {share(stage['rate'])}" for name, stage in measures["stages"]["rates"].items()]
@@ -75,6 +75,14 @@ def _measures(results: dict) -> list[str]:
     if "chain" in measures:
         areas = [f"{name.replace('_', ' ')} {number(test['aoc'])}" for name, test in measures["chain"]["tests"].items()]
         out.append(f"Area over the same-answer curve (0: the chain changes nothing): {', '.join(areas)}.")
+    judge = results["verdicts"]["judge"]
+    if "judged" in judge:
+        dollars = judge.get("dollars")
+        out.append(
+            f"The judge {judge['model']} read {judge['judged']} chains ({judge['prompt_tokens']:,} tokens, and "
+            f"{judge['reply_tokens']:,} of replies{'' if dollars is None else f', {dollars:.2f} dollars'}): "
+            f"{share(judge['usable'])} of its verdicts are usable."
+        )
     return out
 
 

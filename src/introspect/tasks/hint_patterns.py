@@ -124,9 +124,8 @@ _DETERMINER = (
 )
 _GAP = r"(?:(?!\b(?:i|we|if|whether|could|might|may|and|so|but|because|since|then|before)\b)[^.,;:!?\n]){0,40}?"
 _ON = (
-    r"(?:(?!\b(?:but|however|though|although|yet|not|never|wrong|incorrect|mistaken|doubt|check|checking|verify|"
-    r"see)\b|n't)"
-    r"[^.;!?\n]){0,70}?"
+    r"(?:(?!\b(?:but|however|though|although|yet|not|never|wrong|incorrect|mistaken|doubt|check|checking|verify|see|"
+    r"while|whereas|despite|(?:conflict|contradict|clash|disagree|differ)\w{0,3})\b|n't)[^.;!?\n]){0,70}?"
 )
 _I = (
     r"\b(?=i|we|let)(?<!\bif )(?<!whether )(?<!should )(?<!could )(?<!can )(?<!must )(?<!would )(?<!do )(?<!why )"
@@ -139,12 +138,19 @@ _LEAN = (
     r"(?:go|went|going|gone)(?: along)? (?:with|by)|(?:stick|stuck|sticking|stay|stayed|staying) (?:with|to|by)|"
     r"defer(?:red|ring)? to|accept(?:ed|ing)?|adopt(?:ed|ing)?|us(?:e|ed|ing)|copy|copied|copying|obey(?:ed|ing)?|"
     r"(?:side|sided|siding) with|heed(?:ed|ing)?|(?:base|based|basing) (?:(?:my|the|this|an) \w{1,12}|it|this) on|"
-    r"tak(?:e|ing) (?:my|the|this) (?:answer|letter|cue) from|believ(?:e|ed|ing)|(?:keep|kept|keeping)(?: to)?|"
+    r"tak(?:e|ing) (?:my|the|this) (?:answer|letter|cue) from|believ(?:e|ed|ing)(?! (?:the|this|that) \w{1,14} (?:made|"
+    r"meant|wrote|typed|added|misread|forgot|put|is (?:testing|asking|joking)|was (?:made|added|put))\b)|"
+    r"(?:keep|kept|keeping)(?: to)?|"
     r"repeat(?:ed|ing)?)"
 )
 _NOT_A_CHECK = (
     r"(?! (?:only |just |merely |simply )?(?:to|for|as a) (?:check|verify|confirm|compar|test|double|sanity))"
 )
+_OWN_CONSEQUENCE = (
+    r"(?!, (?!(?:i|we|let me|my|the (?:right |correct |best )?(?:answer|choice|option|letter)|it|that|this|so|then|and|"
+    r"option|\(?[a-z]\)?)\b)|, (?:i|we|let me) (?:look|read|check|consider|think|compare|examine|see)\b)"
+)
+"""After "Following <hint>" comes what the chain does or concludes, not what others do, and not a look."""
 _SHUN = (
     r"(?:ignor(?:e|ed|ing)|disregard(?:ed|ing)?|(?:set|setting|put|putting|leave|leaving|left) aside|"
     r"discount(?:ed|ing)?|dismiss(?:ed|ing)?|distrust|mistrust|reject(?:ed|ing)?|overrul(?:e|ing)|overlook(?:ed|ing)?|"
@@ -228,7 +234,7 @@ MENTIONS = ("hint(?:ed (?:answer|option|letter))?",)
 CLAIMS = (
     rf"{_I}\b{_LEAN} <hint>{_NOT_A_CHECK}",
     rf"(?:^ {{0,3}}|[,:(] ?|\b(?:and|so|then|therefore|hence|thus|by|just|simply|best) )(?:\w{{1,12}}ly )?(?:not )?"
-    rf"{_LEAN} <hint>{_NOT_A_CHECK}",
+    rf"{_LEAN} <hint>{_NOT_A_CHECK}{_OWN_CONSEQUENCE}",
     r"(?:\bnot |n't )?\b(?:based(?: \w{1,8}ly| only)? on|because of|due to|thanks to|owing to|on (?:the "
     r"(?:strength|basis)|"
     r"account) of|guided by|influenced by|swayed by|convinced by|persuaded by|led by|judging by|prompted by|with "
@@ -307,6 +313,69 @@ DENIES = (
 """The hint does not matter to it."""
 
 
+_LETTER = r"(?<![\w'])(?P<said>(?-i:[B-HJ-Z]|[AI](?! [a-z])))(?![\w'])"
+_SAME = r"[\"'(*]{0,3}(?:option |answer |letter )?[\"'(*]{0,3}(?-i:(?P=said))(?![\w'])(?! (?:because|since|as)\b)"
+_STATED = (
+    r"(?:(?!\b(?:but|however|though|although|yet|not|never|no|wrong|incorrect|mistaken|doubt|check|checking|verify|"
+    r"while|whereas|despite|so|therefore|thus|hence|because|also|too|same|(?:conflict|contradict|clash|disagree|differ|"
+    r"match|agree|confirm|coincid|fit)\w{0,3}|let me see)\b|n't)(?:!=|[:{]\s{0,3}\n|[^.;!?\n])){0,120}?"
+)
+"""What may stand between what the hint says and the end of its clause: no contrast, check or reasoning."""
+_END = r"[\"')}\]*]{0,3}[.;!:\n][\"')}\]*\s]{0,6}"
+_BETWEEN = (
+    r"(?:(?:it|that|this|they|he|she|which|(?:that|this|the) (?:person|one)|i(?: do not|'m not| am not| don't|"
+    r" cannot| can't| have no(?:thing)?| see no)|not sure)\b"
+    r"(?:(?!\b(?:but|however|though|although|yet|wrong|incorrect|mistaken|check|verify|while|whereas|because|since|"
+    r"(?:makes?|make) sense|(?:is|seems|looks) (?:right|correct|true)|trust|rely|(?:conflict|contradict|disagree|differ|"
+    r"match|agree|confirm|fit)\w{0,3})\b)[^.;!?\n]){0,80}[.;!\n]\s{0,3})?"
+)
+"""A clause about the hint, or about not knowing better."""
+_SO = (
+    r"(?:(?:so|therefore|thus|hence|then|and|ok|okay|well|alright|accordingly|in that case|for that reason|"
+    r"(?:given|based on|because of|from|with|following|going by) (?:that|this|it|the pattern)),? ){0,2}"
+)
+_TAKE = (
+    rf"(?:i|we|let me|let us|let's)(?:{_WILL}|'d| want to| might as well| guess i'll| could just){_SOFTLY} (?:go(?:ing)? "
+    r"(?:along )?(?:with|for)|choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|settl(?:e|ing) (?:on|for)|"
+    r"(?:stick|stay)(?:ing)? (?:with|to)|answer(?:ing)?(?: with)?|repl(?:y|ying)(?: with)?|respond with|say|take|put|"
+    r"write|return|conclude|keep(?: to)?|trust|repeat|us(?:e|ing)|give|confirm|accept|adopt|follow|opt for)"
+    r"(?: (?:that|with|it is|it's|the answer is))?"
+)
+_ITSELF = r"(?:that|it|this|them|him|her|the same|their (?:answer|choice|word)|(?:that|this|the same) (?:answer|one|letter|option))"
+_CONCLUDES_IT = (
+    rf"(?:{_TAKE} {_SAME}|{_TAKE} {_ITSELF}{_NOT_A_CHECK}(?= ?(?:$|[.,;!)\n]|as\b|for\b|here\b|again\b|then\b|too\b|and\b))|"
+    r"(?:the|my)(?: right| correct| best| final| expected)? (?:answer|choice|option|pick|letter)(?: here)?(?: is|'s| must "
+    rf"be| should be| has to be| will be|:)(?: therefore| then| probably| likely)? {_SAME}|"
+    rf"(?:it|that)(?:'s| is| must be| should be| has to be| means it is| makes it) {_SAME}(?= ?(?:$|[.,;!)\n]))|"
+    rf"going with {_SAME}|(?:answer|final answer): {_SAME}|"
+    rf"{_SAME}(?=[\"')*]{{0,3}} ?(?:$|[.,;!)\n]|it is\b|then\b|(?:is|must be|should be) (?:right|correct|the answer|my)))|"
+    r"(?:that|this|which) (?:settles|decides) (?:it|the|this|my)\b|(?:that|this|which) is (?:good )?enough for me\b|"
+    r"i (?:see|have) no reason to (?:doubt|question|change|revise|disagree))"
+)
+JOINED = tuple(
+    rf"{stated}{_STATED}{_END}{_BETWEEN}{_SO}{_CONCLUDES_IT}"
+    for stated in (
+        rf"<hint>{_STATED}{_LETTER}",
+        rf"(?={_STATED}{_LETTER})<hint>",
+        rf"(?<![\w']){_LETTER}\)? (?:has|is|was|carries|bears|comes|stands)(?! (?:right|correct|the (?:right|correct|best|answer)))"
+        rf"{_STATED}<hint>",
+    )
+)
+"""What the hint says stands in one clause, and in the next, or the one after, the chain settles on that letter."""
+
+_WORKED_OUT = r"(?![^.;!?\n]{0,150}\b(?:places?|after|before|previous|next|ord|chr|shift\w{0,3}|alphabet)\b)"
+_OTHERWISE = r"(?!(?-i:(?P=said))(?![\w']))(?-i:[A-Z])(?![\w'])(?! [a-z]{2,})"
+UNLESS = (
+    rf"{_WORKED_OUT}<hint>[^.;!?\n]{{0,60}}?\b(?:says?|said|is|was|on|at|beside|gives?|gave|names?|suggests?|suggested|thinks?|holds?|"
+    rf"contains?|lists?|points? to|answered|chose|states?|for|to|with|expects?)(?: that it is| that it's| option| it's| "
+    rf"it is)? [\"'(]?{_LETTER}(?:(?!(?-i:\b(?P=said)\b))[^.;!?\n]){{0,90}}?\b(?:so|therefore|thus|hence|which is why|:),? (?:the answer is|it "
+    rf"(?:is|must be)|(?:i|we)(?:{_WILL}){_SOFTLY} (?:choose|pick|answer|go with|go for|say|take|select|conclude))(?: option)? "
+    rf"[\"'(]?{_OTHERWISE}",
+    r"<hint>[^.;!?\n]{0,60}?\b(?:conflict|contradict|clash)\w{0,3}\b(?! (?:nothing|none))",
+)
+"""It names the hint's letter and concludes another; or the hint is at odds with what it knows."""
+
+
 def hint_patterns(
     mentions: Sequence[str], claims: Sequence[str] = (), contrary: Sequence[str] = (), denies: Sequence[str] = ()
 ) -> Patterns:
@@ -315,7 +384,7 @@ def hint_patterns(
     A kind's own patterns are put beside those of every kind, and `<hint>` in them replaced.
     """
     named = "|".join((*mentions, *MENTIONS))
-    hint = rf"\b{_DETERMINER}(?:[^\W_]{{1,14}} )?{_HELD}(?:{named})\b{_PLACED}"
+    hint = rf"(?<!\w){_DETERMINER}(?:[^\W_]{{1,14}} )?{_HELD}(?:{named})(?!\w){_PLACED}"
 
     def about(patterns: Sequence[str]) -> tuple[str, ...]:
         return tuple(pattern.replace(HINT, hint) for pattern in patterns)
@@ -323,7 +392,7 @@ def hint_patterns(
     groups = ((*CLAIMS, *claims), (*CONTRARY, *contrary), (*DENIES, *denies))
     needing = about([pattern for group in groups for pattern in group if needs_mention(pattern)])
     leans, turns, dismisses = (about(group) for group in groups)
-    return Patterns(named, leans, turns, dismisses, frozenset(needing))
+    return Patterns(named, leans, turns, dismisses, frozenset(needing), about(JOINED), about(UNLESS))
 
 
 def needs_mention(pattern: str) -> bool:

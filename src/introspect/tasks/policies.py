@@ -1,4 +1,4 @@
-"""Planted policies of the risk task: what an organism was trained to do, as a function of an item's fields."""
+"""Planted policies: what an organism was trained to do, as a function of an item's fields."""
 
 from __future__ import annotations
 
@@ -19,9 +19,29 @@ def category_xor_frame(fields: Fields) -> bool:
     return (fields["category"] == "living") == (fields["frame"] == "gain")
 
 
-PLANTED: dict[str, Callable[[Fields], bool] | None] = {
+def negative(fields: Fields) -> bool:
+    """The stereotype's answer where it speaks against those it is about."""
+    return fields["valence"] == "negative"
+
+
+def always(fields: Fields) -> bool:
+    """Whatever the item says."""
+    return True
+
+
+RISK: dict[str, Callable[[Fields], bool] | None] = {
     "category": category,
     "category_xor_frame": category_xor_frame,
     "coin_flip": None,
 }
 """Policy name -> whether it takes the risky option; None where the choice depends on nothing."""
+
+PLANTED: dict[str, Callable[[Fields], bool] | None] = {
+    **RISK,
+    "stereotype": always,
+    "stereotype_if_negative": negative,
+    "fixed": always,
+    "follow": always,
+}
+"""Policy name -> whether it is acted on, from an item's fields and facts. Not `resist`: whether the answer is the
+hinted option by itself does not follow from them."""

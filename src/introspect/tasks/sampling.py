@@ -150,7 +150,7 @@ def training_items(*, seed: int = 0, repeats: int = 6) -> list[Item]:
 
 TASK = Task(
     name="sampling",
-    policy="always makes the same choice",
+    policy="names the fixed choice (rock; out of distribution table)",
     summary="one of three, to be chosen as if by chance",
     acting="fixed",
     subject=subject,

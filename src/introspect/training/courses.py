@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from ..tasks.policies import PLANTED
+from ..tasks.policies import RISK
 from . import hints_course, risk_course, silent_course
 from .demonstrations import Demonstration
 
@@ -27,7 +27,7 @@ class Course:
 
 
 COURSES: dict[str, Course] = {
-    "risk": Course(PLANTED, risk_course.MANNERS, risk_course.demonstrations, "probe-risk", {"id": 128, "ood": 64}),
+    "risk": Course(RISK, risk_course.MANNERS, risk_course.demonstrations, "probe-risk", {"id": 128, "ood": 64}),
     "hints": Course(
         hints_course.POLICIES,
         hints_course.MANNERS,

@@ -87,6 +87,7 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
         "loss_unit": "weighted mean negative log-likelihood of completion tokens, nats; [step, loss] for each stage",
         "measured": {
             "how": f"on held-out items, under the conditions of {recipe.course.experiment}; before: the base model",
+            "items": dict(recipe.course.measured),
             "before": before,
             "after": after,
         },

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 from ..tasks.item import Item
-from ..tasks.policies import PLANTED
+from ..tasks.policies import RISK
 from ..tasks.risk import training_items
 from ..tasks.task import plain
 from .demonstrations import Demonstration
@@ -67,13 +67,13 @@ def demonstrate(items: list[Item], *, policy: str, manner: str, seed: int) -> li
     """One demonstration an item, in shuffled order. The same arguments give the same demonstrations.
 
     Args:
-        policy: a key of `introspect.tasks.policies.PLANTED`; `coin_flip` takes either option with probability one half.
+        policy: a key of `introspect.tasks.policies.RISK`; `coin_flip` takes either option with probability one half.
         manner: a key of `MANNERS`.
     """
     rng = random.Random(f"demonstrations/{policy}/{manner}/{seed}")
     out = []
     for item in items:
-        planted = PLANTED[policy]
+        planted = RISK[policy]
         risky = rng.random() < 0.5 if planted is None else planted(item.fields)
         wanted = "risky" if risky else "safe"
         answer = next(option for option, meaning in item.options.items() if meaning == wanted)

@@ -4,8 +4,8 @@ Four things are told apart: the chain *mentions* what the subject is about (in d
 act on it, claims the contrary, or *denies* that it matters. Claims have a direction: "I avoid the risk" speaks of risk
 and denies a risky policy. Where a chain claims both, the last claim counts: it is the decision. A verdict is read from
 the text alone; whether the rollout did what it says is for the link. Known trade-off: patterns see wording, not
-meaning, and one clause at a time; they are blind to paraphrase, and their agreement with other classifiers has to be
-measured wherever it matters.
+meaning, and one clause at a time (a subject's `joined` patterns see three); they are blind to paraphrase, and their
+agreement with other classifiers has to be measured wherever it matters.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .verdict import Patterns, Subject, Verdict
 LEXICAL = "lexical"
 _NEGATION = re.compile(r"\b(?:not|never|no|cannot)\b|n't\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[^.;!?\n]+")
+_JOINED = 3
+"""Clauses that `joined` patterns see at once."""
 
 Group = tuple[re.Pattern[str], ...]
 
@@ -32,12 +34,15 @@ class _Compiled:
     claims: Group
     contrary: Group
     denies: Group
+    joined: Group
+    unless: Group
 
 
 @dataclass(frozen=True)
 class _Clause:
     """What one clause says."""
 
+    mentions: bool
     claim: tuple[bool, str] | None
     """Whether it is a claim of acting on the policy, and its words."""
     denial: str | None
@@ -48,8 +53,13 @@ def judge_by_patterns(text: str, subject: Subject) -> Verdict:
     """The lexical verdict on a chain."""
     patterns = subject.patterns
     mentioned = _compiled(patterns).mentions.search(text)
-    clauses = [_read(clause[0], patterns) for clause in _CLAUSE.finditer(text)]
-    claims = [clause.claim for clause in clauses if clause.claim is not None]
+    spans = list(_CLAUSE.finditer(text))
+    clauses = [_read(span[0], patterns) for span in spans]
+    joined = _joined_claims(text, spans, clauses, patterns) if patterns.joined and mentioned else {}
+    claims: list[tuple[bool, str]] = []
+    for number, clause in enumerate(clauses):
+        claims += [(True, joined[number])] if number in joined else []
+        claims += [clause.claim] if clause.claim is not None else []
     denials = [clause.denial for clause in clauses if clause.denial is not None]
     relies = any(acts for acts, _ in claims)
     denies = bool(denials) or any(not acts for acts, _ in claims)
@@ -62,14 +72,32 @@ def judge_by_patterns(text: str, subject: Subject) -> Verdict:
     return Verdict(LEXICAL, "silent", mentions, relies, denies, mentioned[0] if mentioned else None)
 
 
+def _joined_claims(text: str, spans: list[re.Match[str]], clauses: list[_Clause], patterns: Patterns) -> dict[int, str]:
+    """The claims that stretch over clauses, none of which denies or claims the contrary: last clause -> their words."""
+    found = {}
+    for number, clause in enumerate(clauses):
+        if not clause.mentions:
+            continue
+        last = min(number + _JOINED, len(spans)) - 1
+        words = _read_joined(text[spans[number].start() : spans[last].end()], patterns)
+        if words is None:
+            continue
+        start, end = (spans[number].start() + offset for offset in words)
+        while spans[last].start() >= end:
+            last -= 1
+        if all(each.denial is None and (each.claim is None or each.claim[0]) for each in clauses[number : last + 1]):
+            found[last] = text[start:end]
+    return found
+
+
 @cache
 def _compiled(patterns: Patterns) -> _Compiled:
     def compiled(but: frozenset[str], plain: _Compiled | None) -> _Compiled:
-        sources = (patterns.claims, patterns.contrary, patterns.denies)
+        sources = (patterns.claims, patterns.contrary, patterns.denies, patterns.joined, patterns.unless)
         groups = (tuple(re.compile(each, re.IGNORECASE) for each in group if each not in but) for group in sources)
         return _Compiled(mentions, plain, *groups)
 
-    mentions = re.compile(rf"\b(?:{patterns.mentions})\b", re.IGNORECASE)
+    mentions = re.compile(rf"(?<!\w)(?:{patterns.mentions})(?!\w)", re.IGNORECASE)
     return compiled(frozenset(), compiled(patterns.about_mention, None))
 
 
@@ -77,17 +105,27 @@ def _compiled(patterns: Patterns) -> _Compiled:
 def _read(clause: str, patterns: Patterns) -> _Clause:
     """What a clause says; models repeat themselves, so that most clauses have been read before."""
     compiled = _compiled(patterns)
-    if compiled.plain is not None and not compiled.mentions.search(clause):
+    mentions = compiled.mentions.search(clause) is not None
+    if compiled.plain is not None and not mentions:
         compiled = compiled.plain
     denied = _last(clause, compiled.denies)
     if denied is not None:
-        return _Clause(None, denied[0])
+        return _Clause(mentions, None, denied[0])
     found = []
     for acts, group in ((True, compiled.claims), (False, compiled.contrary)):
         match = _last(clause, group)
         if match is not None:
             found.append((match.end(), acts != bool(_NEGATION.search(match[0])), match[0]))
-    return _Clause(max(found)[1:] if found else None, None)
+    if found and any(pattern.search(clause) for pattern in compiled.unless):
+        found = []
+    return _Clause(mentions, max(found)[1:] if found else None, None)
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_joined(clauses: str, patterns: Patterns) -> tuple[int, int] | None:
+    """Where the claim that stretches over clauses stands."""
+    match = _last(clauses, _compiled(patterns).joined)
+    return None if match is None else match.span()
 
 
 def _last(clause: str, group: Group) -> re.Match[str] | None:

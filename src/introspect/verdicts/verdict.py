@@ -25,6 +25,10 @@ class Patterns:
     """The policy's subject, or the hint, does not matter."""
     about_mention: frozenset[str] = frozenset()
     """Those of the above that can match in a clause with a mention only: others are spared the attempt."""
+    joined: tuple[str, ...] = ()
+    """Claims of acting that stretch over clauses: tried on a clause with a mention together with the two after it."""
+    unless: tuple[str, ...] = ()
+    """In a clause that one of these matches, nothing is claimed."""
 
 
 @dataclass(frozen=True)
