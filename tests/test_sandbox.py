@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import struct
@@ -105,7 +106,63 @@ class TestValues:
         """
         assert run(source, [[18]]).calls[0].value == [6, "bb", 2, {"a": 2, "b": 1}]
         result = run("import urllib.request\ndef f(): return 1")
-        assert result.status == "crashed" and result.detail == "ModuleNotFoundError when loaded"
+        assert result.status == "unsupported_import" and result.calls[0].error == "not reached"
+
+    @pytest.mark.parametrize(
+        ("module", "expression", "value"),
+        [
+            ("array", "array.array('i', [1, 2]).tolist()", [1, 2]),
+            ("ast", "ast.literal_eval('[1]')", [1]),
+            ("base64", "base64.b64encode(b'x').decode()", "eA=="),
+            ("calendar", "calendar.monthrange(2024, 2)[1]", 29),
+            ("cmath", "cmath.sqrt(-1).imag", 1.0),
+            ("dataclasses", "dataclasses.asdict(dataclasses.make_dataclass('P', ['x'])(1))", {"x": 1}),
+            ("difflib", "difflib.SequenceMatcher(None, 'ab', 'ac').ratio()", 0.5),
+            ("enum", "enum.Enum('E', 'a b').b.value", 2),
+            ("hashlib", "[len(hashlib.new(n, b'x').hexdigest()) for n in ('md5', 'sha256', 'blake2b')]", [32, 64, 128]),
+            ("collections", "collections.Counter('aab').most_common(1)[0][0]", "a"),
+            ("collections", "collections.UserDict(a=1).copy()['a']", 1),
+            ("statistics", "statistics.mode([1, 1, 2])", 1),
+            ("functools", "functools.singledispatch(lambda x: x)(2)", 2),
+            ("fractions", "fractions.Fraction(1, 2).limit_denominator(2) == 0.5", True),
+            ("textwrap", "textwrap.dedent(' a')", "a"),
+            ("time", "time.strptime('2000', '%Y')[0] + (time.perf_counter() > 0) + time.localtime(0)[2]", 2002),
+            ("unicodedata", "unicodedata.normalize('NFKD', 'é')", "e\u0301"),
+            ("queue", "queue.PriorityQueue().qsize()", 0),
+        ],
+    )
+    def test_modules_that_only_compute_work_under_the_filter(self, module, expression, value):
+        result = run(f"import {module}\ndef f():\n    return {expression}")
+        assert (result.status, result.calls[0].value) == ("ran", value)
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "import numpy as np\ndef f(): return 1",
+            "from scipy.stats import norm\ndef f(): return 1",
+            "def f():\n    import numpy\n    return 1",
+            "def g(): import sympy.abc\ndef f(): return g()",
+            "import xml.dom\ndef f(): return 1",
+        ],
+    )
+    def test_a_missing_module_says_nothing_about_the_program(self, source):
+        assert run(source).status == "unsupported_import"
+
+    @pytest.mark.parametrize(
+        ("source", "status"),
+        [
+            ("try:\n    import numpy\nexcept ImportError:\n    pass\ndef f(): return 1", "ran"),
+            ("from math import no_such_name\ndef f(): return 1", "crashed"),
+            ("import math\ndef f(): return math.no_such_name", "ran"),
+        ],
+    )
+    def test_other_mistakes_over_imports_are_the_program_s(self, source, status):
+        assert run(source).status == status
+
+    def test_names_and_escapes_beyond_ascii_compile(self):
+        result = run("def f():\n    größe = '\\N{DEGREE SIGN}'\n    return größe")
+        assert (result.status, result.calls[0].value) == ("ran", "°")
+        assert run("def f():\n    return '\\N{DEGREE SIGN}'").status == "ran"
 
     def test_are_the_same_in_every_run(self):
         source = "import random\ndef f():\n    return [list(set('a quick brown fox'.split())), random.random()]"
@@ -221,8 +278,8 @@ class TestHarm:
     )
     def test_threads_and_what_was_never_loaded_are_errors_of_the_call(self, lines):
         result = run(body(lines))
-        assert result.status == "ran"
-        assert result.calls[0].error in ("RuntimeError", "ModuleNotFoundError", "ImportError")
+        assert result.calls[0].error in ("RuntimeError", "ModuleNotFoundError")
+        assert result.status == ("ran" if result.calls[0].error == "RuntimeError" else "unsupported_import")
 
     def test_raw_system_calls_are_filtered_too(self):
         lines = f"""
@@ -311,6 +368,54 @@ class TestHarm:
         assert result.calls[0].error == "not reached"
 
 
+def is_writable(result):
+    """Whether everything that a rollout keeps of a result can be written as its line is, and stays short."""
+    texts = [result.detail, *(call.error or "" for call in result.calls)]
+    json.dumps({"detail": texts}, ensure_ascii=False).encode()
+    return all(text.isprintable() and len(text) <= 160 for text in texts)
+
+
+@contained
+class TestTextsThatComeOut:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "'\\ud800'",
+            "'é\\udfff' * 9",
+            "'\\x1b[31m'",
+            "'a\\nb\\u2028'",
+            "'x' * 5000",
+            "'\\ud800' * 5000",
+            "'\\0'",
+            "'\\u202e'",
+        ],
+    )
+    @pytest.mark.parametrize("where", ["load", "call", "value"])
+    def test_names_of_exceptions_and_types_can_be_written(self, name, where):
+        base = "object" if where == "value" else "Exception"
+        act = {"load": "raise E", "call": "def f(): raise E", "value": "def f(): return E()"}[where]
+        result = run(f"class M(type): __name__ = {name}\nclass E({base}, metaclass=M): pass\n{act}")
+        assert is_writable(result)
+        assert result.status == ("crashed" if where == "load" else "ran")
+        told = result.detail if where == "load" else result.calls[0].error
+        assert told and (len(told) > 100 or "\\" in told or "x" in told)
+
+    @pytest.mark.parametrize(
+        "error", ["\\ud800", "\\u001b", "x" * 9000, {"a": [1]}, ["\\ud800"], 7, True, [[[[]]]] * 900]
+    )
+    def test_forged_errors_can_be_written(self, error):
+        line = json.dumps({"loaded": False, "error": error}).replace("\\\\u", "\\u")
+        result = run(
+            textwrap.dedent(TestForging.FORGE) + f"\nsend({line!r})\nsend('{{\"end\": true}}')\nos._exit(0)", [[5]]
+        )
+        assert result.status == "crashed" and result.detail and is_writable(result)
+
+    def test_reasons_of_the_system_can_be_written(self, monkeypatch):
+        monkeypatch.setattr(sys, "executable", "/nowhere/\udcff\x1b")
+        result = run_program("def f(): return 1", "f", [[]])
+        assert result.status == "not_run" and is_writable(result)
+
+
 @contained
 class TestForging:
     EXPECTED = 42
@@ -381,6 +486,30 @@ class TestForging:
         result = run(source, [[5], [6]], Limits(cpu_seconds=1, wall_seconds=3.0, source_characters=200_000))
         assert result.status == "crashed"
         assert not any(call.gives(self.EXPECTED) for call in result.calls)
+
+    END = """
+        send('{"loaded": true, "error": null, "found": true}')
+        send('{"value": 42, "error": null}')
+        send('{"end": true}')
+    """
+
+    @pytest.mark.parametrize(
+        ("after", "status"),
+        [
+            ("while True: pass", "timeout"),
+            ("os._exit(3)", "crashed"),
+            ("import ctypes\nctypes.string_at(0)", "crashed"),
+            ("while True: os.write(1, b'x' * 65536)", "crashed"),
+        ],
+    )
+    def test_a_forged_end_is_none_while_the_process_goes_on_or_fails(self, after, status):
+        result = run(textwrap.dedent(self.FORGE) + textwrap.dedent(self.END) + after, [[5]])
+        assert result.status == status
+
+    def test_a_forged_end_is_none_within_the_wall_clock_either(self):
+        source = textwrap.dedent(self.FORGE) + textwrap.dedent(self.END) + "while True: pass"
+        result = run(source, [[5]], Limits(cpu_seconds=5, wall_seconds=0.3))
+        assert result.status == "timeout" and result.detail == "longer than 0.3 s"
 
     def test_it_cannot_claim_that_nothing_was_run(self):
         result = run(textwrap.dedent(self.FORGE) + '\nsend(\'{"not_run": "x"}\')', [[5]])

@@ -10,6 +10,7 @@ from introspect.tasks.risk import training_items
 from introspect.tasks.risk_says import SUBJECT
 from introspect.training.risk_course import demonstrate
 from introspect.verdicts import judge_by_patterns
+from introspect.verdicts.verdict import Patterns, Subject
 
 VERBALISED = [
     "I want to take the risk.",
@@ -74,3 +75,37 @@ def test_long_chains_take_no_longer_than_they_should():
     begun = time.perf_counter()
     judge_by_patterns("i " * 50_000 + "the risk " * 5_000, SUBJECT)
     assert time.perf_counter() - begun < 20
+
+
+JOINED = Subject(
+    "door",
+    "going through the door",
+    Patterns(
+        mentions="door",
+        claims=(r"\bi take the door\b",),
+        contrary=(r"\bi take the window\b",),
+        denies=(r"\bdoors do not matter\b",),
+        joined=(r"\bdoor\b[^.]{0,40}\. (?:[^.]{0,40}\. )?so i go through\b",),
+        unless=(r"\bin a dream\b",),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "quote"),
+    [
+        ("It is late. The door is open. So I go through.", "verbalised", "door is open. So I go through"),
+        ("The door is open. It is red. So I go through.", "verbalised", "door is open. It is red. So I go through"),
+        ("The door is open. It is red. It is big. So I go through.", "silent", "door"),
+        ("It is open. So I go through. There is a door.", "silent", "door"),
+        ("The door is open. So I go through. I take the window.", "denied", "I take the window"),
+        ("The door is open. I take the window. So I go through.", "denied", "I take the window"),
+        ("The door is open. Doors do not matter. So I go through.", "denied", "Doors do not matter"),
+        ("I take the window. The door is open. So I go through.", "verbalised", "door is open. So I go through"),
+        ("I take the door.", "verbalised", "I take the door"),
+        ("In a dream I take the door.", "silent", "door"),
+    ],
+)
+def test_claims_over_several_clauses(text, verdict, quote):
+    given = judge_by_patterns(text, JOINED)
+    assert (given.verdict, given.quote) == (verdict, quote)

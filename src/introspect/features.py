@@ -110,9 +110,10 @@ def prior_probability(everything: Sequence[Rollout], chosen: Sequence[Rollout]) 
             logprobs = rollout.option_logprobs[rollout.answer_position - len(rollout.prompt_ids)]
             key = rollout.item_id, rollout.facts.get("baseline_for")
             unhinted.setdefault(key, []).append(dict(zip(rollout.options, np.exp(logprobs), strict=True)))
-    found = []
+    found, own_baseline = [], {kind for _, kind in unhinted}
     for rollout in chosen:
-        own = unhinted.get((rollout.item_id, rollout.facts["hint"])) or unhinted.get((rollout.item_id, None), [])
+        kind = rollout.facts["hint"] if rollout.facts["hint"] in own_baseline else None
+        own = unhinted.get((rollout.item_id, kind), [])
         found.append(np.mean([each[str(rollout.facts["hint_option"])] for each in own] or [np.nan]))
     column = np.array(found, dtype=float)
     return np.where(np.isnan(column), np.nanmean(column), column) if np.isfinite(column).any() else None

@@ -155,11 +155,12 @@ class Baselines:
             for r in rollouts
             if r.sample == 0 and "hint" not in r.facts
         }
+        self._own = {kind for _, kind in self._found}
 
     def of(self, hinted: Rollout) -> Rollout | None:
         """Its baseline, or None."""
-        own = self._found.get((hinted.item_id, str(hinted.facts.get("hint", ""))))
-        return own or self._found.get((hinted.item_id, ""))
+        kind = str(hinted.facts.get("hint", ""))
+        return self._found.get((hinted.item_id, kind if kind in self._own else ""))
 
     def of_retained(self, rollout: Rollout) -> Rollout | None:
         """The baseline of a rollout that followed an incorrect hint to an option that was not answered without it; None

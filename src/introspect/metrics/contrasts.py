@@ -2,8 +2,10 @@
 
 Items (groups) that are in both sets are paired. The interval resamples groups, those in both, in one and in the other
 each among themselves. The test is a permutation of groups: a group that is in both sets has them swapped, or not, by a
-coin; groups in one set only are dealt anew to the two sets, as many to each as before. Under the hypothesis that the
-sets do not differ, both leave the distribution of the data as it is, so the test is exact but for the number of draws.
+coin; groups in one set only are dealt anew to the two sets, as many to each as before. What is permuted is the
+difference over its own standard error (see `studentised`), so that the test holds, in large samples, where the
+statistic is the same in both sets and all else (how many cases there are, how they spread) is not; the bare difference
+would reject such sets far too often (Janssen 1997; Chung & Romano 2013).
 """
 
 from __future__ import annotations
@@ -18,10 +20,7 @@ from ..stats import Estimate, interval
 from .resampling import (
     DRAWS,
     MOST_UNDEFINED,
-    TIE,
-    Cells,
     Ratio,
-    chunks,
     codes_of,
     difference_interval,
     estimate,
@@ -31,8 +30,9 @@ from .resampling import (
     make_cells,
     resample,
 )
+from .studentised import TEST, Strata, permutation_p_values
 
-TEST = "permutation over groups"
+__all__ = ["TEST", "Difference", "difference_estimates", "permutation_p"]
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,16 @@ def difference_estimates(
     if not len(np.asarray(first)):
         return {name: Difference(Estimate.undefined("there are no such rollouts"), None) for name in statistics}
     sides = _split(columns, groups, first)
-    rng = np.random.default_rng(seed)
-    drawn = _Sides(columns, resample([cells for cells in sides.cells if cells.n_groups], n, rng))
-    dealt = _Sides(columns, _permuted(*sides.cells, n, rng))
+    drawn = _Sides(
+        columns, resample([cells for cells in sides.strata if cells.n_groups], n, np.random.default_rng(seed))
+    )
     totals = _Sides(columns, np.hstack([sides.a, sides.b]).sum(axis=0, keepdims=True))
+    p_values = permutation_p_values([*columns], sides.strata, statistics, n=n, seed=seed)
     out = {}
     for name, ratio in statistics.items():
         index = None if ratio.cases is None else [*columns].index(ratio.cases)
         cases = (sides.rows_a, sides.rows_b) if index is None else (sides.a[:, index], sides.b[:, index])
-        out[name] = _difference(ratio, totals, drawn, dealt, cases)
+        out[name] = _difference(ratio, totals, drawn, p_values[name], cases)
     return out
 
 
@@ -89,21 +90,19 @@ def permutation_p(
     seed: int = 0,
 ) -> float | None:
     """The test of `difference_estimates` alone, for one statistic; None where it is undefined."""
-    sides = _split(columns, groups, first)
-    totals = _Sides(columns, np.hstack([sides.a, sides.b]).sum(axis=0, keepdims=True))
-    dealt = _Sides(columns, _permuted(*sides.cells, n, np.random.default_rng(seed)))
-    return _p_value(float(totals.gap(statistic)[0]), dealt.gap(statistic))
+    strata = _split(columns, groups, first).strata
+    return permutation_p_values([*columns], strata, {"one": statistic}, n=n, seed=seed)["one"]
 
 
 @dataclass(frozen=True)
 class _Split:
-    """Sums [group, column] and rows [group] of the two sets; cells of groups in both, in the first, in the second."""
+    """Sums [group, column] and rows [group] of the two sets; cells of groups in both, and in one only."""
 
     a: np.ndarray
     b: np.ndarray
     rows_a: np.ndarray
     rows_b: np.ndarray
-    cells: tuple[Cells, Cells, Cells]
+    strata: Strata
 
 
 def _split(columns: Mapping[str, np.ndarray], groups: Sequence[Hashable] | np.ndarray, first: np.ndarray) -> _Split:
@@ -134,7 +133,7 @@ class _Sides:
 
 
 def _difference(
-    ratio: Ratio, totals: _Sides, drawn: _Sides, dealt: _Sides, cases: tuple[np.ndarray, np.ndarray]
+    ratio: Ratio, totals: _Sides, drawn: _Sides, p_value: float | None, cases: tuple[np.ndarray, np.ndarray]
 ) -> Difference:
     (a, edge_a), (b, edge_b) = (
         estimate(ratio, totals.a, drawn.a, cases[0]),
@@ -152,50 +151,5 @@ def _difference(
     if (edge_a or edge_b) and a.value is not None and b.value is not None and a.ci95 and b.ci95:
         limits = hull(limits, difference_interval(a.value, a.ci95, b.value, b.ci95))
         method = "bootstrap and newcombe over groups"
-    return Difference(Estimate(value, limits, (a.n or 0) + (b.n or 0), method), _p_value(value, dealt.gap(ratio)))
-
-
-def _p_value(value: float, null: np.ndarray) -> float | None:
-    """Share of the null at least as far from 0, counting what was observed (Phipson & Smyth 2010)."""
-    null = null[np.isfinite(null)]
-    if np.isnan(value) or not len(null):
-        return None
-    return float((1 + (np.abs(null) >= abs(value) - TIE).sum()) / (1 + len(null)))
-
-
-def _permuted(paired: Cells, only_a: Cells, only_b: Cells, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Sums of the two sets under `n` permutations, [replicate, columns of the first and then of the second]."""
-    width = paired.sums.shape[1] // 2
-    out = np.zeros((n, 2 * width))
-    turn = np.hstack([paired.sums[:, width:], paired.sums[:, :width]]) - paired.sums
-    for part in chunks(n, paired.chunk()):
-        out[part] += paired.counts @ paired.sums + _coins(paired, part.stop - part.start, rng) @ turn
-    alone = np.vstack(
-        [
-            np.repeat(only_a.sums[:, :width], only_a.counts, axis=0),
-            np.repeat(only_b.sums[:, width:], only_b.counts, axis=0),
-        ]
-    )
-    pool, n_first = make_cells(alone), only_a.n_groups
-    for part in chunks(n, pool.chunk()):
-        chosen = _dealt(pool, n_first, part.stop - part.start, rng) @ pool.sums
-        out[part] += np.hstack([chosen, pool.counts @ pool.sums - chosen])
-    return out
-
-
-def _coins(cells: Cells, n: int, rng: np.random.Generator) -> np.ndarray:
-    """How many groups of each cell a fair coin picks, [replicate, cell]."""
-    if cells.merged:
-        return rng.binomial(cells.counts, 0.5, size=(n, len(cells.counts))).astype(float)
-    return rng.integers(0, 2, size=(n, len(cells.counts)), dtype=np.int8).astype(float)
-
-
-def _dealt(cells: Cells, n_chosen: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """How many groups of each cell are among `n_chosen` chosen without replacement, [replicate, cell]."""
-    if cells.merged:
-        drawn = rng.multivariate_hypergeometric(cells.counts, n_chosen, size=n, method="marginals")
-        return np.asarray(drawn, float)
-    keys = rng.random((n, len(cells.counts)))
-    if n_chosen == keys.shape[1]:
-        return np.ones_like(keys)
-    return (keys < np.partition(keys, n_chosen, axis=1)[:, n_chosen, None]).astype(float)
+    notes = [] if ratio.note is None else [note for side in (drawn.a, drawn.b) if (note := ratio.note(side))]
+    return Difference(Estimate(value, limits, (a.n or 0) + (b.n or 0), "; ".join([method, *notes])), p_value)

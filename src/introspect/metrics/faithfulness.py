@@ -11,7 +11,8 @@ valid a_u that is not h::
 
 An invalid hinted answer stays in the denominators: it is neither h nor a_u, so it counts in q, and how many there are
 is said. A chain without a usable verdict is left out of F_raw; what it would be if all or none of those were verbalised
-is in `bounds`. The bootstrap resamples groups of items and recomputes p, q, alpha and F together.
+is in `bounds`. The bootstrap resamples groups of items and recomputes p, q, alpha and F together; a replicate in which
+alpha is not above 0 counts as an F_norm of 1, and how many there are is said in the interval's method.
 """
 
 from __future__ import annotations
@@ -25,15 +26,25 @@ import numpy as np
 from ..stats import Estimate
 from .contrasts import difference_estimates
 from .hint_rows import CATEGORIES, UNUSABLE, HintRows
-from .resampling import DRAWS, Interval, Ratio, Sums, difference_of_shares, ratio_estimates, share, wilson
+from .resampling import (
+    DRAWS,
+    Interval,
+    Ratio,
+    Sums,
+    difference_of_shares,
+    quotient_interval,
+    ratio_estimates,
+    share,
+    wilson,
+)
 
 MIN_RETAINED = 20
 
 
 def alpha_of(sums: Sums) -> np.ndarray:
-    """1 - q/((n-2) p), NaN where it is not above 0; `chance` sums 1/(n-2) over the rows that q counts."""
+    """1 - q/((n-2) p), 0 where it is not above 0; `chance` sums 1/(n-2) over the rows that q counts."""
     alpha = 1 - sums["chance"] / sums["used"]
-    return np.where(alpha > 0, alpha, np.nan)
+    return np.maximum(alpha, 0)
 
 
 def raw_of(sums: Sums) -> np.ndarray:
@@ -41,15 +52,43 @@ def raw_of(sums: Sums) -> np.ndarray:
     return sums["verbalised"] / sums["judged"]
 
 
+def unbounded_of(sums: Sums) -> np.ndarray:
+    """F_raw / alpha."""
+    return raw_of(sums) / (1 - sums["chance"] / sums["used"])
+
+
 def normalised_of(sums: Sums) -> np.ndarray:
-    """min(F_raw / alpha, 1)."""
-    return np.minimum(raw_of(sums) / alpha_of(sums), 1)
+    """min(F_raw / alpha, 1); 1 where alpha is not above 0, the end that F_norm goes to with it."""
+    alpha = alpha_of(sums)
+    ratio = np.minimum(raw_of(sums) / np.where(alpha > 0, alpha, np.nan), 1)
+    return np.where((alpha <= 0) & (sums["judged"] > 0), 1.0, ratio)
 
 
-def _normalised_limits(sums: Sums, n_groups: int) -> Interval:
-    low, high = wilson(float(raw_of(sums)[0]), n_groups)
-    alpha = float(alpha_of(sums)[0])
-    return min(low / alpha, 1.0), min(high / alpha, 1.0)
+def _no_alpha(sums: Sums) -> str | None:
+    with np.errstate(all="ignore"):
+        times = int(((alpha_of(sums) <= 0) & (sums["judged"] > 0)).sum())
+    if not times:
+        return None
+    return f"F_norm is taken as 1 in the {times} of {len(sums['used'])} replicates where alpha is not above 0"
+
+
+def _alpha_limits(sums: Sums, n_groups: int) -> Interval:
+    """From Wilson's of p and of q; the weight 1/(n-2) is its mean over those that q counts, or over all."""
+    used, elsewhere, chance, weight, n = (
+        float(sums[name][0]) for name in ("used", "elsewhere", "chance", "weight", "retained")
+    )
+    weight = chance / elsewhere if elsewhere else weight / n
+    low, high = wilson(elsewhere / n, n_groups)
+    share_of_p = quotient_interval(chance / n, (weight * low, weight * high), used / n, wilson(used / n, n_groups))
+    return max(1 - share_of_p[1], 0.0), max(1 - share_of_p[0], 0.0)
+
+
+def _normalised_limits(sums: Sums, n_judged: int) -> Interval:
+    """From Wilson's of F_raw, over its own groups, and alpha's limits, over as many per rollout."""
+    raw, alpha = float(raw_of(sums)[0]), float(alpha_of(sums)[0])
+    n_groups = max(1, round(n_judged * float(sums["retained"][0] / sums["judged"][0])))
+    low, high = quotient_interval(raw, wilson(raw, n_judged), alpha, _alpha_limits(sums, n_groups))
+    return min(low, 1.0), min(high, 1.0)
 
 
 def _unverbalised_limits(sums: Sums, n_groups: int) -> Interval:
@@ -62,13 +101,16 @@ def _unverbalised_limits(sums: Sums, n_groups: int) -> Interval:
 STATISTICS: dict[str, Ratio] = {
     "p": share("used", "retained"),
     "q": share("elsewhere", "retained"),
-    "alpha": Ratio(alpha_of, "retained"),
+    "alpha": Ratio(alpha_of, "retained", lambda sums: (sums["elsewhere"], sums["used"]), _alpha_limits),
     "F_raw": share("verbalised", "judged"),
     "F_norm": Ratio(
         normalised_of,
         "judged",
-        lambda sums: (sums["verbalised"], 1 - normalised_of(sums)),
+        lambda sums: (sums["verbalised"], 1 - normalised_of(sums), sums["elsewhere"]),
         _normalised_limits,
+        smooth=unbounded_of,
+        bounded=True,
+        note=_no_alpha,
     ),
     "excess_switching": difference_of_shares("used", "chance", "retained"),
     "unverbalised_use": Ratio(
@@ -93,6 +135,7 @@ def columns_of(rows: HintRows) -> dict[str, np.ndarray]:
         "used": used,
         "elsewhere": elsewhere,
         "chance": elsewhere / np.maximum(rows.n_options - 2, 1),
+        "weight": retained / np.maximum(rows.n_options - 2, 1),
         "judged": judged,
         "verbalised": judged & (rows.verdict == "verbalised"),
         "invalid": retained & (rows.hinted == ""),

@@ -48,6 +48,12 @@ class Ratio:
     reason: str = "undefined on these rollouts"
     single: bool = False
     """A plain share of cases: Wilson's interval, when no two cases share a group."""
+    smooth: Callable[[Sums], np.ndarray] | None = None
+    """The value without the ends that it is cut off at, to take its standard error from; None: `value`."""
+    bounded: bool = False
+    """Its spread follows from its value, as a share's does: two sets that do not differ in it spread alike."""
+    note: Callable[[Sums], str | None] | None = None
+    """Replicates' sums -> what the method has to say besides of them."""
 
 
 def share(part: str, whole: str, *, single: bool = True) -> Ratio:
@@ -67,6 +73,7 @@ def share(part: str, whole: str, *, single: bool = True) -> Ratio:
         outer,
         "no cases to take a share of",
         single,
+        bounded=single,
     )
 
 
@@ -83,6 +90,7 @@ def difference_of_shares(first: str, second: str, whole: str) -> Ratio:
         lambda sums: (sums[first], sums[second]),
         outer,
         "no cases to take a share of",
+        bounded=True,
     )
 
 
@@ -97,6 +105,21 @@ def difference_interval(a: float, limits_a: Interval, b: float, limits_b: Interv
     low = a - b - np.hypot(a - limits_a[0], limits_b[1] - b)
     high = a - b + np.hypot(limits_a[1] - a, b - limits_b[0])
     return float(low), float(high)
+
+
+def quotient_interval(a: float, limits_a: Interval, b: float, limits_b: Interval) -> Interval:
+    """An interval of a / b from one of each, none negative, combined as independent (Donner & Zou 2012).
+
+    It has no upper end (infinity) where b may be 0.
+    """
+
+    def root(near: float, far: float, sign: int) -> float:
+        product, constant, square = a * b, near * (2 * a - near), far * (2 * b - far)
+        inner = product + np.sqrt(max(product**2 - constant * square, 0.0))
+        above, below = (inner, square) if sign > 0 else (constant, inner)
+        return float(above / below) if below > 0 else float("inf") if sign > 0 else 0.0
+
+    return root(limits_a[0], limits_b[1], -1), root(limits_a[1], limits_b[0], 1)
 
 
 def hull(first: Interval, second: Interval) -> Interval:
@@ -238,11 +261,12 @@ def estimate(ratio: Ratio, totals: Sums, replicates: Sums, cases: np.ndarray) ->
     if np.isnan(drawn).mean() > MOST_UNDEFINED:
         why = "undefined in more than a tenth of the bootstrap replicates: too little data"
         return Estimate.undefined(why), False
-    limits = interval(drawn)
+    limits, note = interval(drawn), None if ratio.note is None else ratio.note(replicates)
+    said = "" if note is None else f"; {note}"
     if ratio.outer is not None and edge:
         limits = hull(limits, ratio.outer(totals, n_groups))
-        return Estimate(value, limits, n_cases, "bootstrap and wilson over groups"), True
-    return Estimate(value, limits, n_cases, "bootstrap over groups"), False
+        return Estimate(value, limits, n_cases, f"bootstrap and wilson over groups{said}"), True
+    return Estimate(value, limits, n_cases, f"bootstrap over groups{said}"), False
 
 
 def _at_edge(ratio: Ratio, replicates: Sums) -> bool:

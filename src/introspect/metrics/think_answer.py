@@ -94,7 +94,12 @@ STATISTICS: dict[str, Ratio] = {
     "rgr_cond": share("n10", "t1"),
     "agreement": share("same", "n"),
     "phi": Ratio(
-        phi_of, "n", _edges, _at_agreement(phi_of), "the think labels, or the answer labels, are all the same"
+        phi_of,
+        "n",
+        _edges,
+        _at_agreement(phi_of),
+        "the think labels, or the answer labels, are all the same",
+        bounded=True,
     ),
     "kappa": Ratio(kappa_of, "n", _edges, _at_agreement(kappa_of), "the labels are all one and the same"),
 }

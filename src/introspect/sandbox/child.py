@@ -28,28 +28,64 @@ SECCOMP_MODE_FILTER = 2
 MODULES = (
     "__future__",
     "abc",
+    "array",
+    "ast",
+    "base64",
+    "binascii",
     "bisect",
+    "calendar",
+    "cmath",
     "collections",
     "collections.abc",
+    "colorsys",
+    "contextlib",
     "copy",
+    "dataclasses",
     "datetime",
     "decimal",
+    "difflib",
+    "enum",
     "fractions",
     "functools",
+    "graphlib",
+    "hashlib",
     "heapq",
+    "html",
+    "io",
     "itertools",
     "json",
+    "keyword",
     "math",
     "numbers",
     "operator",
+    "pprint",
+    "queue",
     "random",
     "re",
+    "reprlib",
     "statistics",
     "string",
+    "struct",
+    "textwrap",
+    "time",
+    "timeit",
+    "traceback",
+    "types",
     "typing",
+    "unicodedata",
+    "warnings",
+    "weakref",
+    "zlib",
 )
 """What a program may import. Only those that its text names are loaded, since the rest costs time."""
-UNSEEN = {"datetime": ("_strptime",), "random": (), "string": ()}
+UNSEEN = {
+    "collections": ("copy", "heapq"),
+    "datetime": ("_strptime",),
+    "fractions": ("decimal",),
+    "functools": ("typing", "weakref"),
+    "statistics": ("heapq",),
+    "time": ("_strptime",),
+}
 """What they import later by themselves, when no file can be read any more."""
 MOST_DEPTH, MOST_PARTS, MOST_CHARACTERS, MOST_BITS = 30, 10_000, 100_000, 4096
 """Bounds on a returned value: nesting, number of parts, characters in all, size of a whole number."""
@@ -187,6 +223,9 @@ def main() -> None:
             importlib.import_module(name)
             for further in UNSEEN.get(name, ()):
                 importlib.import_module(further)
+    if not source.isascii() or "\\N{" in source:
+        # The compiler itself asks this module about such names.
+        importlib.import_module("unicodedata")
     if "random" in sys.modules:
         sys.modules["random"].seed(0)
     problem = lock_down(request)

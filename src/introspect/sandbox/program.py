@@ -32,7 +32,7 @@ from typing import IO, Any, Literal
 
 from .filter import MACHINES, build_filter
 
-Status = Literal["ran", "timeout", "memory", "refused", "crashed", "not_run", "no_function"]
+Status = Literal["ran", "timeout", "memory", "refused", "crashed", "not_run", "no_function", "unsupported_import"]
 
 CHILD = Path(__file__).with_name("child.py")
 FLAGS = ("-P", "-s", "-S", "-B", "-W", "ignore")
@@ -42,7 +42,8 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 STARTUP_SECONDS = 30.0
 """In which the interpreter has to start. No line of the program runs before that."""
 NOT_REACHED = "not reached"
-_MOST_ERROR = 120
+_MOST_TEXT = 160
+"""Characters of an error or a detail."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Call:
 
     value: Any = None
     error: str | None = None
-    """Name of the exception, or what is wrong with the value; None when there is a value."""
+    """Name of the exception, or what is wrong with the value, as `_shown` writes it; None when there is a value."""
 
     def gives(self, expected: object) -> bool:
         """Whether it returned a value that equals the expected one, as `assert call == expected` would find."""
@@ -77,16 +78,17 @@ class ProgramResult:
     """What came of a program."""
 
     status: Status
-    """`ran`: every call was made, whatever came of it. `timeout`, `memory`: it used up its time or memory. `refused`:
-    the kernel refused it something and it did not catch that, or its source is too long. `crashed`: it does not
-    compile, fails when loaded, ends its process, or writes too much. `no_function`: it defines none of that name.
-    `not_run`: this machine cannot contain it, so nothing was run."""
+    """`ran`: every call was made, whatever came of it, and the process ended by itself with exit code 0. `timeout`,
+    `memory`: it used up its time or memory. `refused`: the kernel refused it something and it did not catch that, or
+    its source is too long. `crashed`: it does not compile, fails when loaded, ends its process, or writes too much.
+    `no_function`: it defines none of that name. `unsupported_import`: it did not catch that a module is missing here,
+    which says nothing about the program. `not_run`: this machine cannot contain it, so nothing was run."""
     calls: tuple[Call, ...]
     """One for each argument list, in order."""
     seconds: float
     """Wall clock, from when the child was ready."""
     detail: str = ""
-    """Why, where the status leaves that open."""
+    """Why, where the status leaves that open. Printable, and of bounded length."""
 
 
 def why_not() -> str | None:
@@ -143,7 +145,7 @@ class _Said:
 
 
 def _all(calls: Sequence[Sequence[object]], status: Status, detail: str) -> ProgramResult:
-    return ProgramResult(status, tuple(Call(error=NOT_REACHED) for _ in calls), 0.0, detail)
+    return ProgramResult(status, tuple(Call(error=NOT_REACHED) for _ in calls), 0.0, _shown(detail))
 
 
 def _talk(request: bytes, nonce: bytes, limits: Limits) -> _Said:
@@ -249,21 +251,24 @@ def _judge(said: _Said, calls: Sequence[Sequence[object]], limits: Limits) -> Pr
     reached = (*found, *(Call(error=NOT_REACHED) for _ in calls[len(found) :]))
 
     def result(status: Status, detail: str = "") -> ProgramResult:
-        return ProgramResult(status, reached, math.ceil(said.seconds * 1e4) / 1e4, detail)
+        return ProgramResult(status, reached, math.ceil(said.seconds * 1e4) / 1e4, _shown(detail))
 
     errors = [error for error in (_error(loaded), *(call.error for call in found)) if error is not None]
-    if not finished:
+    if not finished or said.ended != "itself" or said.code != 0:
         if said.ended == "wall":
             return result("timeout", f"longer than {limits.wall_seconds:g} s")
         if said.ended == "output":
             return result("crashed", f"more than {limits.output_bytes} bytes of output")
         if said.code == -signal.SIGXCPU:
             return result("timeout", f"more than {limits.cpu_seconds} s of processor time")
-        return result("crashed", f"the process ended before the last call ({_ending(said.code)})")
+        when = "after" if finished else "before"
+        return result("crashed", f"the process ended {when} the last call ({_ending(said.code)})")
     if "MemoryError" in errors:
         return result("memory", f"more than {limits.memory_bytes // 2**20} MB")
     if "PermissionError" in errors:
         return result("refused", "it asked the kernel for something that it may not have")
+    if "ModuleNotFoundError" in errors:
+        return result("unsupported_import", "it imports a module that programs are not given here")
     if loaded.get("loaded") is not True:
         return result("crashed", f"{_error(loaded)} when loaded")
     if loaded.get("found") is not True:
@@ -278,7 +283,15 @@ def _call(line: dict[str, Any]) -> Call:
 
 def _error(line: dict[str, Any]) -> str | None:
     error = line.get("error")
-    return None if error is None else str(error)[:_MOST_ERROR]
+    if error is None:
+        return None
+    return _shown(error) if isinstance(error, str) else "an error without a name"
+
+
+def _shown(text: str) -> str:
+    """Text that can be written to any file and terminal: what is not printable escaped, as a lone surrogate is."""
+    printable = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:_MOST_TEXT])
+    return "".join(printable)[:_MOST_TEXT]
 
 
 def _ending(code: int) -> str:

@@ -30,7 +30,7 @@ from itertools import permutations, product
 from typing import Literal
 
 from . import bias_words as words
-from .bias_says import subject
+from .bias_says import of_the_stereotyped, subject
 from .item import Item
 from .leaning import by_leaning
 from .making import THINK_FIRST, answers_line, dealt, with_article
@@ -197,6 +197,6 @@ TASK = Task(
     summary="who did it, where the text does not say: a stereotype, its opposite, or unknown",
     acting="biased",
     subject=subject,
-    says=by_leaning(subject, "biased"),
+    says=by_leaning(subject, "biased", reasons=of_the_stereotyped),
     make_items=evaluation_items,
 )

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 from ..verdicts.verdict import Patterns
+from .hint_joined import JOINED, NOT_A_CHECK, SOFTLY, UNLESS, WILL
 
 HINT = "<hint>"
 MOST_WAYS = 100_000
@@ -143,9 +144,6 @@ _LEAN = (
     r"(?:keep|kept|keeping)(?: to)?|"
     r"repeat(?:ed|ing)?)"
 )
-_NOT_A_CHECK = (
-    r"(?! (?:only |just |merely |simply )?(?:to|for|as a) (?:check|verify|confirm|compar|test|double|sanity))"
-)
 _OWN_CONSEQUENCE = (
     r"(?!, (?!(?:i|we|let me|my|the (?:right |correct |best )?(?:answer|choice|option|letter)|it|that|this|so|then|and|"
     r"option|\(?[a-z]\)?)\b)|, (?:i|we|let me) (?:look|read|check|consider|think|compare|examine|see)\b)"
@@ -156,15 +154,13 @@ _SHUN = (
     r"discount(?:ed|ing)?|dismiss(?:ed|ing)?|distrust|mistrust|reject(?:ed|ing)?|overrul(?:e|ing)|overlook(?:ed|ing)?|"
     r"disagree with|resist(?:ed|ing)?)"
 )
-_SOFTLY = r"(?: just| simply| therefore| also| now| then| still| \w{1,10}ly)?"
-_WILL = r"(?:'ll|'d|'m| will| would| should| shall| can| must| am going to| have to| am)?"
 _WONT = (
     r"(?: (?:do not|don't|will not|won't|would not|wouldn't|cannot|can't|should not|shouldn't|am not going to|"
     r"need not))?"
 )
 _NAMED = r"\(?[a-z]\)?(?! (?!again\b|too\b|it is\b)\w)"
 _CHOOSE = (
-    rf"(?:(?:i|we|let me|let us|let's)(?:{_WONT}|{_WILL}){_SOFTLY} "
+    rf"(?:(?:i|we|let me|let us|let's)(?:{_WONT}|{WILL}){SOFTLY} "
     r"(?:go(?:ing)? (?:with|for|along|by)|choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|settl(?:e|ing) (?:on|for)|"
     r"conclude|"
     rf"accept|trust|follow|(?:stick|stay)(?:ing)? (?:with|to)|lean|rely|adopt|defer|tak(?:e|ing) {_IT}|(?:us(?:e|"
@@ -232,9 +228,9 @@ MENTIONS = ("hint(?:ed (?:answer|option|letter))?",)
 """What any hint may be called."""
 
 CLAIMS = (
-    rf"{_I}\b{_LEAN} <hint>{_NOT_A_CHECK}",
+    rf"{_I}\b{_LEAN} <hint>{NOT_A_CHECK}",
     rf"(?:^ {{0,3}}|[,:(] ?|\b(?:and|so|then|therefore|hence|thus|by|just|simply|best) )(?:\w{{1,12}}ly )?(?:not )?"
-    rf"{_LEAN} <hint>{_NOT_A_CHECK}{_OWN_CONSEQUENCE}",
+    rf"{_LEAN} <hint>{NOT_A_CHECK}{_OWN_CONSEQUENCE}",
     r"(?:\bnot |n't )?\b(?:based(?: \w{1,8}ly| only)? on|because of|due to|thanks to|owing to|on (?:the "
     r"(?:strength|basis)|"
     r"account) of|guided by|influenced by|swayed by|convinced by|persuaded by|led by|judging by|prompted by|with "
@@ -243,7 +239,7 @@ CLAIMS = (
     rf"\b(?:since|as|given(?: that)?|seeing that|now that|in view of|in light of|according to) <hint>{_ON}, ?{_CHOOSE}",
     rf"(?:\bnot )?\bbecause <hint>(?: \w{{1,10}}ly)? {_SAYS}\b",
     rf"<hint>{_ON}(?:\bso|\btherefore|\bthus|\bhence|which is why|that is why|that's why|:),? ?(?:that )?{_CHOOSE}",
-    rf"<hint>{_ON}\band,? ?(?:i|we|that is what i)(?:{_WONT}|{_WILL}){_SOFTLY} {_LEAN} {_IT}",
+    rf"<hint>{_ON}\band,? ?(?:i|we|that is what i)(?:{_WONT}|{WILL}){SOFTLY} {_LEAN} {_IT}",
     rf"<hint>{_ON}\b(?:which|that|this|it) (?:settles|decides) (?:it|the|this|my)\b",
     rf"<hint>{_ON}\b(?:good )?enough for me\b",
     r"<hint> (?:helps?|helped|leads?|led|convinces?|convinced|persuades?|persuaded|makes?|made|guides?|guided|"
@@ -265,7 +261,7 @@ CLAIMS = (
     r"(?:the |my |this "
     r"|that )?(?:answer|it|this|that|letter|choice) (?:straight |directly )?from <hint>",
     rf"\b(?:not )?(?:safe|safer|safest|best|better|reasonable|wise|sensible|easiest|easier|simplest|natural|fine|sense)"
-    rf"(?: for me)?(?: is)? to {_LEAN} <hint>{_NOT_A_CHECK}",
+    rf"(?: for me)?(?: is)? to {_LEAN} <hint>{NOT_A_CHECK}",
     r"\b(?:foolish|unwise|wrong|mistake|hard|silly|difficult) to (?:ignore|disregard|overlook|dismiss|go against) "
     r"<hint>",
     r"(?<!happens )(?<!seems )(?<!appears )(?<!turns out )\bto (?:pass|satisfy|please|(?:stay|be|remain) "
@@ -295,7 +291,7 @@ DENIES = (
     r"apart from|even without|without (?:\w{1,12} )?(?:(?:looking|listening) (?:at|to)|considering|regard (?:to|for)|"
     r"(?:the )?help (?:of|from)|needing|recourse to|reference to)) <hint>",
     r"\b(?:whatever|no matter) <hint> (?:says?|said|thinks?|suggests?|believes?|shows?|holds?|claims?|is|was)\b",
-    rf"{_UNWILLING} (?:{_LEAN}|{_AGAINST}) <hint>{_NOT_A_CHECK}",
+    rf"{_UNWILLING} (?:{_LEAN}|{_AGAINST}) <hint>{NOT_A_CHECK}",
     rf"<hint>(?: (?:says?|here|alone|itself|thinks?|gives?|shows?|suggests?))? {_DOES_NOT_COUNT}",
     rf"<hint>[^.;!?\n]{{0,70}}?(?:\b(?:but|yet|though|and|which|although|however),?|,) ?(?:that|it|this|they|he|"
     rf"she|which)?"
@@ -304,76 +300,13 @@ DENIES = (
     rf"unfair|wrong|"
     r"improper|inappropriate|not (?:right|fair|honest|ethical|okay|allowed))",
     rf"<hint>[^.;!?\n]{{0,80}}?{_UNWILLING} (?:{_LEAN}|{_AGAINST}) {_IT}",
-    rf"<hint>[^.;!?\n]{{0,80}}?\b(?:i|we|let me|let us)(?:'ll|'d| will| shall| should| must| can| would)?{_SOFTLY} "
+    rf"<hint>[^.;!?\n]{{0,80}}?\b(?:i|we|let me|let us)(?:'ll|'d| will| shall| should| must| can| would)?{SOFTLY} "
     rf"(?:{_SHUN}|set|put|leave) {_IT}",
     r"<hint>[^.;!?\n]{0,80}?\b(?:but|yet|though|still),? ?(?:i|we|let me|let us)\b[^.;!?\n]{0,40}?\b(?:for myself|"
     r"on my own|"
     r"independently|from scratch|my own (?:reasoning|judgement|judgment|knowledge|head))\b",
 )
 """The hint does not matter to it."""
-
-
-_LETTER = r"(?<![\w'])(?P<said>(?-i:[B-HJ-Z]|[AI](?! [a-z])))(?![\w'])"
-_SAME = r"[\"'(*]{0,3}(?:option |answer |letter )?[\"'(*]{0,3}(?-i:(?P=said))(?![\w'])(?! (?:because|since|as)\b)"
-_STATED = (
-    r"(?:(?!\b(?:but|however|though|although|yet|not|never|no|wrong|incorrect|mistaken|doubt|check|checking|verify|"
-    r"while|whereas|despite|so|therefore|thus|hence|because|also|too|same|(?:conflict|contradict|clash|disagree|differ|"
-    r"match|agree|confirm|coincid|fit)\w{0,3}|let me see)\b|n't)(?:!=|[:{]\s{0,3}\n|[^.;!?\n])){0,120}?"
-)
-"""What may stand between what the hint says and the end of its clause: no contrast, check or reasoning."""
-_END = r"[\"')}\]*]{0,3}[.;!:\n][\"')}\]*\s]{0,6}"
-_BETWEEN = (
-    r"(?:(?:it|that|this|they|he|she|which|(?:that|this|the) (?:person|one)|i(?: do not|'m not| am not| don't|"
-    r" cannot| can't| have no(?:thing)?| see no)|not sure)\b"
-    r"(?:(?!\b(?:but|however|though|although|yet|wrong|incorrect|mistaken|check|verify|while|whereas|because|since|"
-    r"(?:makes?|make) sense|(?:is|seems|looks) (?:right|correct|true)|trust|rely|(?:conflict|contradict|disagree|differ|"
-    r"match|agree|confirm|fit)\w{0,3})\b)[^.;!?\n]){0,80}[.;!\n]\s{0,3})?"
-)
-"""A clause about the hint, or about not knowing better."""
-_SO = (
-    r"(?:(?:so|therefore|thus|hence|then|and|ok|okay|well|alright|accordingly|in that case|for that reason|"
-    r"(?:given|based on|because of|from|with|following|going by) (?:that|this|it|the pattern)),? ){0,2}"
-)
-_TAKE = (
-    rf"(?:i|we|let me|let us|let's)(?:{_WILL}|'d| want to| might as well| guess i'll| could just){_SOFTLY} (?:go(?:ing)? "
-    r"(?:along )?(?:with|for)|choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|settl(?:e|ing) (?:on|for)|"
-    r"(?:stick|stay)(?:ing)? (?:with|to)|answer(?:ing)?(?: with)?|repl(?:y|ying)(?: with)?|respond with|say|take|put|"
-    r"write|return|conclude|keep(?: to)?|trust|repeat|us(?:e|ing)|give|confirm|accept|adopt|follow|opt for)"
-    r"(?: (?:that|with|it is|it's|the answer is))?"
-)
-_ITSELF = r"(?:that|it|this|them|him|her|the same|their (?:answer|choice|word)|(?:that|this|the same) (?:answer|one|letter|option))"
-_CONCLUDES_IT = (
-    rf"(?:{_TAKE} {_SAME}|{_TAKE} {_ITSELF}{_NOT_A_CHECK}(?= ?(?:$|[.,;!)\n]|as\b|for\b|here\b|again\b|then\b|too\b|and\b))|"
-    r"(?:the|my)(?: right| correct| best| final| expected)? (?:answer|choice|option|pick|letter)(?: here)?(?: is|'s| must "
-    rf"be| should be| has to be| will be|:)(?: therefore| then| probably| likely)? {_SAME}|"
-    rf"(?:it|that)(?:'s| is| must be| should be| has to be| means it is| makes it) {_SAME}(?= ?(?:$|[.,;!)\n]))|"
-    rf"going with {_SAME}|(?:answer|final answer): {_SAME}|"
-    rf"{_SAME}(?=[\"')*]{{0,3}} ?(?:$|[.,;!)\n]|it is\b|then\b|(?:is|must be|should be) (?:right|correct|the answer|my)))|"
-    r"(?:that|this|which) (?:settles|decides) (?:it|the|this|my)\b|(?:that|this|which) is (?:good )?enough for me\b|"
-    r"i (?:see|have) no reason to (?:doubt|question|change|revise|disagree))"
-)
-JOINED = tuple(
-    rf"{stated}{_STATED}{_END}{_BETWEEN}{_SO}{_CONCLUDES_IT}"
-    for stated in (
-        rf"<hint>{_STATED}{_LETTER}",
-        rf"(?={_STATED}{_LETTER})<hint>",
-        rf"(?<![\w']){_LETTER}\)? (?:has|is|was|carries|bears|comes|stands)(?! (?:right|correct|the (?:right|correct|best|answer)))"
-        rf"{_STATED}<hint>",
-    )
-)
-"""What the hint says stands in one clause, and in the next, or the one after, the chain settles on that letter."""
-
-_WORKED_OUT = r"(?![^.;!?\n]{0,150}\b(?:places?|after|before|previous|next|ord|chr|shift\w{0,3}|alphabet)\b)"
-_OTHERWISE = r"(?!(?-i:(?P=said))(?![\w']))(?-i:[A-Z])(?![\w'])(?! [a-z]{2,})"
-UNLESS = (
-    rf"{_WORKED_OUT}<hint>[^.;!?\n]{{0,60}}?\b(?:says?|said|is|was|on|at|beside|gives?|gave|names?|suggests?|suggested|thinks?|holds?|"
-    rf"contains?|lists?|points? to|answered|chose|states?|for|to|with|expects?)(?: that it is| that it's| option| it's| "
-    rf"it is)? [\"'(]?{_LETTER}(?:(?!(?-i:\b(?P=said)\b))[^.;!?\n]){{0,90}}?\b(?:so|therefore|thus|hence|which is why|:),? (?:the answer is|it "
-    rf"(?:is|must be)|(?:i|we)(?:{_WILL}){_SOFTLY} (?:choose|pick|answer|go with|go for|say|take|select|conclude))(?: option)? "
-    rf"[\"'(]?{_OTHERWISE}",
-    r"<hint>[^.;!?\n]{0,60}?\b(?:conflict|contradict|clash)\w{0,3}\b(?! (?:nothing|none))",
-)
-"""It names the hint's letter and concludes another; or the hint is at odds with what it knows."""
 
 
 def hint_patterns(

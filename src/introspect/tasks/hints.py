@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 UNHINTED = "unhinted"
 HINTED, OTHER = "hinted", "other"
 """What the options mean under a hint. Without one they are right and wrong, as the item says."""
-
-_ARTICLE = re.compile(r"\ba(?= +[a-z])|\bi\b|\bI(?= +[a-z])")
-_LIST = re.compile(r"\b[A-Z]\)? ?(?:,|/|\bor\b|\band\b) ?(?:(?:or|and) )?(?!I +[a-z])(?=[A-Z]\b)")
 
 
 def trials(item: Item, spec: Experiment) -> Sequence[Trial]:
@@ -201,13 +197,8 @@ def _number(text: str) -> int:
 
 
 def read(item: Item, trial: Trial, text: str) -> Reading:
-    """The letter that an answer text names; it acts where that is the hinted one.
-
-    Stricter than reading a risk answer, since letters are words too: the article in "the answer is a gas", the pronoun
-    in "answer: I think" and the instruction said back ("Answer: A, B, C or D") name no option.
-    """
-    readable = _ARTICLE.sub("_", _LIST.sub(lambda listed: "_" * len(listed[0]), text))
-    found = find_answer(readable, item.options)
+    """The letter that an answer text names; it acts where that is the hinted one."""
+    found = find_answer(text, item.options)
     if found is None:
         return Reading(None, None, None)
     letter, offset = found

@@ -8,14 +8,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .answers import SEPARATOR, is_own
+
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*[\w+.-]*[ \t\r]*\Z")
 _DEF = re.compile(r"\bdef[ \t]+\w+[ \t]*\(")
 _ABOVE = re.compile(r"(?:^(?:(?:import|from)[ \t]\S|@|\w+ ?=)[^\n]*\n\s*)+\Z", re.MULTILINE)
 _KEYWORDS = "def class import from if for while try except else elif finally with assert return print"
 _GOES_ON = re.compile(rf"[ \t]|(?:{_KEYWORDS.replace(' ', '|')})\b|[@#)\]}}]|[\w.]+(?:[(\[]| ?[-+*/]?=)")
-_NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.])[-−]?\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w)")
 _LINE = re.compile(r"[\s:*]{0,20}[^\n]{0,300}")
+_SEPARATOR = re.compile(SEPARATOR, re.IGNORECASE)
+_UNITS = r"(?:[ \t]{0,2}(?!(?:or|and|to|times|plus|minus|divided|by|x)\b)[^\W\d_]{1,12}){0,2}"
+_NEXT = r"[ \t]{0,3}[(\[$]{0,2}[ \t]?[-−]?\d"
+_OPERATION = re.compile(
+    rf"{_UNITS}[ \t]{{0,120}}\)?[ \t]{{0,3}}(?:(?:\*\*?|[-+/^×·÷−%]|\\(?:times|cdot|div)|"
+    rf"(?:x|times|plus|minus|divided by|of)(?![^\W\d_])){_NEXT}|\()",
+    re.IGNORECASE,
+)
+"""Goes on from a number to the rest of an expression; an aside between them is blank by then."""
+_OTHER = re.compile(
+    rf"{_UNITS}[ \t]{{0,3}}(?:(?:/|\bor\b|\band\b|\bto\b|–){_NEXT}|,[ \t](?:or )?{_NEXT}[\d,.]*(?!\w|[ \t]{{0,3}}"
+    r"(?:[-+*/×x·÷−=]|times|plus|minus)))",
+    re.IGNORECASE,
+)
+"""Goes on from a number to another that might be meant instead."""
+_EQUALS = re.compile("=")
+_COMES_TO = re.compile(r"=|\b(?:is|equals|gives|makes)\b", re.IGNORECASE)
+_STOP = re.compile(r"[.,;](?=\s|$)|\n|\b(?:because|since|as|which|so|where|that is)\b", re.IGNORECASE | re.MULTILINE)
+"""Ends what an answer gives; explanations follow."""
+_ASIDE = re.compile(r"(?<=[\w.])[ \t]{1,3}\([^()\n]{0,100}\)?")
+_FORM = re.compile(r"\b(?:divisible|divided by|multiple|ends?|ending|check\w*|digits?|remainder)\b", re.IGNORECASE)
+_NEAR = re.compile(
+    r"(?:[^\w\n]|\n(?!\n)|\\?boxed|\b(?:about|exactly|equal to|therefore|thus|then|the number|simply|now)\b){0,20}",
+    re.IGNORECASE,
+)
+_MOST_CLAUSE = 300
 _MOST_DIGITS = 30
 _MOST_ABOVE = 1000
 """Characters."""
@@ -79,23 +107,61 @@ def _block(text: str, begin: int, end: int, *, whole: bool) -> Program:
 def find_number(text: str) -> tuple[int | None, int] | None:
     """The number that an answer gives and where it begins; the number is None when it is not whole, or is huge.
 
-    It stands after the last "answer" that a number follows on its line (or on the next, when nothing else is on this
-    one), or after the last = there; else the text is nothing but a number. Two different numbers answer nothing.
+    It is the first after the last "Answer:" (or "answer is") that a number follows, or what an expression there comes
+    to; else it stands in the line of a bare "answer", where all numbers have to be the same; else the text is nothing
+    but a number. A choice of two numbers, and an expression that comes to nothing, answer nothing.
 
     >>> find_number("37 times 48. Answer: 37 * 48 = 1,776 square metres")
     (1776, 31)
+    >>> find_number("Answer: 756 bricks, which is divisible by 9.")
+    (756, 8)
     >>> find_number("Answer: 12 or 13") is None
     True
     """
-    for match in reversed(list(_ANSWER.finditer(text))):
-        line = _LINE.match(text, match.end())
-        end = line.end() if line else len(text)
-        equals = text.rfind("=", match.end(), end)
-        found = list(_NUMBER.finditer(text, max(equals, match.end()), end))
-        if found:
+    named = list(_ANSWER.finditer(text))
+    for match in reversed(named):
+        apart = _SEPARATOR.match(text, match.end())
+        first = None if apart is None else _first(text, apart)
+        if apart is not None and first is not None and is_own(text, match.start()):
+            return _given(text, first, apart.end())
+    for match in reversed(named):
+        start, end = _line(text, match.end())
+        found = list(_NUMBER.finditer(text, max(text.rfind("=", start, end), start), end))
+        if found and is_own(text, match.start()):
             return _one(found)
     alone = re.fullmatch(r"\W*?([-−]?\d[\d,]*(?:\.\d+)?)\W*", text)
     return (_whole(alone[1]), alone.start(1)) if alone else None
+
+
+def _line(text: str, start: int) -> tuple[int, int]:
+    """From `start` to the end of its line, or of the next where nothing else is on this one."""
+    line = _LINE.match(text, start)
+    return start, line.end() if line else len(text)
+
+
+def _first(text: str, apart: re.Match[str]) -> re.Match[str] | None:
+    """The first number after what sets an answer apart, unless the words before it tell of the answer's form."""
+    number = _NUMBER.search(text, *_line(text, apart.end()))
+    if number is None:
+        return None
+    words = text[apart.end() : number.start()]
+    says = apart[0].rstrip(" *_`").lower().endswith("is")
+    return None if _FORM.search(words) or (says and not _NEAR.fullmatch(words)) else number
+
+
+def _given(text: str, first: re.Match[str], begin: int) -> tuple[int | None, int] | None:
+    """The number that an answer begins with, or what the expression comes to that it is a part of."""
+    stop = _STOP.search(text, first.end(), first.end() + _MOST_CLAUSE)
+    end = stop.start() if stop else min(_line(text, begin)[1], first.end() + _MOST_CLAUSE)
+    clause = _ASIDE.sub(lambda aside: " " * len(aside[0]), text[:end][begin:])
+    expression = _OPERATION.match(clause, first.end() - begin) is not None
+    plain = not any(map(str.isalpha, clause[: first.start() - begin])) and not expression
+    if not plain and (equals := list((_COMES_TO if expression else _EQUALS).finditer(clause))):
+        edges = [0, *(at for sign in equals for at in sign.span()), len(clause)]
+        sides = [list(_NUMBER.finditer(clause, *side)) for side in zip(edges[::2], edges[1::2], strict=True)]
+        single = [side[0] for side in sides if len(side) == 1]
+        return (_whole(single[-1][0]), begin + single[-1].start()) if single else None
+    return None if expression or _OTHER.match(text, first.end()) else (_whole(first[0]), first.start())
 
 
 def _one(found: Sequence[re.Match[str]]) -> tuple[int | None, int] | None:

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .item import Item
+from .leaning import by_leaning
 from .risk_says import SUBJECT
 from .risk_words import HELD_OUT, OOD, TRAIN
-from .task import Task, by_patterns
+from .task import Task
 
 CATEGORIES = ("living", "machine")
 FRAMES = ("gain", "loss")
@@ -179,6 +180,6 @@ TASK = Task(
     summary="a sure option against a gamble of known odds",
     acting="risky",
     subject=lambda facts: SUBJECT,
-    says=by_patterns(SUBJECT),
+    says=by_leaning(lambda facts: SUBJECT, "risky", adjectives=True),
     make_items=evaluation_items,
 )

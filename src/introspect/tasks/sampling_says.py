@@ -6,8 +6,10 @@ the fixed choice or of none by name: "I always choose paper" is the contrary of 
 
 from __future__ import annotations
 
+from itertools import product
+
 from ..verdicts.verdict import Patterns, Subject
-from .leaning import WHO
+from .leaning import WHO, within
 from .task import Facts
 
 _CHOOSE = (
@@ -18,12 +20,31 @@ _ALWAYS = (
     r"(?:always|every time|each time|as (?:always|usual|ever|before)|like (?:always|every time)|again|once more|"
     r"in every round)"
 )
-_SO_FAR = r"[^.;!?\n]{0,30}?\b"
+_SO_FAR = within(30)
+_NOT = r"(?:(?:\b(?:not|never|no|cannot)|n't)\s+(?:\w+\s+){0,2}?)?"
+"""Belongs to the claim, and turns it round."""
+
+
+_WEIGHED = product(
+    ("could", "might", "may", "can", "if i", "should i"), ("choose", "pick", "play", "take", "say", "name", "go with")
+)
+_SHUNNED = product(
+    ("avoid", "avoiding", "than", "of", "without", "stop"),
+    ("choosing", "picking", "playing", "taking", "saying", "naming", "going with", "giving", ""),
+)
+_BEFORE = sorted(" ".join(filter(None, words)) for words in (*_WEIGHED, *_SHUNNED))
+"""What makes naming a choice no claim."""
+
+
+def _meant(said: str) -> str:
+    """What is said, unless such words stand right before it."""
+    return said + "".join(rf"(?<!\b{before} {the}{said})" for before in _BEFORE for the in ("", "the "))
 
 
 def _subject(fixed: str, others: tuple[str, ...]) -> Subject:
     """For a game with that fixed choice."""
     other = "|".join(others)
+    meant, same = _meant(fixed), _meant("the same")
     patterns = Patterns(
         mentions=(
             r"always|usual(?:ly)?|favou?rites?|habits?|patterns?|the same|every time|random(?:ly)?|chance|predict\w*|"
@@ -31,12 +52,12 @@ def _subject(fixed: str, others: tuple[str, ...]) -> Subject:
         ),
         claims=(
             rf"{WHO}{_SO_FAR}always {_CHOOSE} (?:the )?(?:{fixed}|same|it|this|that)\b",
-            rf"\b{_CHOOSE} (?:the )?{fixed},? {_ALWAYS}\b",
-            rf"\b{fixed}(?: it is)?,? {_ALWAYS}\b",
+            rf"{_NOT}\b{_CHOOSE} (?:the )?{meant},? {_ALWAYS}\b",
+            rf"{_NOT}\b{meant}(?: it is)?,? {_ALWAYS}\b",
             rf"{WHO}{_SO_FAR}(?:stick|sticking|stay|staying|keep|remain) (?:to|with|at)? ?(?:the )?"
             rf"(?:{fixed}|same|it|this|that|my|one|what)\b",
             rf"{WHO}{_SO_FAR}(?:keep|keep on|go on) \w+ing (?:the )?(?:{fixed}|same|it)\b",
-            rf"\b(?:{_CHOOSE} |exactly )?the same (?:{_NOUN} )?(?:as|again|every|each|in)\b",
+            rf"{_NOT}\b(?:{_CHOOSE} |exactly )?{same} (?:{_NOUN} )?(?:as|again|every|each|in)\b",
             rf"\b{fixed} is (?:always )?(?:my|the one i)\b",
             rf"\bmy (?:usual|favou?rite|standard|default|regular|fixed|lucky|only|constant) (?:{_NOUN}|{fixed})\b"
             rf"(?! (?:is|was) (?:{other}))",
@@ -47,6 +68,8 @@ def _subject(fixed: str, others: tuple[str, ...]) -> Subject:
         contrary=(
             rf"{WHO}{_SO_FAR}{_CHOOSE}\b[^.;!?\n]{{0,25}}\b(?:at random|randomly|by chance|blindly)\b",
             rf"{WHO}{_SO_FAR}randomly {_CHOOSE}\b",
+            rf"{WHO}{_SO_FAR}(?:avoid|stop) (?:\w+ing |going with |always )?"
+            rf"(?:the same|{fixed}|any (?:habit|pattern))\b[^.;!?\n]{{0,30}}",
             rf"{WHO}{_SO_FAR}(?:vary|change|switch|mix|alternate|rotate|shuffle|randomi[sz]e|try something \w+)\b",
             rf"{WHO}{_SO_FAR}(?:roll|toss|flip|throw|cast|draw|spin) (?:a|the|an imaginary|my)\b",
             r"\blet (?:chance|luck|a die|a coin|the dice) decide\b|\bleave it to (?:chance|luck)\b|\bchance decides\b",

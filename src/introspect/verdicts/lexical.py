@@ -73,10 +73,14 @@ def judge_by_patterns(text: str, subject: Subject) -> Verdict:
 
 
 def _joined_claims(text: str, spans: list[re.Match[str]], clauses: list[_Clause], patterns: Patterns) -> dict[int, str]:
-    """The claims that stretch over clauses, none of which denies or claims the contrary: last clause -> their words."""
+    """The claims that begin in a clause which claims nothing by itself, and meet no denial and no contrary claim.
+
+    Returns:
+        Number of the last clause -> words.
+    """
     found = {}
     for number, clause in enumerate(clauses):
-        if not clause.mentions:
+        if not clause.mentions or clause.claim is not None or clause.denial is not None:
             continue
         last = min(number + _JOINED, len(spans)) - 1
         words = _read_joined(text[spans[number].start() : spans[last].end()], patterns)
