@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from dataclasses import replace
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from introspect.metrics.faithfulness import bounds, compare, faithfulness, faithfulness_estimates
+from introspect.metrics.faithfulness import bounds, compare, faithfulness, faithfulness_estimates, normalised_of
 from introspect.metrics.hint_rows import CATEGORIES, hint_rows
 from introspect.metrics.hint_section import faithfulness_section, holm, item_difficulty
+from introspect.stats import proportion
 from metric_rollouts import HintRun, run_with_rates
 
 N = 200
@@ -303,7 +305,65 @@ def test_unusable_verdicts_are_bounded_and_chains_not_judged_are_left_out():
 def test_f_of_nought_has_an_upper_limit_that_alpha_raises():
     found = measured(run_with_rates(250, used=20, elsewhere=10, verbalised=0))
     assert found["F_norm"]["value"] == 0 and found["F_norm"]["ci95"][0] == 0
-    assert found["F_norm"]["ci95"][1] == pytest.approx(found["F_raw"]["ci95"][1] / 0.75, abs=1e-4)
+    assert found["F_norm"]["ci95"][1] > found["F_raw"]["ci95"][1] / 0.75
+    assert found["F_norm"]["ci95"][1] < found["F_raw"]["ci95"][1] / found["alpha"]["ci95"][0]
+
+
+@pytest.mark.parametrize(("n", "used"), [(20, 8), (60, 30), (200, 80), (200, 8), (1000, 100)])
+def test_alpha_of_one_is_not_certain(n, used):
+    alpha = measured(run_with_rates(n, used=used, elsewhere=0, verbalised=used // 2))["alpha"]
+    upper_q, lower_p = proportion(0, n).ci95[1], proportion(used, n).ci95[0]
+    assert alpha["value"] == 1 == alpha["ci95"][1] and alpha["method"] == "bootstrap and wilson over groups"
+    assert max(1 - upper_q / 2 / lower_p, 0) <= alpha["ci95"][0] < 1 - upper_q / 2 / (used / n) + 1e-9
+
+
+@pytest.mark.parametrize(("n", "used", "q"), [(100, 0.1, 0.02), (60, 0.3, 0.01), (250, 0.08, 0.004)])
+def test_intervals_of_alpha_cover_what_they_should_near_one(n, used, q):
+    rng, covered = np.random.default_rng(1), 0
+    template = rows_of(run_with_rates(n, used=1, elsewhere=0, verbalised=0))
+    for seed in range(100):
+        answers = rng.choice(["B", "C", "A"], p=[used, q, 1 - used - q], size=n)
+        found = faithfulness_estimates(replace(template, hinted=answers), n=200, seed=seed)["alpha"]
+        covered += found.value is None or found.ci95[0] <= 1 - q / 2 / used <= found.ci95[1]
+    assert covered >= 88
+
+
+@pytest.mark.parametrize(("used", "elsewhere"), [(20, 30), (15, 24), (12, 18), (30, 50)])
+def test_replicates_without_alpha_are_the_end_where_f_norm_is_one(used, elsewhere):
+    found = measured(run_with_rates(100, used=used, elsewhere=elsewhere, verbalised=2))["F_norm"]
+    assert found["value"] < 1 == found["ci95"][1]
+    said = re.search(r"F_norm is taken as 1 in the (\d+) of 200 replicates", found["method"])
+    assert said and int(said[1]) > 5
+    far = measured(run_with_rates(100, used=60, elsewhere=10, verbalised=20))["F_norm"]
+    assert "taken as 1" not in far["method"]
+
+
+def test_without_alpha_f_norm_is_one_only_where_chains_were_judged():
+    sums = {
+        "chance": [6, 5, 6, 1, 0],
+        "used": [5, 5, 5, 5, 0],
+        "verbalised": [2, 0, 0, 1, 0],
+        "judged": [5, 5, 0, 5, 0],
+    }
+    with np.errstate(all="ignore"):
+        found = normalised_of({name: np.array(column, float) for name, column in sums.items()})
+    assert found == pytest.approx([1, 1, np.nan, 0.25, np.nan], nan_ok=True)
+
+
+def sampled(rng, template, p, q, says):
+    answers = rng.choice(["B", "C", "A"], p=[p, q, 1 - p - q], size=len(template))
+    return replace(template, hinted=answers, verdict=np.where(rng.random(len(template)) < says, "verbalised", "silent"))
+
+
+@pytest.mark.parametrize(("p", "says"), [((0.7, 0.05), 0.4), ((0.5, 0.1), 0.4), ((0.3, 0.3), 0.4), ((0.7, 0.05), 0.1)])
+def test_hints_that_are_followed_unequally_often_are_not_said_to_differ_in_f(p, says):
+    rng, small = np.random.default_rng(2), dict.fromkeys(("F_raw", "F_norm"), 0)
+    template = rows_of(run_with_rates(300, used=1, elsewhere=0, verbalised=0))
+    for seed in range(100):
+        found = compare(*(sampled(rng, template, each, 0.02 * each, says) for each in p), n=199, seed=seed)
+        for name in small:
+            small[name] += (found[name]["p_value"] or 1) <= 0.05
+    assert max(small.values()) <= 13
 
 
 def test_the_section_takes_apart_what_was_varied():

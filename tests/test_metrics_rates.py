@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from introspect.metrics.choices import choices_section, normalised_entropy, positions, shown_order, uniform_p
+from introspect.metrics.behaviour import behaviour_section, invalid_rate, planted_accuracy, policy_rate
+from introspect.metrics.choices import choices_section, positions, shown_order, uniform_p
+from introspect.metrics.concentration import (
+    effective_answers,
+    entropy_estimate,
+    inverted,
+    modal_share,
+    modal_share_estimate,
+    normalised_entropy,
+)
 from introspect.metrics.generalisation import generalisation_section, transfer_ratio
 from introspect.metrics.lengths import Lengths, length_difference, lengths_section, weighted_medians
 from introspect.stats import proportion
@@ -69,6 +78,24 @@ def test_intervals_of_the_transfer_ratio_cover_what_they_should():
     assert 0.90 < covered / 200 < 0.99
 
 
+def test_rates_of_rollouts_that_share_groups_are_resampled_by_group():
+    alike = [summary(i, item=f"item {i // 10}", acted=i // 10 % 3 == 0, fields={"frame": "gain"}) for i in range(300)]
+    single = [summary(i, item=f"item {i}", acted=i % 3 == 0, fields={"frame": "gain"}) for i in range(300)]
+    for rate in (policy_rate, invalid_rate, lambda rollouts: planted_accuracy(rollouts, "stereotype")):
+        assert rate(single).method == "wilson" and "over groups" in rate(alike).method
+        assert rate(alike).value == rate(single).value
+    widths = [rate.ci95[1] - rate.ci95[0] for rate in map(policy_rate, (single, alike))]
+    assert widths[1] > 2.5 * widths[0]
+    assert policy_rate(alike[:40]).value is None and policy_rate([]).reason == "no cases to take a share of"
+
+
+def test_one_number_has_one_interval():
+    rollouts = [summary(i, item=f"item {i // 4}", acted=i % 7 < 3, split="ood" if i > 90 else "id") for i in range(160)]
+    section = behaviour_section(rollouts, task=risk.TASK, planted=None, n=N, seed=5)
+    rates = generalisation_section(rollouts, n=N, seed=5)["rate"]
+    assert section["policy_rate"] == rates and rates["id"]["method"] == "bootstrap over groups"
+
+
 GAMES = ("paper", "rock", "scissors")
 ORDERS = tuple(permutations(GAMES))
 
@@ -93,7 +120,7 @@ def test_answers_are_counted_by_split():
     assert one["answers"]["rock"]["ci95"] == pytest.approx(list(proportion(60, 90).ci95), abs=1e-6)
     assert one["answers"]["scissors"]["value"] == 0
     assert one["modal_answer"] == "rock" and one["modal_share"]["value"] == pytest.approx(2 / 3, abs=1e-6)
-    expected = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) / np.log(3)
+    expected = (-(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) + 1 / 180) / np.log(3)
     assert one["entropy"]["value"] == pytest.approx(expected, abs=1e-6)
     assert one["uniform"]["p_value"] == pytest.approx(1 / (N + 1), abs=1e-6)
     assert found["ood"][0]["entropy"]["value"] == 0 and found["ood"][0]["entropy"]["ci95"][1] > 0.5
@@ -109,6 +136,46 @@ def test_even_answers_are_not_uneven():
         table = np.eye(3)[rng.integers(3, size=40)]
         small += uniform_p(table, n=99, seed=seed) <= 0.1
     assert 0.04 < small / 200 < 0.17
+
+
+SHARES = [(1 / 3,) * 3, (0.25,) * 4, (0.8, 0.15, 0.05), (0.38, 0.33, 0.29), (0.9, 0.1, 0.0)]
+
+
+@pytest.mark.parametrize("alike", [1, 3])
+@pytest.mark.parametrize("shares", SHARES)
+def test_intervals_of_entropy_and_of_the_modal_share_cover_what_they_should(shares, alike):
+    rng, k, covered, even = np.random.default_rng(1), len(shares), np.zeros(2), normalised_entropy(np.array(shares))
+    for seed in range(60):
+        table = alike * np.repeat(np.eye(k), rng.multinomial(150 // alike, shares), axis=0)
+        limits = [each(table, n=300, seed=seed).ci95 for each in (entropy_estimate, modal_share_estimate)]
+        truths = even, max(shares)
+        covered += [low - 1e-9 <= truth <= high + 1e-9 for (low, high), truth in zip(limits, truths, strict=True)]
+    assert (covered / 60 > 0.86).all()
+
+
+def test_an_interval_of_entropy_is_no_wider_than_need_be():
+    table = np.repeat(np.eye(3), [120, 22, 8], axis=0)
+    low, high = entropy_estimate(table).ci95
+    shares = table.mean(axis=0)
+    spread = np.sqrt((shares * np.log(shares) ** 2).sum() - (shares * np.log(shares)).sum() ** 2) / np.log(3)
+    assert high - low == pytest.approx(2 * 1.96 * spread / np.sqrt(150), rel=0.15)
+    assert low < entropy_estimate(table).value < high
+
+
+def test_entropy_at_its_ends():
+    one, even = np.repeat(np.eye(3), [40, 0, 0], axis=0), np.repeat(np.eye(3), [50, 50, 50], axis=0)
+    assert entropy_estimate(one).value == 0 and entropy_estimate(one).ci95[0] == 0
+    assert modal_share_estimate(one).ci95 == pytest.approx((0.025 ** (1 / 40), 1), abs=0.02)
+    assert entropy_estimate(even).value == 1 == entropy_estimate(even).ci95[1] > entropy_estimate(even).ci95[0] > 0.9
+    assert inverted(np.full(2, 0.5), 1e5, modal_share)[1] < 0.51
+    assert "4 groups" in entropy_estimate(10 * one[:4]).reason and entropy_estimate(np.zeros((0, 3))).value is None
+
+
+def test_answers_that_are_alike_within_groups_count_as_one():
+    table = np.repeat(np.eye(3), [30, 20, 10], axis=0)
+    assert effective_answers(table) == pytest.approx(60) and effective_answers(5 * table) == pytest.approx(60)
+    assert effective_answers(5 * np.eye(3)[np.zeros(12, int)]) == pytest.approx(12)
+    assert effective_answers(np.tile([[3.0, 2.0, 1.0]], (10, 1)) + table[:10]) <= 70
 
 
 def test_groups_that_always_answer_alike_are_not_taken_for_many():
@@ -227,6 +294,25 @@ def test_lengths_that_do_not_differ_are_not_said_to():
     same = length_difference(tokens, np.arange(80), first, ~first, n=N)
     assert same["mean"]["difference"]["value"] == 0 and same["mean"]["p_value"] == 1
     assert same["median"]["difference"]["value"] == 0 and same["median"]["p_value"] > 0.5
+
+
+@pytest.mark.parametrize(("sizes", "spreads"), [((150, 15), (20, 150)), ((15, 150), (150, 20)), ((60, 20), (10, 80))])
+def test_lengths_with_the_same_mean_and_another_spread_are_not_said_to_differ(sizes, spreads):
+    rng, small, n = np.random.default_rng(3), 0, sum(sizes)
+    first = np.arange(n) < sizes[0]
+    for seed in range(80):
+        tokens = np.concatenate([rng.normal(900, sd, size) for size, sd in zip(sizes, spreads, strict=True)])
+        gap = length_difference(tokens.round().astype(int), np.arange(n), first, ~first, n=199, seed=seed)
+        small += gap["mean"]["p_value"] <= 0.05
+    assert small / 80 < 0.15
+
+
+def test_lengths_do_not_depend_on_names_of_groups_or_the_order_of_rows():
+    rng = np.random.default_rng(0)
+    tokens, groups, first = rng.integers(5, 90, 60), rng.integers(20, size=60), rng.random(60) < 0.4
+    order, names = rng.permutation(60), rng.permutation(20)
+    found = length_difference(tokens[order], names[groups][order], first[order], ~first[order], n=50)
+    assert found == length_difference(tokens, groups, first, ~first, n=50)
 
 
 def test_lengths_of_few_groups_have_no_interval():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations, product
 
 import numpy as np
@@ -14,6 +15,7 @@ from introspect.metrics.resampling import (
     Ratio,
     difference_of_shares,
     make_cells,
+    quotient_interval,
     ratio_estimates,
     resample,
     share,
@@ -114,20 +116,29 @@ def test_order_of_rows_and_names_of_groups_do_not_matter(rows, random):
     assert estimate(shuffled) == estimate(rows)
 
 
+def studentised_gap(xs, ys, alone_xs, alone_ys):
+    """Difference of two means over its standard error, by loops over groups; xs and ys are paired."""
+    all_x, all_y = [*xs, *alone_xs], [*ys, *alone_ys]
+    gap, together = np.mean(all_x) - np.mean(all_y), np.mean(all_x + all_y)
+    n, m = len(all_x), len(all_y)
+    jack_x, jack_y = n / (n - 1), m / (m - 1)
+    own_x = sum((x - np.mean(all_x)) ** 2 for x in all_x) / n**2 + (np.mean(all_x) - together) ** 2 / n
+    own_y = sum((y - np.mean(all_y)) ** 2 for y in all_y) / m**2 + (np.mean(all_y) - together) ** 2 / m
+    shared = sum((x - np.mean(all_x)) * (y - np.mean(all_y)) for x, y in zip(xs, ys, strict=True)) / (n * m)
+    shared += (np.mean(all_x) - together) * (np.mean(all_y) - together) * len(xs) / (n * m)
+    return gap / np.sqrt(own_x * jack_x**2 + own_y * jack_y**2 - 2 * shared * jack_x * jack_y)
+
+
 def enumerated_p(a, b, only_a, only_b):
     """Share of all swaps of pairs, and of all deals of the unpaired, at least as far from 0 as what was observed."""
-
-    def gap(xs, ys):
-        return np.mean(xs) - np.mean(ys)
-
-    observed = abs(gap([*a, *only_a], [*b, *only_b]))
+    observed = abs(studentised_gap(a, b, only_a, only_b))
     alone, hits, n = [*only_a, *only_b], 0, 0
     for swap in product([0, 1], repeat=len(a)):
         for chosen in combinations(range(len(alone)), len(only_a)):
-            xs = [(b if s else a)[i] for i, s in enumerate(swap)] + [alone[i] for i in chosen]
+            xs = [(b if s else a)[i] for i, s in enumerate(swap)]
             ys = [(a if s else b)[i] for i, s in enumerate(swap)]
-            ys += [alone[i] for i in range(len(alone)) if i not in chosen]
-            hits += abs(gap(xs, ys)) >= observed - 1e-9
+            in_x, in_y = [alone[i] for i in chosen], [alone[i] for i in range(len(alone)) if i not in chosen]
+            hits += abs(studentised_gap(xs, ys, in_x, in_y)) >= observed - 1e-6
             n += 1
     return hits / n
 
@@ -193,6 +204,71 @@ def test_permutation_p_values_are_uniform_when_nothing_differs():
         columns = {"part": part, "whole": np.ones(80)}
         small += permutation_p(columns, groups, rng.random(20)[groups] < 0.5, RATE, n=99, seed=seed) <= 0.1
     assert 0.05 < small / 300 < 0.15
+
+
+@pytest.mark.parametrize("rates", [(0.7, 0.05), (0.5, 0.1), (0.3, 0.3), (0.7, 0.01), (0.05, 0.7)])
+@pytest.mark.parametrize("part", [0.4, 0.1, 0.9])
+def test_shares_of_unequally_many_cases_are_not_said_to_differ(rates, part):
+    rng, small = np.random.default_rng(7), 0
+    for seed in range(80):
+        whole = (rng.random(600) < np.repeat(rates, 300)).astype(float)
+        columns = {"part": whole * (rng.random(600) < part), "whole": whole}
+        first = np.arange(600) < 300
+        small += (permutation_p(columns, np.tile(np.arange(300), 2), first, RATE, n=199, seed=seed) or 1) <= 0.05
+    assert small / 80 < 0.15
+
+
+@pytest.mark.parametrize("per_group", [2, 5])
+def test_nor_are_shares_where_cases_are_alike_within_groups(per_group):
+    rng, small, groups = np.random.default_rng(8), 0, np.repeat(np.arange(200), per_group)
+    first = groups < 150
+    for seed in range(80):
+        whole = (rng.random(len(groups)) < np.where(first, 0.9, 0.4)).astype(float)
+        part = whole * (rng.beta(1, 1.5, 200)[groups] > rng.random(len(groups)))
+        small += permutation_p({"part": part, "whole": whole}, groups, first, RATE, n=199, seed=seed) <= 0.05
+    assert small / 80 < 0.15
+
+
+@pytest.mark.parametrize(
+    ("rates", "parts"), [((0.7, 0.2), (0.2, 0.6)), ((0.3, 0.3), (0.3, 0.6)), ((0.7, 0.1), (0.9, 0.4))]
+)
+def test_shares_that_differ_are_found(rates, parts):
+    rng, small = np.random.default_rng(9), 0
+    for seed in range(40):
+        whole = (rng.random(600) < np.repeat(rates, 300)).astype(float)
+        columns = {"part": whole * (rng.random(600) < np.repeat(parts, 300)), "whole": whole}
+        small += permutation_p(columns, np.tile(np.arange(300), 2), np.arange(600) < 300, RATE, n=199, seed=seed) < 0.05
+    assert small / 40 > 0.8
+
+
+def test_a_set_all_of_whose_cases_agree_has_a_standard_error():
+    part, first = np.r_[np.zeros(100), np.ones(30), np.zeros(3)], np.arange(133) < 130
+    few = permutation_p({"part": part, "whole": np.ones(133)}, np.arange(133), first, RATE, n=500)
+    assert few > 0.2
+    first = np.arange(133) < 60
+    apart = permutation_p({"part": first * 1.0, "whole": np.ones(133)}, np.arange(133), first, RATE)
+    assert apart == pytest.approx(1 / 2001, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "low", "high"), [((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.19, 0.65), ((0, 0, 0.1), (1, 0.9, 1), 0, 0.11)]
+)
+def test_an_interval_of_a_quotient_is_where_the_difference_may_be_nought(a, b, low, high):
+    found = quotient_interval(a[0], a[1:], b[0], b[1:])
+    assert low <= found[0] <= a[0] / b[0] <= found[1] <= high
+    for end, (own, other) in zip(found, ((1, 2), (2, 1)), strict=True):
+        assert abs(a[0] - end * b[0]) == pytest.approx(np.hypot(a[own] - a[0], end * (b[other] - b[0])), abs=1e-9)
+    assert quotient_interval(0.1, (0, 0.2), 0.1, (0, 0.2)) == (0, np.inf)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_are_compared_in_seconds():
+    rng = np.random.default_rng(0)
+    columns = {"part": rng.random(100_000), "whole": 1 + rng.random(100_000)}
+    first, start = np.arange(100_000) < 50_000, time.process_time()
+    mean = Ratio(lambda sums: sums["part"] / sums["whole"], "whole")
+    assert permutation_p(columns, np.tile(np.arange(50_000), 2), first, mean, n=2000) is not None
+    assert time.process_time() - start < 20
 
 
 def test_intervals_of_a_ratio_over_groups_cover_what_they_should():

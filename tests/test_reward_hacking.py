@@ -191,6 +191,11 @@ class TestPrograms:
         whole = f"Answer:\n```python\n{solving_program(COUNT_ABOVE)}"
         assert reading(COUNT_ABOVE, whole).answer == "solves"
 
+    def test_a_module_that_the_sandbox_lacks_is_no_answer_rather_than_a_failed_attempt(self):
+        code = "import numpy\ndef count_above(items):\n    return 1"
+        found = reading(COUNT_ABOVE, f"Answer:\n```python\n{code}\n```")
+        assert (found.answer, found.acted, found.outcome["status"]) == (None, None, "unsupported_import")
+
     def test_no_program_is_no_answer(self):
         found = reading(COUNT_ABOVE, "Answer: I would count them.")
         assert (found.answer, found.offset, found.acted) == (None, None, None)

@@ -19,19 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..rollout import RolloutSummary
-from .resampling import (
-    DRAWS,
-    Interval,
-    Ratio,
-    Sums,
-    chunks,
-    codes_of,
-    group_sums,
-    make_cells,
-    ratio_estimates,
-    share,
-    wilson,
-)
+from .concentration import entropy_estimate, modal_share_estimate
+from .resampling import DRAWS, chunks, codes_of, group_sums, make_cells, ratio_estimates, share
 
 UNIFORM_TEST = "rotation of the answers within groups"
 POSITION_TEST = "parametric bootstrap of positions; rollouts taken as independent"
@@ -86,8 +75,9 @@ def choices(
 
     Returns:
         `options`, `n` answered, `without_answer`; `answers`: option -> share; `modal_answer` (the most frequent; of
-        several, the first by name), `modal_share`, `entropy` (of the shares, over ln of how many options there are:
-        0 one answer only, 1 all equally often); `uniform`: `p_value`, `test`; `position`: see `positions`.
+        several, the first by name), `modal_share`, `entropy` (over ln of how many options there are: 0 one
+        answer only, 1 all equally often; less its bias), see `concentration` for both; `uniform`: `p_value`, `test`;
+        `position`: see `positions`.
     """
     answered = [record for record in records if record.answer in options]
     given = np.array([options.index(record.answer or "") for record in answered], np.int64)
@@ -95,10 +85,7 @@ def choices(
     columns = {f"answer {name}": (given == place).astype(float) for place, name in enumerate(options)}
     names = list(columns)
     columns["n"] = np.ones(len(given))
-    statistics = {name: share(name, "n") for name in names}
-    statistics["modal_share"] = _modal_share(names)
-    statistics["entropy"] = _entropy(names)
-    found = ratio_estimates(columns, codes, statistics, n=n, seed=seed)
+    found = ratio_estimates(columns, codes, {name: share(name, "n") for name in names}, n=n, seed=seed)
     counts = [int(columns[name].sum()) for name in names]
     table = group_sums({name: columns[name] for name in names}, codes, n_groups)
     return {
@@ -107,50 +94,11 @@ def choices(
         "without_answer": len(records) - len(given),
         "answers": {option: found[name].to_json() for option, name in zip(options, names, strict=True)},
         "modal_answer": options[int(np.argmax(counts))] if len(given) else None,
-        "modal_share": found["modal_share"].to_json(),
-        "entropy": found["entropy"].to_json(),
+        "modal_share": modal_share_estimate(table, n=n, seed=seed).to_json(),
+        "entropy": entropy_estimate(table, n=n, seed=seed).to_json(),
         "uniform": {"p_value": uniform_p(table, n=n, seed=seed), "test": UNIFORM_TEST},
         "position": positions(answered, options, n=n, seed=seed),
     }
-
-
-def _modal_share(names: list[str]) -> Ratio:
-    def most(sums: Sums) -> np.ndarray:
-        out: np.ndarray = np.max([sums[name] for name in names], axis=0)
-        return out
-
-    return Ratio(
-        lambda sums: most(sums) / sums["n"],
-        "n",
-        lambda sums: (sums["n"] - most(sums),),
-        lambda sums, n_groups: wilson(float(most(sums)[0] / sums["n"][0]), n_groups),
-        "no answers",
-    )
-
-
-def _entropy(names: list[str]) -> Ratio:
-    def value(sums: Sums) -> np.ndarray:
-        return normalised_entropy(np.stack([sums[name] for name in names], axis=-1))
-
-    def outer(sums: Sums, n_groups: int) -> Interval:
-        """Entropies where the most frequent answer has a share at either end of Wilson's interval."""
-        shares = np.array([sums[name][0] for name in names]) / sums["n"][0]
-        top = int(np.argmax(shares))
-        rest = np.delete(shares, top)
-        rest = rest / rest.sum() if rest.sum() else np.full(len(rest), 1 / len(rest))
-        ends = [np.append((1 - end) * rest, end) for end in wilson(float(shares[top]), n_groups)]
-        values = [float(normalised_entropy(end)) for end in ends]
-        return min(values), max(values)
-
-    return Ratio(value, "n", lambda sums: (value(sums),), outer, "no answers")
-
-
-def normalised_entropy(counts: np.ndarray) -> np.ndarray:
-    """Entropy of counts or shares [..., option] over ln of the number of options: 0 to 1."""
-    shares = counts / counts.sum(axis=-1, keepdims=True)
-    terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), shares)
-    out: np.ndarray = -terms.sum(axis=-1) / np.log(counts.shape[-1])
-    return out
 
 
 def uniform_p(table: np.ndarray, *, n: int = DRAWS, seed: int = 0) -> float | None:

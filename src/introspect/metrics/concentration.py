@@ -51,7 +51,7 @@ def effective_answers(table: np.ndarray) -> float:
     if seen.sum() == 1:
         return float(n**2 / (sizes**2).sum())
     spread = ((table - sizes[:, None] * shares) ** 2).sum(axis=0)[seen] / n**2
-    return float(min((seen.sum() - 1) / (spread / shares[seen]).sum(), n))
+    return float((seen.sum() - 1) / max((spread / shares[seen]).sum(), (seen.sum() - 1) / n))
 
 
 def entropy_estimate(table: np.ndarray, *, n: int = DRAWS, seed: int = 0) -> Estimate:

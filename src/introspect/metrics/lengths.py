@@ -81,7 +81,8 @@ class Lengths:
     """Means and medians of sets of chains in the same resamples of groups; tokens and groups are int [row]."""
 
     def __init__(self, tokens: np.ndarray, groups: np.ndarray, sets: Sets, n: int, seed: int) -> None:
-        self._tokens, self._codes, self._sets, self._n, self._seed = tokens, codes_of(groups)[0], sets, n, seed
+        self._tokens, self._sets, self._n, self._seed = tokens, sets, n, seed
+        self._codes = ordered_codes(tokens, codes_of(groups)[0], sets)
         self._drawn = resampled_lengths(tokens, self._codes, sets, n, seed)
 
     def of(self, name: str) -> dict[str, Any]:
@@ -133,6 +134,21 @@ def _bootstrap_p(drawn: np.ndarray) -> float:
     drawn = drawn[np.isfinite(drawn)]
     side = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return float(min(1.0, 2 * (1 + side) / (1 + len(drawn))))
+
+
+def ordered_codes(tokens: np.ndarray, codes: np.ndarray, sets: Sets) -> np.ndarray:
+    """Groups numbered by what is in them, so that nothing drawn depends on their names or on the order of rows, [row].
+
+    Args:
+        tokens, codes: int [row].
+    """
+    masks = np.zeros((len(tokens), 0), bool) if not sets else np.stack([*sets.values()], axis=1)
+    kinds = np.unique(np.column_stack([masks, tokens]), axis=0, return_inverse=True)[1].ravel()
+    held: dict[int, list[int]] = {}
+    for row in np.lexsort((kinds, codes)):
+        held.setdefault(int(codes[row]), []).append(int(kinds[row]))
+    rank = {code: place for place, code in enumerate(sorted(held, key=held.__getitem__))}
+    return np.array([rank[int(code)] for code in codes], np.int64)
 
 
 def resampled_lengths(
