@@ -298,3 +298,13 @@ def test_groups_with_the_same_fractions_in_another_order_are_the_same():
     assert ratio_estimates(parts, groups, {"mean": share("part", "whole", single=False)})["mean"].ci95 == (0.2, 0.2)
     sums = np.bincount(groups, part)[:, None]
     assert len(make_cells(sums).counts) == 1
+
+
+def test_a_difference_of_nought_has_no_sign_that_the_order_of_rows_decides():
+    part, groups, signs = np.array([1 / 3] * 30 + [2 / 3] * 30 + [1.0] * 3), np.arange(63), set()
+    for seed in range(40):
+        order = np.random.default_rng(seed).permutation(63)
+        columns = {"a": part[order], "b": np.full(63, part.sum() / 63), "n": np.ones(63)}
+        found = ratio_estimates(columns, groups, {"net": difference_of_shares("a", "b", "n")}, n=20)["net"]
+        signs.add(str(found.to_json()["value"]))
+    assert signs == {"0.0"}

@@ -45,9 +45,11 @@ def behavioural_sections(
         StoreError: a file of the run is damaged.
     """
     card = find_card(spec.organism)
-    behaviour = behaviour_section(rollouts, task=task, planted=str(card["policy"]) if "policy" in card else None)
+    n, seed = spec.probe.bootstrap, spec.seed
+    planted = str(card["policy"]) if "policy" in card else None
+    behaviour = behaviour_section(rollouts, task=task, planted=planted, n=n, seed=seed)
     behaviour["measures"] = measures(run, spec, task, rollouts, scored)
-    verdicts = verdict_section(task.counted(rollouts), scored, n=spec.probe.bootstrap, seed=spec.seed)
+    verdicts = verdict_section(task.counted(rollouts), scored, n=n, seed=seed)
     behaviour["warnings"] = [*_warnings(behaviour), *scored.warnings]
     return behaviour, verdicts, list(behaviour["warnings"])
 

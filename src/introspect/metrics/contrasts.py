@@ -29,6 +29,7 @@ from .resampling import (
     hull,
     make_cells,
     resample,
+    without_dust,
 )
 from .studentised import TEST, Strata, permutation_p_values
 
@@ -142,7 +143,7 @@ def _difference(
     for side in (a, b):
         if side.value is None:
             return Difference(Estimate.undefined(f"one of the two is undefined: {side.reason}"), None)
-    value = float(totals.gap(ratio)[0])
+    value = without_dust(float(totals.gap(ratio)[0]))
     replicates = drawn.gap(ratio)
     if np.isnan(replicates).mean() > MOST_UNDEFINED:
         why = "undefined in more than a tenth of the bootstrap replicates: too little data"

@@ -205,6 +205,11 @@ def evaluate(ratio: Ratio, sums: Sums) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def without_dust(value: float) -> float:
+    """0 for what sums of fractions leave of it, the sign of which depends on the order of rows."""
+    return 0.0 if abs(value) <= TIE else value
+
+
 def ratio_estimates(
     columns: Mapping[str, np.ndarray],
     groups: Sequence[Hashable] | np.ndarray,
@@ -249,7 +254,7 @@ def estimate(ratio: Ratio, totals: Sums, replicates: Sums, cases: np.ndarray) ->
         cases: cases in each group.
     """
     n_cases, n_groups = round(float(cases.sum())), int((cases > 0).sum())
-    value = float(evaluate(ratio, totals)[0])
+    value = without_dust(float(evaluate(ratio, totals)[0]))
     if np.isnan(value):
         return Estimate.undefined(ratio.reason), False
     edge = _at_edge(ratio, replicates)
