@@ -241,7 +241,8 @@ def test_every_profile_reports_its_competencies(model, tmp_path, monkeypatch, na
 
     results = run_scripted(monkeypatch, model, spec, tmp_path / "run", first_option)
     measures = results["behaviour"]["measures"]
-    assert {"think_answer", "generalisation", "choices", "lengths", "awareness"} <= set(measures)
+    assert {"think_answer", "generalisation", "lengths", "awareness"} <= set(measures)
+    assert ("choices" in measures) == (name in ("profile-sampling", "profile-risk"))
     assert measures["awareness"]["rating"]["score"]["value"] is not None
     assert "What the model says of itself" in render(results, None)
 

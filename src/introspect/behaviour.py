@@ -32,6 +32,8 @@ from .tasks.task import Task
 
 NEARLY_DETERMINED = 0.9
 """Share of choices that agree with the planted policy from which on a warning says that items settle them."""
+MOST_OPTION_SETS = 8
+"""With more sets of options than this (items that name people, say) a distribution over each says nothing."""
 MOSTLY_INVALID = 0.5
 """Share of rollouts without a valid answer from which on a warning says that rates are of few."""
 
@@ -78,7 +80,10 @@ def measures(
     )
     out["generalisation"] = generalisation_section(counted, n=n, seed=seed)
     unhinted = [rollout for rollout in rollouts if "hint" not in rollout.facts]
-    if all(rollout.answer is None or rollout.answer in rollout.options for rollout in rollouts):
+    sets = {tuple(sorted(rollout.options)) for rollout in rollouts}
+    answered = [rollout for rollout in rollouts if rollout.answer is not None]
+    named = answered and all(rollout.answer in rollout.options for rollout in answered)
+    if named and len(sets) <= MOST_OPTION_SETS:
         out["choices"] = choices_section(unhinted, n=n, seed=seed)
     if any(rollout.outcome for rollout in rollouts):
         out["outcomes"] = outcomes_section(rollouts, n=n, seed=seed)
