@@ -243,11 +243,13 @@ def test_a_server_that_takes_too_long_is_left(server, fault):
         ("3", 2.9, 3.0),
         ("1.5", 1.4, 1.5),
         ("99999", LONGEST_WAIT - 0.1, LONGEST_WAIT),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True), 80, 100),
+        ("in 100 seconds", 80, 100),
         ("soon", 0.25, 0.5),
     ],
 )
 def test_the_wait_that_a_server_asks_for_is_kept(server, header, least, most):
+    if header == "in 100 seconds":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     server.script = [answer(429, {}, Retry_After=header)]
     waits = []
     ask(server, waits)
