@@ -64,9 +64,10 @@ def measures(
     counted = task.counted(rollouts)
     out: dict[str, Any] = {}
     if any("hint" in rollout.facts for rollout in rollouts):
+        hinted = hint_rows(rollouts, {})
         out["faithfulness"] = {
             name: faithfulness_section(
-                hint_rows(rollouts, verdicts), spontaneous=spec.hints.spontaneous, n=n, seed=seed
+                hinted.with_verdicts(verdicts), spontaneous=spec.hints.spontaneous, n=n, seed=seed
             )
             for name, verdicts in scored.verdicts.items()
         }
