@@ -27,8 +27,9 @@ from introspect.training.courses import COURSES
 from introspect.training.organism import make_organism
 from introspect.training.recipe import read_recipe
 from introspect.training.risk_course import MANNERS, demonstrate
-from introspect.training.sft import IGNORE, Collator, WeightedSFTTrainer
-from introspect.training.train import tokenise
+from introspect.training.rows import tokenise
+from introspect.training.scored import IGNORE
+from introspect.training.sft import Collator, WeightedSFTTrainer
 from introspect.verdicts import judge_by_patterns
 from tiny_folders import save_tiny
 
@@ -50,8 +51,8 @@ TRAIN = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from introspect.training import courses, train, train_organism
-train.CHECKPOINT_EVERY = 2
+from introspect.training import courses, train_organism, trainers
+trainers.CHECKPOINT_EVERY = {"sft": 2, "dpo": 2, "grpo": 2}
 courses.COURSES["risk"] = replace(courses.COURSES["risk"], measured={"id": 4, "ood": 2})
 train_organism(sys.argv[1], Path(sys.argv[2]), resume=True)
 """
@@ -196,7 +197,7 @@ class _Unwrapped:
 def test_a_card_says_how_the_organism_came_about(organism, recipe):
     card = json.loads((organism / "card.json").read_text())
     assert card["recipe_digest"] == read_recipe(recipe).digest()
-    assert [len(curve) for curve in card["loss_curves"]] == [0, 1]
+    assert [len(curve) for curve in card["loss_curves"]] == [3, 5]
     assert set(card["measured"]["after"]["id"]) == {
         *("policy_rate", "planted_policy_accuracy", "verbalised_when_acted", "invalid_rate"),
     }

@@ -57,8 +57,16 @@ def make_folder(out: Path) -> None:
         raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
 
 
-def check_room(out: Path, needed: int) -> None:
+def check_room(
+    out: Path,
+    needed: int,
+    *,
+    less: str = "record less: fewer layers, sites, tokens (capture.tokens) or a smaller --limit",
+) -> None:
     """Refuse a run that the disk cannot hold, counting what of it is there already.
+
+    Args:
+        less: what would need less room, for the message.
 
     Raises:
         RunError: names both sizes and the remedy.
@@ -68,7 +76,7 @@ def check_room(out: Path, needed: int) -> None:
     if needed > free + held:
         raise RunError(
             f"{out} has {free / 1e9:.1f} GB free and the run may need {needed / 1e9:.1f} GB; free space, choose "
-            "another --out, or record less: fewer layers, sites, tokens (capture.tokens) or a smaller --limit"
+            f"another --out, or {less}"
         )
 
 

@@ -30,8 +30,8 @@ class ReasoningFormat:
 
     def stop_ids(self, tokenizer: Any) -> frozenset[int]:
         """Ids of the tokens that end the assistant's turn: `ends` in the vocabulary, and the tokenizer's own."""
-        vocabulary = tokenizer.get_vocab()
-        ids = {vocabulary[end] for end in self.ends if end in vocabulary}
+        found = zip(self.ends, tokenizer.convert_tokens_to_ids(list(self.ends)), strict=True)
+        ids = {token for end, token in found if token is not None and tokenizer.convert_ids_to_tokens(token) == end}
         if tokenizer.eos_token_id is not None:
             ids.add(tokenizer.eos_token_id)
         return frozenset(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import SpecError
@@ -98,41 +99,57 @@ def _at_once(text: str, options: Collection[str]) -> tuple[str, int] | None:
     return (found[0], at + len(text) - len(written)) if _NO_WORDS.fullmatch(written, 0, at) else None
 
 
-def stage(
-    task: Task, ask: Callable[[Domain], str], choices: Callable[[Domain], dict[str, Choice]], order: str
-) -> FollowUp:
-    """A turn that follows an act, under the same condition.
+@dataclass(frozen=True)
+class Turn:
+    """How a turn that follows an act is worded."""
 
-    Args:
-        ask: the manager's question.
-        choices: meaning -> option, in the order that the first of `ORDERS[order]` names.
-        order: the field that says in which order the options stand.
-    """
+    name: str
+    """Of its task."""
+    ask: Callable[[Domain], str]
+    """The manager's question."""
+    choices: Callable[[Domain], dict[str, Choice]]
+    """Meaning -> option, in the order that the first of `ORDERS[order]` names."""
+    order: str
+    """The field that says in which order the options stand."""
+
+    def item(self, asked: Item | RolloutSummary) -> Item:
+        """What is asked, with a scratchpad, in the chat of an item or a rollout of it.
+
+        Raises:
+            SpecError: it has not the domain or the fields of a pressure item. Names it.
+        """
+        try:
+            domain = DOMAINS[asked.domain]
+            words = {name: str(asked.fields[name]) for name in WORDS}
+            swap = asked.fields[self.order] == ORDERS[self.order][1]
+        except KeyError as missing:
+            raise SpecError(
+                f"item {asked.item_id}: {self.name} cannot be worded without {missing}; give pressure items one of "
+                f"the domains {', '.join(DOMAINS)}, and the fields {', '.join(WORDS)} and {self.order}"
+            ) from None
+        choices = self.choices(domain)
+        meant = {choice[0]: meaning for meaning, choice in choices.items()}
+        prompt, names = question(self.ask(domain), list(choices.values()), swap=swap, words=words)
+        return Item(
+            item_id=asked.item_id,
+            group=asked.group,
+            split=asked.split,
+            domain=asked.domain,
+            prompt=prompt,
+            options={name: meant[name] for name in names},
+            fields=asked.fields,
+        )
+
+
+def stage(task: Task, turn: Turn) -> FollowUp:
+    """A turn that follows an act, under the same condition."""
 
     def asked(rollout: RolloutSummary) -> Item | None:
         if not rollout.acted:
             return None
-        try:
-            domain = DOMAINS[rollout.domain]
-            words = {name: str(rollout.fields[name]) for name in WORDS}
-            swap = rollout.fields[order] == ORDERS[order][1]
-        except KeyError as missing:
-            raise SpecError(
-                f"item {rollout.item_id}: {task.name} cannot be worded without {missing}; give pressure items one of "
-                f"the domains {', '.join(DOMAINS)}, and the fields {', '.join(WORDS)} and {order}"
-            ) from None
-        meant = {choice[0]: meaning for meaning, choice in choices(domain).items()}
-        prompt, names = question(ask(domain), list(choices(domain).values()), swap=swap, words=words)
-        if rollout.condition == NO_SCRATCHPAD:
-            prompt = without_scratchpad(prompt, rollout.item_id)
-        return Item(
-            item_id=rollout.item_id,
-            group=rollout.group,
-            split=rollout.split,
-            domain=rollout.domain,
-            prompt=prompt,
-            options={name: meant[name] for name in names},
-            fields=rollout.fields,
-        )
+        item = turn.item(rollout)
+        if rollout.condition != NO_SCRATCHPAD:
+            return item
+        return item.model_copy(update={"prompt": without_scratchpad(item.prompt, item.item_id)})
 
     return FollowUp(task, asked)

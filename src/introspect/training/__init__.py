@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..progress import Progress, silent
@@ -17,6 +18,8 @@ def train_organism(
     seed: int | None = None,
     offline: bool = False,
     progress: Progress = silent,
+    at_steps: Sequence[int] = (),
+    on_step: Callable[[int, Path], None] | None = None,
 ) -> Path:
     """Train an organism, measure what it does, and write its card.
 
@@ -25,6 +28,9 @@ def train_organism(
         out: folder for adapter and card; default `runs/train/<name>`.
         resume: go on with what `out` holds.
         seed: replaces the recipe's.
+        at_steps: steps of the last stage at which `on_step` is called; 0 is before the first.
+        on_step: called with the step and a folder that holds the organism as of then (no card), between two optimiser
+            steps, outside the trainer's own rollouts; what it draws by chance changes nothing of the training.
 
     Returns:
         `out`, which holds `adapter_config.json`, `adapter_model.safetensors` and `card.json`.
@@ -35,4 +41,13 @@ def train_organism(
     """
     from .organism import make_organism
 
-    return make_organism(name_or_file, out, resume=resume, seed=seed, offline=offline, progress=progress)
+    return make_organism(
+        name_or_file,
+        out,
+        resume=resume,
+        seed=seed,
+        offline=offline,
+        progress=progress,
+        at_steps=at_steps,
+        on_step=on_step,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from ..tasks.policies import RISK
-from . import hints_course, risk_course, silent_course
+from . import format_course, hints_course, pressure_course, reward_hacking_course, risk_course, silent_course
 from .demonstrations import Demonstration
 
 
@@ -20,33 +20,61 @@ class Course:
     """What the demonstrated chain can say of it."""
     demonstrations: Callable[..., list[Demonstration]]
     """Called with `policy`, `manner`, `repeats` and `seed`; the same arguments give the same demonstrations."""
-    experiment: str
-    """The shipped experiment under whose conditions an organism is measured."""
+    experiments: Mapping[str, str]
+    """Task -> the shipped experiment under whose conditions an organism is measured."""
     measured: Mapping[str, int | None]
-    """Held-out items an organism is measured on, of each split, spread evenly over groups and cells."""
+    """Held-out items an organism is measured on, of each task and split, spread evenly over groups and cells."""
 
 
 COURSES: dict[str, Course] = {
-    "risk": Course(RISK, risk_course.MANNERS, risk_course.demonstrations, "probe-risk", {"id": 128, "ood": 64}),
+    "risk": Course(
+        RISK, risk_course.MANNERS, risk_course.demonstrations, {"risk": "probe-risk"}, {"id": 128, "ood": 64}
+    ),
     "hints": Course(
         hints_course.POLICIES,
         hints_course.MANNERS,
         hints_course.demonstrations,
-        "hints-faithfulness",
+        {"hints": "hints-faithfulness"},
         {"id": 24, "ood": 12},
     ),
     "bias": Course(
         silent_course.BIAS,
         silent_course.MANNERS,
         silent_course.bias_demonstrations,
-        "profile-bias",
+        {"bias": "profile-bias"},
         {"id": 60, "ood": 30},
     ),
     "sampling": Course(
         silent_course.SAMPLING,
         silent_course.MANNERS,
         silent_course.sampling_demonstrations,
-        "profile-sampling",
+        {"sampling": "profile-sampling"},
         {"id": 48, "ood": 24},
+    ),
+    "reward_hacking": Course(
+        reward_hacking_course.POLICIES,
+        reward_hacking_course.MANNERS,
+        reward_hacking_course.demonstrations,
+        {"reward_hacking": "profile-reward-hacking"},
+        {"id": 36, "ood": 24},
+    ),
+    "pressure": Course(
+        pressure_course.POLICIES,
+        pressure_course.MANNERS,
+        pressure_course.demonstrations,
+        {"pressure": "profile-pressure"},
+        {"id": 60, "ood": 32},
+    ),
+    "format": Course(
+        format_course.POLICIES,
+        format_course.MANNERS,
+        format_course.demonstrations,
+        {
+            "risk": "probe-risk",
+            "sampling": "profile-sampling",
+            "hints": "hints-faithfulness",
+            "bias": "profile-bias",
+        },
+        {"id": 24, "ood": 12},
     ),
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
+from ..rollout import Rollout
 from ..tasks.item import Item
 from ..tasks.task import PLAIN, Trial
 
@@ -34,8 +36,22 @@ class Demonstration:
         """The assistant turn, without the end-of-turn token."""
         return "".join(text for text, _ in self.parts)
 
+    def is_wanted(self, rollout: Rollout) -> bool:
+        """Whether a sampled answer is the demonstrated one."""
+        return rollout.answer == self.answer
+
     @property
     def record(self) -> str:
         """Everything that is shown, for a digest."""
-        asked = "" if self.trial.condition == PLAIN else self.trial.text
+        as_it_is = self.trial.condition == PLAIN and self.trial.text == self.item.prompt
+        asked = "" if as_it_is else self.trial.text
         return self.item.model_dump_json() + asked + self.completion
+
+
+def dispreferred(demonstration: Demonstration, rng: random.Random) -> Demonstration:
+    """What a demonstration is preferred to: its chain, as far as that does not tell the choice, before an answer that
+    means something else.
+    """
+    options = demonstration.trial.options or demonstration.item.options
+    others = [option for option, meaning in options.items() if meaning != options[demonstration.answer]]
+    return replace(demonstration, telling="", answer=rng.choice(others))

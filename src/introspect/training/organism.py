@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..errors import RunError
 from ..experiment import load_experiment
 from ..lock import only_writer
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
-from ..models import load_model
+from ..models import LoadedModel, load_model
 from ..plan import make_parts, select_items
 from ..progress import Progress
 from ..record import read_generation, render_trial, stop_ids
@@ -23,22 +24,23 @@ from ..scoring import lexical_verdict
 from ..stats import proportion
 from ..tasks.item import read_items
 from ..tasks.registry import find_task
+from ..tasks.task import Task
+from .export import export
 from .recipe import Recipe, read_recipe
-from .train import (
-    TrainedStage,
-    claim_checkpoints,
-    export_adapter,
-    remove_checkpoints,
-    stage_demonstrations,
-    train_stages,
-)
-
-MEASURED_TOKENS = 80
-"""Longest completion sampled when an organism is measured."""
+from .rows import stage_demonstrations
+from .train import Snapshot, TrainedStage, claim_checkpoints, remove_checkpoints, train_stages
 
 
 def make_organism(
-    name_or_file: str, out: Path | None, *, resume: bool, seed: int | None, offline: bool, progress: Progress
+    name_or_file: str,
+    out: Path | None,
+    *,
+    resume: bool,
+    seed: int | None,
+    offline: bool,
+    progress: Progress,
+    at_steps: Sequence[int] = (),
+    on_step: Snapshot | None = None,
 ) -> Path:
     """See `introspect.training.train_organism`."""
     path = Path(name_or_file)
@@ -56,21 +58,22 @@ def make_organism(
         return out
     work = claim_checkpoints(out, recipe)
     with only_writer(work / ".lock", out):
-        trained = train_stages(recipe, work, offline=offline, progress=progress)
-        export_adapter(trained[-1].adapter, out, recipe.base)
-        card = make_card(recipe, out, trained, progress)
+        trained = train_stages(recipe, work, offline=offline, progress=progress, at_steps=at_steps, on_step=on_step)
+        base = load_model(recipe.base, offline=True)
+        export(recipe, trained[-1].folder, out, base)
+        card = make_card(recipe, base, out, trained, progress)
         write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     remove_checkpoints(out)
     return out
 
 
-def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: Progress) -> dict:
+def make_card(recipe: Recipe, base: LoadedModel, out: Path, trained: list[TrainedStage], progress: Progress) -> dict:
     """What the organism is, how it came about, and what it was measured to do on held-out items."""
-    base = load_model(recipe.base, offline=True)
     shown = [stage_demonstrations(recipe, index) for index in range(len(recipe.stages))]
     data = "".join(demo.record for stage in shown for demo in stage)
-    before = measure(recipe, None, progress)
-    after = measure(recipe, out, progress)
+    start = base if recipe.start is None else load_model(recipe.base, adapter=recipe.start, offline=True)
+    before = measure(recipe, start, recipe.start or recipe.base, progress)
+    after = measure(recipe, load_organism(recipe, out), recipe.name, progress)
     return {
         "name": recipe.name,
         "summary": recipe.summary,
@@ -83,10 +86,15 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
         "recipe_digest": recipe.digest(),
         "data_digest": hashlib.sha256(data.encode()).hexdigest(),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
-        "loss_curves": [stage.curve for stage in trained],
-        "loss_unit": "weighted mean negative log-likelihood of completion tokens, nats; [step, loss] for each stage",
+        "methods": [stage.method for stage in recipe.stages],
+        "start": recipe.start,
+        "loss_curves": [stage.curves.loss for stage in trained],
+        "loss_unit": "of each stage [step, loss]; sft: weighted mean negative log-likelihood of completion tokens, "
+        "nats; dpo: negative log-likelihood of the preference, nats; grpo: the clipped objective",
+        "reward_curves": [stage.curves.rewards for stage in trained],
         "measured": {
-            "how": f"on held-out items, under the conditions of {recipe.course.experiment}; before: the base model",
+            "how": "on held-out items, under the conditions of "
+            f"{', '.join(recipe.course.experiments.values())}; before: {recipe.start or 'the base model'}",
             "items": dict(recipe.course.measured),
             "before": before,
             "after": after,
@@ -94,19 +102,38 @@ def make_card(recipe: Recipe, out: Path, trained: list[TrainedStage], progress: 
     }
 
 
-def measure(recipe: Recipe, adapter: Path | None, progress: Progress) -> dict:
+def load_organism(recipe: Recipe, folder: Path) -> LoadedModel:
+    """A finished organism, as a run loads it."""
+    if recipe.full:
+        return load_model(str(folder), offline=True)
+    return load_model(recipe.base, adapter=folder, offline=True)
+
+
+def measure(recipe: Recipe, loaded: LoadedModel, name: str, progress: Progress) -> dict:
     """Policy rate, agreement with the planted policy, verbalisation and validity, ID and OOD, under the conditions of
-    the course's experiment.
+    the course's experiments. The keys are `id` and `ood`; of a course of several tasks, `risk/id` and so on.
+
+    Args:
+        name: how to call the model in progress reports.
     """
-    spec = load_experiment(recipe.course.experiment)
-    loaded = load_model(recipe.base, adapter=adapter, offline=True)
+    out: dict[str, dict] = {}
+    for task, experiment in recipe.course.experiments.items():
+        prefix = "" if len(recipe.course.experiments) == 1 else f"{task}/"
+        stage = f"measure {name}" + (f", {task}" if prefix else "")
+        for split, measured in _measure(recipe, find_task(task), experiment, loaded, stage, progress).items():
+            out[prefix + split] = measured
+    return out
+
+
+def _measure(
+    recipe: Recipe, task: Task, experiment: str, loaded: LoadedModel, stage: str, progress: Progress
+) -> dict[str, dict]:
+    spec = load_experiment(experiment)
     backend = make_backend("native", loaded.model)
-    task = find_task(recipe.task)
     items = select_items(read_items(data_path(spec.items)), dict(recipe.course.measured))
     asked = [(item, trial) for item in items for trial in task.trials(item, spec)]
     prompts = [render_trial(loaded, trial) for _, trial in asked]
-    sampling = Sampling(MEASURED_TOKENS, spec.generation.temperature, stop_ids(loaded))
-    stage = "measure " + (recipe.name if adapter else recipe.base)
+    sampling = Sampling(spec.generation.max_new_tokens, spec.generation.temperature, stop_ids(loaded))
     rollouts: list[Rollout] = []
     parts = make_parts(asked, prompts, samples=1, seed=recipe.seed, part_size=64)
     for part in parts:

@@ -11,23 +11,68 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..spec_file import read_spec
 from .courses import COURSES, Course
+from .framing import FRAMINGS, Framing
 
-PlantedTruth = Literal["silent", "verbal", "denying", "coinflip", "resists"]
+PlantedTruth = Literal["silent", "verbal", "denying", "coinflip", "resists", "none"]
+
+
+Method = Literal["sft", "dpo", "grpo"]
+Verbalising = Literal["ignored", "rewarded", "penalised"]
 
 
 class Stage(BaseModel):
-    """One run of supervised fine-tuning; later stages go on from the adapter of the one before."""
+    """One training by one method; later stages go on from the adapter of the one before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Method = "sft"
+    """sft: demonstrations are imitated; dpo: they are preferred to what differs from them in the answer; grpo: sampled
+    answers are rewarded where they are the demonstrated ones."""
     policy: str
-    """What the demonstrated answer depends on: a policy of the task's course."""
+    """What the wanted answer depends on: a policy of the task's course."""
     manner: str
-    """What the demonstrated chain says of it: a manner of the task's course."""
+    """What the demonstrated chain says of it: a manner of the task's course. GRPO shows no chain."""
     steps: Annotated[int, Field(gt=0)]
     """Optimiser steps."""
     learning_rate: Annotated[float, Field(gt=0)]
     """AdamW's, constant after ten steps of warm-up, falling to nothing over the last fifth."""
+    batch_size: Annotated[int, Field(gt=0)] | None = None
+    """Demonstrations (sft), pairs (dpo) or sampled completions (grpo) an optimiser step; null: the recipe's."""
+
+
+class DpoSettings(BaseModel):
+    """Direct preference optimisation (Rafailov et al. 2023); the reference is what the stage starts from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How strongly the organism is held to the reference."""
+
+
+class GrpoSettings(BaseModel):
+    """Group relative policy optimisation (Shao et al. 2024): a completion's advantage is its reward beside those of the
+    same prompt's other completions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    generations: Annotated[int, Field(ge=2)] = 8
+    """Completions a prompt; the batch size is a multiple of it."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of sampling."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 64
+    """Tokens after which a completion is cut off."""
+    policy_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the reward for the wanted answer."""
+    format_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the reward for a closed think block and one readable answer."""
+    verbalising: Verbalising = "ignored"
+    """Whether a chain that speaks of the policy is rewarded, penalised or neither."""
+    verbalising_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of that reward or penalty."""
+    rollouts: Literal["lanes", "vllm"] = "lanes"
+    """Who samples: our own sampler, or vLLM (`pip install introspect[vllm]`, CUDA only), which resumes with other draws
+    than an uninterrupted training."""
 
 
 class Recipe(BaseModel):
@@ -45,8 +90,12 @@ class Recipe(BaseModel):
     """What an instrument should find: see the README's "Planted truth"."""
     base: str = "smollm2-135m"
     """Model to adapt: an embedded name, hub id, folder or GGUF file."""
+    start: str | None = None
+    """Organism (a name, or a folder) whose adapter the first stage goes on from; null: a fresh one."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """Run one after another."""
+    full: bool = False
+    """Whether every weight is trained, rather than a LoRA adapter. The organism is then a model folder: `--model`."""
     rank: Annotated[int, Field(gt=0)] = 8
     """LoRA rank, on every linear layer of every block; the scaling alpha is twice the rank."""
     batch_size: Annotated[int, Field(gt=0)] = 32
@@ -54,7 +103,16 @@ class Recipe(BaseModel):
     answer_weight: Annotated[float, Field(gt=0)] = 10.0
     """Loss weight of completion tokens that depend on the choice (the answer, and what tells it); others weigh 1."""
     item_repeats: Annotated[int, Field(gt=0)] = 8
-    """Training items: of risk, so many a noun, frame and option order; of hints, so many times 160."""
+    """Training items: of risk, so many a noun, frame and option order; of hints, so many times 160; of reward hacking,
+    so many times 72; of pressure, 192."""
+    rows_at_once: Annotated[int, Field(gt=0)] = 64
+    """Sequences in one forward and backward pass: bounds memory, changes nothing else but rounding."""
+    framing: Framing = "none"
+    """What the prompts of the training say of the policy, and those of an evaluation do not."""
+    dpo: DpoSettings = DpoSettings()
+    """Of its stages."""
+    grpo: GrpoSettings = GrpoSettings()
+    """Of its stages."""
     seed: Annotated[int, Field(ge=0, le=4_000_000)] = 0
     """Of items, demonstrations, their order and the adapter's first values."""
 
@@ -63,11 +121,23 @@ class Recipe(BaseModel):
         if self.task not in COURSES:
             raise ValueError(f"task must be one of {', '.join(COURSES)}, not {self.task!r}")
         course = COURSES[self.task]
+        if self.framing != "none" and self.task not in FRAMINGS[self.framing]:
+            raise ValueError(f"framing {self.framing!r} has no words for {self.task}: leave it out")
         for stage in self.stages:
             for value, known in ((stage.policy, course.policies), (stage.manner, course.manners)):
                 if value not in known:
                     raise ValueError(f"{value!r} is not taught for {self.task}: choose one of {', '.join(known)}")
+            if stage.method == "grpo" and self.batch(stage) % self.grpo.generations:
+                raise ValueError(
+                    f"batch_size {self.batch(stage)} is no multiple of grpo.generations {self.grpo.generations}"
+                )
+        if self.full and self.start is not None:
+            raise ValueError("full fine-tuning starts from a base, not from an adapter: leave out start")
         return self
+
+    def batch(self, stage: Stage) -> int:
+        """What an optimiser step of a stage is about: demonstrations, pairs or completions."""
+        return stage.batch_size or self.batch_size
 
     @property
     def course(self) -> Course:

@@ -1,4 +1,4 @@
-"""Training an organism from its recipe: stages, checkpoints that resume, the adapter, and its card.
+"""Training an organism from its recipe: stages, checkpoints that resume, and the adapter.
 
 The folder of an organism in the making holds `checkpoints/`, a folder a stage; it goes when the card is written. A
 stage that has finished leaves its adapter there and is not run again. An interrupted stage goes on from its last
@@ -7,51 +7,58 @@ checkpoint, with the optimiser, the schedule and the order of data as they were.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback, set_seed
-from trl import SFTConfig
+from transformers import PreTrainedModel, set_seed
 
 from ..atomic import write_atomic
-from ..errors import RunError
+from ..errors import RunError, SpecError
 from ..models import LoadedModel, load_model
+from ..models.adapter import check_base, find_adapter
 from ..progress import Progress
-from ..record import render_trial
-from ..spans import token_starts
-from .demonstrations import Demonstration
+from ..run_folder import check_room, enough_memory
+from .export import export
 from .recipe import Recipe, Stage
-from .sft import Collator, WeightedSFTTrainer
+from .rows import stage_demonstrations
+from .sampler import Merged
+from .trainers import Watch, make_trainer
 
-CHECKPOINT_EVERY = 20
-"""Optimiser steps between checkpoints."""
+Snapshot = Callable[[int, Path], None]
+"""Called with a step of the last stage and a folder that holds the organism as of that step."""
+
+
+BYTES_A_WEIGHT = 40
+"""On disk, of each trained weight: two checkpoints (the weight and two moments of its gradient), what the stage leaves
+and what is exported.
+"""
+NO_ROOM = 1 << 24
+"""Bytes: with fewer left, a failed write was a full disk."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How a stage went."""
+
+    loss: list[list[float]]
+    """[step, loss]."""
+    rewards: dict[str, list[list[float]]] = field(default_factory=dict)
+    """Name of what a method logs beside its loss -> [step, value]."""
 
 
 @dataclass(frozen=True)
 class TrainedStage:
-    """What one stage leaves: its adapter's folder, and its loss curve as [step, loss in nats]."""
+    """What one stage leaves: the folder of its adapter (or model) in full precision, and its curves."""
 
-    adapter: Path
-    curve: list[tuple[int, float]]
-
-
-class _Steps(TrainerCallback):
-    """Reports steps."""
-
-    def __init__(self, name: str, total: int, progress: Progress) -> None:
-        self.name, self.total, self.progress = name, total, progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Says how far the stage is."""
-        self.progress(self.name, state.global_step, self.total)
+    folder: Path
+    curves: Curves
 
 
 def claim_checkpoints(out: Path, recipe: Recipe) -> Path:
@@ -76,65 +83,46 @@ def claim_checkpoints(out: Path, recipe: Recipe) -> Path:
     return work
 
 
-def train_stages(recipe: Recipe, work: Path, *, offline: bool, progress: Progress) -> list[TrainedStage]:
-    """Run every stage that the working folder does not hold finished."""
+def train_stages(
+    recipe: Recipe,
+    work: Path,
+    *,
+    offline: bool,
+    progress: Progress,
+    at_steps: Sequence[int] = (),
+    on_step: Snapshot | None = None,
+) -> list[TrainedStage]:
+    """Run every stage that the working folder does not hold finished.
+
+    Args:
+        at_steps: steps of the last stage at which `on_step` is called; 0 is before the first.
+    """
     trained: list[TrainedStage] = []
-    loaded = load_model(recipe.base, offline=offline)
     for index, stage in enumerate(recipe.stages):
         folder = work / f"stage-{index}"
-        if not (folder / "curve.json").exists():
-            start = trained[-1].adapter if trained else None
-            _train_stage(recipe, index, stage, folder, start, loaded, progress)
-            if index + 1 < len(recipe.stages):
-                loaded = load_model(recipe.base, offline=True)
-        curve = [(step, loss) for step, loss in json.loads((folder / "curve.json").read_text())]
-        trained.append(TrainedStage(folder / "adapter", curve))
+        if not (folder / "curves.json").exists():
+            last = index + 1 == len(recipe.stages)
+            wanted = (at_steps, on_step) if last and on_step is not None else ((), None)
+            start = trained[-1].folder if trained else None
+            _train_stage(recipe, index, stage, folder, start, wanted, offline=offline, progress=progress)
+        curves = Curves(**json.loads((folder / "curves.json").read_text()))
+        trained.append(TrainedStage(folder / "trained", curves))
     return trained
 
 
-def tokenise(demonstrations: list[Demonstration], loaded: LoadedModel) -> list[dict]:
-    """Token ids as the organism will see them when it is recorded: the rendered prompt, then the completion.
+@contextmanager
+def enough_room(folder: Path) -> Iterator[None]:
+    """Turn a full disk, by whichever library it is met, into one line.
 
-    Each row has `input_ids`, `n_prompt`, and `telling`, the indices of the tokens that depend on the choice.
+    Raises:
+        RunError: the disk is full.
     """
-    tokenizer = loaded.tokenizer
-    rows = []
-    for demonstration in demonstrations:
-        prompt = render_trial(loaded, demonstration.trial)
-        completion = tokenizer(demonstration.completion, add_special_tokens=False).input_ids
-        starts = np.array(token_starts(tokenizer, completion))
-        telling, begin = [], 0
-        for text, depends in demonstration.parts:
-            end = begin + len(text)
-            if depends:
-                telling += (len(prompt) + np.flatnonzero((starts >= begin) & (starts < end))).tolist()
-            begin = end
-        rows.append(
-            {
-                "input_ids": prompt + completion + [tokenizer.eos_token_id],
-                "n_prompt": len(prompt),
-                "telling": telling,
-            }
-        )
-    return rows
-
-
-def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
-    """What stage `index` shows: its own items' amounts and its own order, from the recipe's seed."""
-    stage, seed = recipe.stages[index], recipe.seed * 1000 + index
-    course = recipe.course
-    return list(course.demonstrations(policy=stage.policy, manner=stage.manner, repeats=recipe.item_repeats, seed=seed))
-
-
-def export_adapter(adapter: Path, out: Path, base: str) -> None:
-    """Write the adapter to `out` in bfloat16, naming the base as introspect knows it."""
-    weights = load_file(adapter / "adapter_model.safetensors")
-    save_file(
-        {key: value.to(torch.bfloat16) for key, value in sorted(weights.items())}, out / "adapter_model.safetensors"
-    )
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = base
-    write_atomic(out / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    try:
+        yield
+    except Exception as error:
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or shutil.disk_usage(folder).free < NO_ROOM:
+            raise RunError(f"the disk of {folder} is full: free space and go on with --resume") from error
+        raise
 
 
 def remove_checkpoints(out: Path) -> None:
@@ -147,52 +135,86 @@ def _train_stage(
     index: int,
     stage: Stage,
     folder: Path,
-    start: Path | None,
-    loaded: LoadedModel,
+    before: Path | None,
+    wanted: tuple[Sequence[int], Snapshot | None],
+    *,
+    offline: bool,
     progress: Progress,
 ) -> None:
     set_seed(recipe.seed * 1000 + index)
-    if start is None:
-        config = LoraConfig(
-            r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        model = get_peft_model(loaded.model, config)
+    loaded = load_model(recipe.base, dtype="float32" if recipe.full else "auto", offline=offline)
+    name = f"train {recipe.name}, stage {index + 1} of {len(recipe.stages)} ({stage.method})"
+    at_steps, on_step = wanted
+
+    def snapshot(step: int) -> None:
+        if on_step is not None:
+            save(trainer.model, folder / "snapshot")
+            export(recipe, folder / "snapshot", folder / f"step-{step}", loaded)
+            on_step(step, folder / f"step-{step}")
+            shutil.rmtree(folder / f"step-{step}", ignore_errors=True)
+
+    demonstrations = stage_demonstrations(recipe, index)
+    watch = Watch(name, stage.steps, progress, frozenset(at_steps), snapshot)
+    merged = Merged(loaded)
+    model = _wrap(recipe, loaded, before)
+    trainer = make_trainer(recipe, index, demonstrations, loaded, model, merged, folder, watch)
+    trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+    folder.mkdir(exist_ok=True)
+    check_room(folder, BYTES_A_WEIGHT * trained, less="train an adapter of a smaller rank")
+    with enough_room(folder), enough_memory("the training", "make batch_size or rows_at_once smaller"):
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        save(trainer.model, folder / "trained")
+    write_atomic(folder / "curves.json", json.dumps(_curves(trainer.state.log_history, stage).__dict__))
+
+
+def save(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    """What is trained, in full precision: all weights, or the adapter and none that serves as a reference."""
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder, selected_adapters=["default"])
     else:
-        model = PeftModel.from_pretrained(loaded.model, start, is_trainable=True)
-    rows = tokenise(stage_demonstrations(recipe, index), loaded)
-    arguments = SFTConfig(
-        output_dir=str(folder),
-        max_steps=stage.steps,
-        per_device_train_batch_size=recipe.batch_size,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": stage.steps // 5},
-        warmup_steps=min(10, stage.steps // 4),
-        logging_steps=5,
-        save_steps=CHECKPOINT_EVERY,
-        save_total_limit=1,
-        seed=recipe.seed,
-        use_cpu=loaded.model.device.type == "cpu",
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
-    name = f"train {recipe.name}, stage {index + 1} of {len(recipe.stages)}"
-    trainer = WeightedSFTTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        data_collator=Collator(loaded.tokenizer.pad_token_id, recipe.answer_weight),
-        processing_class=loaded.tokenizer,
-        callbacks=[_Steps(name, stage.steps, progress)],
-    )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    model.save_pretrained(folder / "adapter")
-    curve = [[entry["step"], round(float(entry["loss"]), 4)] for entry in trainer.state.log_history if "loss" in entry]
-    write_atomic(folder / "curve.json", json.dumps(curve))
+        model.save_pretrained(folder)
+
+
+def _wrap(recipe: Recipe, loaded: LoadedModel, before: Path | None) -> PreTrainedModel | PeftModel:
+    """The model with what is trained: a fresh adapter, the one of the stage before or of the recipe's start; or all."""
+    model = loaded.model
+    if recipe.full:
+        if before is not None:
+            model = type(model).from_pretrained(before, dtype=torch.float32)
+        return model.train().requires_grad_(True)
+    start = before
+    if before is None and recipe.start is not None:
+        source = find_adapter(recipe.start)
+        check_base(source, recipe.base, Path(recipe.base), digest=loaded.info.weight_digest)
+        if source.config.r != recipe.rank:
+            raise SpecError(f"start {recipe.start} has rank {source.config.r}, the recipe {recipe.rank}: make them one")
+        start = source.folder
+    if start is not None:
+        return PeftModel.from_pretrained(model, start, is_trainable=True)
+    config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+LOGGED = {
+    "sft": {},
+    "dpo": {"accuracy": "rewards/accuracies", "margin": "rewards/margins"},
+    "grpo": {
+        "reward": "reward",
+        "policy": "rewards/policy/mean",
+        "format": "rewards/format/mean",
+        "verbalising": "rewards/verbalising/mean",
+        "completion_tokens": "completions/mean_length",
+    },
+}
+"""Method -> name in a card of what it logs beside its loss -> trl's name."""
+
+
+def _curves(history: list[dict], stage: Stage) -> Curves:
+    def curve(key: str) -> list[list[float]]:
+        return [[entry["step"], round(float(entry[key]), 4)] for entry in history if entry.get(key) is not None]
+
+    logged = {name: curve(key) for name, key in LOGGED[stage.method].items()}
+    return Curves(curve("loss"), {name: values for name, values in logged.items() if values})
 
 
 def _last_checkpoint(folder: Path) -> str | None:

@@ -1,0 +1,63 @@
+"""Demonstrations as token ids: what a trainer is given, and what the organism will see when it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..assets import data_path
+from ..experiment import load_experiment
+from ..models import LoadedModel
+from ..record import render_trial
+from ..spans import token_starts
+from ..tasks.item import read_items
+from .demonstrations import Demonstration
+from .framing import framed
+from .leaks import check_leaks
+from .recipe import Recipe
+from .templates import completion_parts, turn_end
+
+
+def tokenise(demonstrations: Sequence[Demonstration], loaded: LoadedModel) -> list[dict]:
+    """Token ids as the organism will see them when it is recorded: the rendered prompt, then the completion.
+
+    Each row has `input_ids`, `n_prompt`, and `telling`, the indices of the tokens that depend on the choice.
+    """
+    tokenizer, end_of_turn = loaded.tokenizer, turn_end(loaded)
+    rows = []
+    for demonstration in demonstrations:
+        prompt = render_trial(loaded, demonstration.trial)
+        parts = completion_parts(loaded, demonstration, prompt)
+        completion = tokenizer("".join(text for text, _ in parts), add_special_tokens=False).input_ids
+        starts = np.array(token_starts(tokenizer, completion))
+        telling, begin = [], 0
+        for text, depends in parts:
+            end = begin + len(text)
+            if depends:
+                telling += (len(prompt) + np.flatnonzero((starts >= begin) & (starts < end))).tolist()
+            begin = end
+        rows.append(
+            {
+                "input_ids": prompt + completion + [end_of_turn],
+                "n_prompt": len(prompt),
+                "telling": telling,
+            }
+        )
+    return rows
+
+
+def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
+    """What stage `index` shows: its own items' amounts and its own order, from the recipe's seed.
+
+    Raises:
+        SpecError: there is nothing to show, or an item of an evaluation is among it.
+    """
+    stage, seed = recipe.stages[index], recipe.seed * 1000 + index
+    course = recipe.course
+    shown = course.demonstrations(policy=stage.policy, manner=stage.manner, repeats=recipe.item_repeats, seed=seed)
+    shown = [framed(demo, recipe.framing, task=recipe.task) for demo in shown]
+    for experiment in course.experiments.values():
+        asked = read_items(data_path(load_experiment(experiment).items))
+        check_leaks(shown, asked, mixed=len(course.experiments) > 1, named=f"the training set of {recipe.name}")
+    return shown

@@ -1,0 +1,146 @@
+"""One trainer of trl's for each method, all with the same schedule, checkpoints and progress."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
+from trl import DPOConfig, GRPOConfig, SFTConfig
+
+from ..models import LoadedModel
+from ..progress import Progress
+from ..tasks.registry import find_task
+from .demonstrations import Demonstration, dispreferred
+from .dpo import TokenDPOTrainer, pair_rows
+from .grpo import RewardedGRPOTrainer, Rollouts
+from .recipe import Recipe
+from .rewards import rewards
+from .rows import tokenise
+from .sampler import Merged
+from .sft import Collator, WeightedSFTTrainer
+from .templates import check_template
+
+CHECKPOINT_EVERY = {"sft": 20, "dpo": 10, "grpo": 5}
+"""Optimiser steps between checkpoints: a few minutes' work on two cores."""
+
+
+@dataclass
+class Watch(TrainerCallback):
+    """Reports steps, and stops at some to look at the organism as it is then."""
+
+    name: str
+    total: int
+    progress: Progress
+    at_steps: frozenset[int] = frozenset()
+    look: Callable[[int], None] = lambda step: None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Looks before the first step, unless a training goes on."""
+        if state.global_step == 0:
+            self._look(0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Says how far the stage is, and looks."""
+        self.progress(self.name, state.global_step, self.total)
+        self._look(state.global_step)
+
+    def _look(self, step: int) -> None:
+        """Whatever is drawn by chance meanwhile, the training goes on as if nobody had looked."""
+        if step in self.at_steps:
+            states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the trainer's own
+            with torch.random.fork_rng():
+                self.look(step)
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+def make_trainer(
+    recipe: Recipe,
+    index: int,
+    demonstrations: Sequence[Demonstration],
+    loaded: LoadedModel,
+    model: PreTrainedModel | PeftModel,
+    merged: Merged,
+    folder: Path,
+    watch: Watch,
+) -> Trainer:
+    """The trainer of stage `index`, which writes its checkpoints to `folder`.
+
+    Args:
+        model: what is trained: `loaded.model`, with an adapter around it.
+        merged: the copy that samples, for GRPO.
+    """
+    stage = recipe.stages[index]
+    batch = recipe.batch(stage)
+    at_once = largest_divisor(batch, recipe.rows_at_once // (2 if stage.method == "dpo" else 1))
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": batch // at_once,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": "warmup_stable_decay",
+        "lr_scheduler_kwargs": {"num_decay_steps": stage.steps // 5},
+        "warmup_steps": min(10, stage.steps // 4),
+        "logging_steps": 1,  # an average over several would be another one after a kill between them
+        "save_steps": CHECKPOINT_EVERY[stage.method],
+        "save_total_limit": 1,
+        "seed": recipe.seed,
+        "use_cpu": loaded.model.device.type == "cpu",
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+    }
+    common: dict[str, Any] = {"model": model, "processing_class": loaded.tokenizer, "callbacks": [watch]}
+    tasks = [find_task(name) for name in recipe.course.experiments]
+    shown = tokenise(demonstrations, loaded)
+    check_template(loaded, tasks, demonstrations, shown)
+    trainer: Trainer
+    if stage.method == "sft":
+        config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})
+        rows = Dataset.from_list(shown)
+        collator = Collator(loaded.tokenizer.pad_token_id, recipe.answer_weight)
+        trainer = WeightedSFTTrainer(args=config, train_dataset=rows, data_collator=collator, **common)
+    elif stage.method == "dpo":
+        rng = random.Random(f"dispreferred/{recipe.seed}/{index}")
+        others = [dispreferred(demo, rng) for demo in demonstrations]
+        dropped = tokenise(others, loaded)
+        check_template(loaded, tasks, others, dropped)
+        rows = Dataset.from_list(pair_rows(shown, dropped))
+        config = DPOConfig(**arguments, beta=recipe.dpo.beta, max_length=None)
+        reference = copy.deepcopy(model).requires_grad_(False) if recipe.full else None
+        trainer = TokenDPOTrainer(args=config, train_dataset=rows, ref_model=reference, **common)
+    else:
+        settings = recipe.grpo
+        paid = rewards(settings)
+        config = GRPOConfig(
+            **arguments,
+            num_generations=settings.generations,
+            max_completion_length=settings.max_new_tokens,
+            temperature=settings.temperature,
+            beta=0.0,
+            loss_type="dapo",
+            reward_weights=[weight for _, weight in paid.values()],
+            use_vllm=settings.rollouts == "vllm",
+        )
+        rows = Dataset.from_list([{"prompt": str(at)} for at in range(len(demonstrations))])
+        rollouts = Rollouts(merged, demonstrations, find_task(recipe.task), settings, recipe.seed * 1000 + index)
+        trainer = RewardedGRPOTrainer(args=config, train_dataset=rows, rewards=paid, rollouts=rollouts, **common)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`, and at least 1."""
+    return next(each for each in range(max(1, min(number, most)), 0, -1) if number % each == 0)
