@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -15,20 +16,21 @@ from datasets import disable_progress_bars
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
-from introspect.assets import data_path
+from introspect.assets import data_path, list_organisms, organism_folder, read_card, recipe_path
 from introspect.backends import Generation
 from introspect.errors import IntrospectError, RunError, SpecError
 from introspect.models import load_model
 from introspect.record import stop_ids
 from introspect.tasks.item import read_items
 from introspect.tasks.registry import find_task
-from introspect.training import courses, train_organism, trainers
+from introspect.training import courses, reproduced, train_organism, trainers
 from introspect.training import rewards as rewards_module
 from introspect.training.courses import COURSES
 from introspect.training.demonstrations import dispreferred
-from introspect.training.grpo import Rollouts
+from introspect.training.grpo import Rollouts, balanced
 from introspect.training.packing import pack
 from introspect.training.recipe import GrpoSettings, read_recipe
+from introspect.training.reproduction import reproduction
 from introspect.training.rewards import Attempt, pay, rewards
 from introspect.training.rows import stage_demonstrations, tokenise
 from introspect.training.sampler import Merged
@@ -252,6 +254,14 @@ def test_rewards_pay_for_what_they_say():
     assert rewards_module.verbalising(attempts) == [0, 1, 1, 0, 0]
     for setting, weight in (("ignored", 0), ("rewarded", 0.5), ("penalised", -0.5)):
         assert rewards(GrpoSettings(verbalising=setting))["verbalising"][1] == weight
+
+
+def test_the_answers_wanted_take_turns():
+    demonstrations = [SimpleNamespace(answer=answer) for answer in "aababcaab"]
+    order = balanced(demonstrations)
+    assert sorted(order) == list(range(9))
+    assert "".join(demonstrations[index].answer for index in order) == "abcababaa"
+    assert [index for index in order if demonstrations[index].answer == "a"] == [0, 1, 3, 6, 7]
 
 
 # Pairs
@@ -478,3 +488,43 @@ def test_every_recipe_of_one_policy_sees_the_same_items():
         shown = [{demo.record for demo in stage_demonstrations(recipe, 0)} for recipe in recipes]
         assert shown[0] == shown[1] == shown[2]
         assert {recipe.start for recipe in recipes} == {"think-format"}
+
+
+# Cards
+
+
+@pytest.mark.parametrize("name", list_organisms())
+def test_a_shipped_card_holds_the_recipe_that_is_shipped(name):
+    card = read_card(organism_folder(name))
+    recipe = read_recipe(recipe_path(card["name"]), [f"seed={card['recipe']['seed']}"])
+    assert card["recipe"] == recipe.model_dump(mode="json")
+    assert card["recipe_digest"] == recipe.digest()
+    assert name == card["name"] + ("" if recipe.seed == 0 else f"-{recipe.seed}")
+    shown = "".join(demo.record for index in range(len(recipe.stages)) for demo in stage_demonstrations(recipe, index))
+    assert card["data_digest"] == hashlib.sha256(shown.encode()).hexdigest()
+
+
+def test_an_organism_is_trained_again_from_its_card(base, tmp_path):
+    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+    again = train_organism(str(first), tmp_path / "again")
+    found = reproduced(again)
+    assert reproduced(first) is None
+    assert found["same_data"] and found["same_base"] and found["seed"] == 0
+    assert all(figure["within"] and figure["now"] == figure["stated"] for figure in found["figures"].values())
+    assert "id/invalid_rate" in found["figures"]
+    other = train_organism(str(first / "card.json"), tmp_path / "other", seed=7)
+    assert not reproduced(other)["same_data"]
+    (tmp_path / "no" / "card.json").parent.mkdir()
+    (tmp_path / "no" / "card.json").write_text("{}")
+    with pytest.raises(SpecError, match="has no recipe"):
+        train_organism(str(tmp_path / "no"), tmp_path / "x")
+
+
+def test_a_figure_outside_its_interval_is_said_to_be():
+    card = {
+        "measured": {"after": {"id": {"rate": {"value": 0.5, "ci95": [0.4, 0.6]}, "n": {"value": None, "ci95": None}}}}
+    }
+    now = {"measured": {"after": {"id": {"rate": {"value": 0.7}}}}, "data_digest": "a", "base_weight_digest": "b"}
+    found = reproduction(card, now)
+    assert found["figures"] == {"id/rate": {"stated": 0.5, "ci95": [0.4, 0.6], "now": 0.7, "within": False}}
+    assert not found["same_data"] and not found["same_base"]

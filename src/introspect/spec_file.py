@@ -30,6 +30,15 @@ def read_spec(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> 
     document = load_yaml(_read_text(path), str(path))
     if not isinstance(document, dict):
         raise SpecError(f"{path}: a spec is a list of `key: value` lines, not {_kind(document)}; correct it")
+    return check_spec(model, document, path, overrides)
+
+
+def check_spec(model: type[Model], document: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Model:
+    """What has been read from a file as a `model`, after overrides as in `read_spec`.
+
+    Raises:
+        SpecError: an override has no `=`, or the result is not a valid `model`.
+    """
     typed: dict[str, str] = {}
     for override in overrides:
         key, equals, value = override.partition("=")

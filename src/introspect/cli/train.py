@@ -8,39 +8,56 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, progress_bars
+from .console import print_columns, print_json, progress_bars
 
 
 def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            metavar="NAME-or-FILE", help="A recipe's name (`introspect list recipes`), or a recipe in YAML."
+            metavar="NAME-or-FILE",
+            help="A recipe's name (`introspect list recipes`), a recipe in YAML, or an organism's folder.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the adapter.", show_default="runs/train/<name>")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of every source of chance; else the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained on, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the adapter's folder as one JSON document.")] = False,
 ) -> None:
     """Train an organism: an adapter and its card.
 
-    The card states the planted truth: what the organism does, and what it says of it.
+    By imitation (sft), by preference (dpo) or by reward (grpo): the recipe says which. The card states the planted
+    truth, what the organism does and what it says of it, with curves and what was measured before and after.
 
     \b
     introspect train risk-silent
+    introspect train risk-grpo --dry-run
     introspect train risk-silent --out my-organism --seed 1
     introspect train risk-silent --out my-organism --resume
+    introspect train data/organisms/risk-sft --out again                      # from its card: does it come out again?
     introspect run probe-risk --organism my-organism
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from ..training import train_organism
+    from ..training import plan_training, reproduced, train_organism
 
+    if dry_run:
+        plan = plan_training(recipe, seed=seed)
+        if as_json:
+            print_json(plan)
+        else:
+            print_columns({key.replace("_", " "): str(value) for key, value in plan.items()}, indent="")
+        return
     with progress_bars() as progress:
         folder = train_organism(recipe, out, resume=resume, seed=seed, offline=offline, progress=progress)
+    again = reproduced(folder)
     if as_json:
-        print_json({"organism": str(folder)})
-    else:
-        typer.echo(folder)
+        print_json({"organism": str(folder), **({"reproduces": again} if again else {})})
+        return
+    for name, figure in (again or {}).get("figures", {}).items():
+        low, high = figure["ci95"]
+        within = "within" if figure["within"] else "NOT within"
+        typer.echo(f"{name}: {figure['now']:.3f}, {within} {figure['stated']:.3f} [{low:.3f}, {high:.3f}]")
+    typer.echo(folder)

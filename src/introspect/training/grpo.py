@@ -7,6 +7,7 @@ an uninterrupted one samples. On a GPU, vLLM can sample instead: faster, and not
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,15 @@ class Rollouts:
         demo = self.demonstrations[index]
         seed = rollout_seed(self.seed, f"{demo.item.item_id}/{index}", demo.trial.condition, step * 100_000 + at)
         return Job(index, demo.item, demo.trial, at, seed, self.prompts[index])
+
+
+def balanced(demonstrations: Sequence[Demonstration]) -> list[int]:
+    """Indices of demonstrations, in their order but for this: the answers wanted take turns, as long as they last."""
+    waiting: dict[str, deque[int]] = {}
+    for index, demo in enumerate(demonstrations):
+        waiting.setdefault(demo.answer, deque()).append(index)
+    turns = [queue for _, queue in sorted(waiting.items())]
+    return [queue.popleft() for _ in range(max(map(len, turns), default=0)) for queue in turns if queue]
 
 
 class RewardedGRPOTrainer(GRPOTrainer):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ..assets import data_path, read_card, recipe_path
+from ..assets import data_path, read_card
 from ..atomic import write_atomic
 from ..backends import Sampling, make_backend
 from ..errors import RunError
@@ -26,7 +26,8 @@ from ..tasks.item import read_items
 from ..tasks.registry import find_task
 from ..tasks.task import Task
 from .export import export
-from .recipe import Recipe, read_recipe
+from .recipe import Recipe
+from .reproduction import find_recipe, reproduction
 from .rows import stage_demonstrations
 from .train import Snapshot, TrainedStage, claim_checkpoints, remove_checkpoints, train_stages
 
@@ -43,9 +44,7 @@ def make_organism(
     on_step: Snapshot | None = None,
 ) -> Path:
     """See `introspect.training.train_organism`."""
-    path = Path(name_or_file)
-    overrides = [] if seed is None else [f"seed={seed}"]
-    recipe = read_recipe(path if path.suffix in {".yaml", ".yml"} else recipe_path(name_or_file), overrides)
+    recipe, stated = find_recipe(name_or_file, [] if seed is None else [f"seed={seed}"])
     out = out or Path("runs") / "train" / recipe.name
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose another --out")
@@ -62,6 +61,8 @@ def make_organism(
         base = load_model(recipe.base, offline=True)
         export(recipe, trained[-1].folder, out, base)
         card = make_card(recipe, base, out, trained, progress)
+        if stated is not None:
+            card["reproduces"] = reproduction(stated, card)
         write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     remove_checkpoints(out)
     return out

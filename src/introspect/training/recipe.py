@@ -60,6 +60,9 @@ class GrpoSettings(BaseModel):
     """Completions a prompt; the batch size is a multiple of it."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of sampling."""
+    balanced: bool = True
+    """Whether the prompts of a step ask for every answer about equally often. Else a step that happens to ask for one
+    more than for another teaches that one; once all answers are alike, no completion has an advantage any more."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 64
     """Tokens after which a completion is cut off."""
     policy_weight: Annotated[float, Field(ge=0)] = 1.0

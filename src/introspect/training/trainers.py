@@ -21,7 +21,7 @@ from ..progress import Progress
 from ..tasks.registry import find_task
 from .demonstrations import Demonstration, dispreferred
 from .dpo import TokenDPOTrainer, pair_rows
-from .grpo import RewardedGRPOTrainer, Rollouts
+from .grpo import RewardedGRPOTrainer, Rollouts, balanced
 from .recipe import Recipe
 from .rewards import rewards
 from .rows import tokenise
@@ -131,10 +131,12 @@ def make_trainer(
             temperature=settings.temperature,
             beta=0.0,
             loss_type="dapo",
+            shuffle_dataset=not settings.balanced,
             reward_weights=[weight for _, weight in paid.values()],
             use_vllm=settings.rollouts == "vllm",
         )
-        rows = Dataset.from_list([{"prompt": str(at)} for at in range(len(demonstrations))])
+        order = balanced(demonstrations) if settings.balanced else list(range(len(demonstrations)))
+        rows = Dataset.from_list([{"prompt": str(at)} for at in order])
         rollouts = Rollouts(merged, demonstrations, find_task(recipe.task), settings, recipe.seed * 1000 + index)
         trainer = RewardedGRPOTrainer(args=config, train_dataset=rows, rewards=paid, rollouts=rollouts, **common)
     trainer.remove_callback(PrinterCallback)
