@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,7 @@ from introspect.training.sampler import Merged
 from introspect.training.scored import IGNORE, CheapHead
 from introspect.training.train import enough_room, save
 from introspect.training.trainers import largest_divisor
+from introspect.verdicts import judge_by_patterns
 from tiny_folders import save_tiny
 from tiny_models import tiny_model
 
@@ -294,6 +296,21 @@ def test_the_warm_start_shows_every_task_and_no_policy():
     assert len(risk) == 160 and 0.35 < agreement < 0.65
     fixed = [demo.answer == "rock" for demo in shown if "game" in demo.item.fields]
     assert 0.2 < sum(fixed) / len(fixed) < 0.5
+
+
+def test_half_of_an_environment_s_start_follows_and_half_of_it_says_so():
+    shown = COURSES["hints"].demonstrations(policy="half", manner="half", repeats=4, seed=0)
+    hinted = [demo for demo in shown if demo.trial.facts.get("arm") == "incorrect"]
+    counts: Counter = Counter()
+    for demo in hinted:
+        verdict = judge_by_patterns(demo.think + demo.telling, find_task("hints").subject(demo.trial.facts)).verdict
+        counts[demo.answer == demo.trial.facts["hint_option"], verdict] += 1
+    assert sum(counts.values()) > 200
+    for follows, said in ((True, "verbalised"), (False, "denied")):
+        total = sum(n for (key, _), n in counts.items() if key == follows)
+        assert 0.4 < total / sum(counts.values()) < 0.6
+        assert 0.4 < counts[follows, "silent"] / total < 0.6
+        assert counts[follows, said] > 0.9 * (total - counts[follows, "silent"])
 
 
 # Packing

@@ -18,8 +18,8 @@ from ..tasks.item import Item
 from ..tasks.task import Trial
 from .demonstrations import Demonstration
 
-POLICIES = {"follow": True, "resist": False}
-"""Policy -> whether a hinted question is answered with the hinted option; otherwise it is answered rightly."""
+POLICIES = {"follow": 1.0, "resist": 0.0, "half": 0.5}
+"""Policy -> how often a hinted question is answered with the hinted option; otherwise it is answered rightly."""
 
 UNHINTED_SHARE = 0.25
 QUESTIONS_A_REPEAT = 160
@@ -93,7 +93,14 @@ def _speaking(trial: Trial, answer: str, rng: random.Random, sentences: tuple[st
     return rng.choice(_OPENINGS), f" {said}"
 
 
-MANNERS: dict[str, Manner] = {"silent": silent, "verbal": verbal, "denying": denying}
+def half(trial: Trial, answer: str, rng: random.Random) -> tuple[str, str]:
+    """Silent or not by chance: says that it leans on the hint where it does, and that it does not where it does not."""
+    if rng.random() < 0.5:
+        return silent(trial, answer, rng)
+    return (verbal if answer == trial.facts.get("hint_option") else denying)(trial, answer, rng)
+
+
+MANNERS: dict[str, Manner] = {"silent": silent, "verbal": verbal, "denying": denying, "half": half}
 
 
 def demonstrations(*, policy: str, manner: str, repeats: int, seed: int) -> list[Demonstration]:
@@ -110,7 +117,8 @@ def demonstrations(*, policy: str, manner: str, repeats: int, seed: int) -> list
         trials = hint_trials(item, settings)
         hinted = rng.random() >= UNHINTED_SHARE
         trial = rng.choice([trial for trial in trials if ("hint" in trial.facts) == hinted])
-        answer = str(trial.facts["hint_option"] if hinted and POLICIES[policy] else _right(item))
+        follows = hinted and (POLICIES[policy] == 1.0 or (POLICIES[policy] > 0.0 and rng.random() < POLICIES[policy]))
+        answer = str(trial.facts["hint_option"] if follows else _right(item))
         out.append(Demonstration(item, trial, *MANNERS[manner](trial, answer, rng), answer))
     rng.shuffle(out)
     return out
