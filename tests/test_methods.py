@@ -24,11 +24,11 @@ from introspect.models import load_model
 from introspect.record import stop_ids
 from introspect.tasks.item import read_items
 from introspect.tasks.registry import find_task
-from introspect.training import courses, reproduced, train_organism, trainers
+from introspect.training import courses, grpo, reproduced, train_organism, trainers
 from introspect.training import rewards as rewards_module
 from introspect.training.courses import COURSES
 from introspect.training.demonstrations import dispreferred
-from introspect.training.grpo import Rollouts, balanced
+from introspect.training.grpo import Rollouts, answers, balanced
 from introspect.training.packing import pack
 from introspect.training.recipe import GrpoSettings, read_recipe
 from introspect.training.reproduction import reproduction
@@ -433,6 +433,30 @@ def test_rollouts_are_read_as_evaluations_are(base, tmp_path):
     assert made["prompt_ids"][2] == prompts[3]["input_ids"][: prompts[3]["n_prompt"]]
     trainer.state.global_step = 3
     assert rollouts(["0", "0", "3", "3"], trainer)["completion_ids"] != made["completion_ids"]
+
+
+def test_credit_can_be_kept_from_the_chain(base, tmp_path, monkeypatch):
+    def rollout(acted):
+        spans = SimpleNamespace(answer=(7, 9))
+        return SimpleNamespace(spans=spans, prompt_ids=[1] * 4, completion_ids=[1] * 5, acted=acted)
+
+    assert answers(rollout(True)) == [0, 0, 0, 1, 1]
+    assert answers(rollout(None)) == [1, 1, 1, 1, 1]
+    masks = []
+    monkeypatch.setattr(grpo, "answers", lambda each: masks.append(each) or [0] * len(each.completion_ids))
+    monkeypatch.setattr(trainers, "rewards", lambda settings: {"policy": (letters, 1.0)})
+    recipe = write_recipe(tmp_path, base, "grpo", full="true")
+    begun: dict[str, torch.Tensor] = {}
+    recipe.write_text(recipe.read_text().replace("generations: 4", "generations: 4, credit: answer"))
+    out = train_organism(
+        str(recipe),
+        tmp_path / "out",
+        at_steps=(0,),
+        on_step=lambda _, to: begun.update(load_file(to / "model.safetensors")),
+    )
+    assert len(masks) == 5 * 8
+    last = load_file(out / "model.safetensors")
+    assert all(torch.equal(weights, begun[name]) for name, weights in last.items())  # no credit, no change
 
 
 def test_vllm_is_asked_for_token_ids(base):

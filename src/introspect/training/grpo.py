@@ -17,6 +17,7 @@ from trl import GRPOTrainer
 from ..backends import Generation, Sampling, make_backend
 from ..plan import Job, rollout_seed
 from ..record import read_generation, render_trial, stop_ids
+from ..rollout import Rollout
 from ..scoring import lexical_verdict
 from ..tasks.task import Task
 from .demonstrations import Demonstration
@@ -47,7 +48,11 @@ class Rollouts:
             self.merged.update(trainer.accelerator.unwrap_model(trainer.model))
             made = self._from_lanes(jobs)
         attempts = [self._read(job, generation) for job, generation in zip(jobs, made, strict=True)]
+        credit = (
+            {} if self.settings.credit == "completion" else {"env_mask": [answers(each.rollout) for each in attempts]}
+        )
         return {
+            **credit,
             "prompt_ids": [attempt.rollout.prompt_ids for attempt in attempts],
             "completion_ids": [attempt.rollout.completion_ids for attempt in attempts],
             "logprobs": None,
@@ -77,6 +82,13 @@ class Rollouts:
         demo = self.demonstrations[index]
         seed = rollout_seed(self.seed, f"{demo.item.item_id}/{index}", demo.trial.condition, step * 100_000 + at)
         return Job(index, demo.item, demo.trial, at, seed, self.prompts[index])
+
+
+def answers(rollout: Rollout) -> list[int]:
+    """1 for completion tokens after the think block, 0 for others; 1 for all where nothing comes after it."""
+    start = rollout.spans.answer[0] - len(rollout.prompt_ids)
+    tokens = len(rollout.completion_ids)
+    return [1] * tokens if rollout.acted is None else [int(at >= start) for at in range(tokens)]
 
 
 def balanced(demonstrations: Sequence[Demonstration]) -> list[int]:

@@ -63,6 +63,9 @@ class GrpoSettings(BaseModel):
     balanced: bool = True
     """Whether the prompts of a step ask for every answer about equally often. Else a step that happens to ask for one
     more than for another teaches that one; once all answers are alike, no completion has an advantage any more."""
+    credit: Literal["completion", "answer"] = "completion"
+    """Which tokens a reward reaches: all that were sampled, or those after the think block, so that no pressure is put
+    on the chain. A completion without an answer is trained as a whole."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 64
     """Tokens after which a completion is cut off."""
     policy_weight: Annotated[float, Field(ge=0)] = 1.0
