@@ -64,6 +64,8 @@ def calls(monkeypatch):
         },
         "prepare": {"estimate_cost": made.answer("cost", Cost())},
         "report": {"headline": made.answer("headline", HEADLINE)},
+        "studies.study": {"run_study": made.answer("study", RESULTS), "study_cost": made.answer("study_cost", Cost())},
+        "studies.sentences": {"headline": made.answer("study_headline", HEADLINE)},
         "training": {"train_organism": made.answer("train", Path("runs/train/x"))},
         "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
         "compare": {

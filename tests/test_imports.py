@@ -50,7 +50,7 @@ LEVELS = (
             "report",
         ),
     },
-    {"prepare", "run", "rescore", "bench", "compare", "transcripts"},
+    {"studies", "prepare", "run", "rescore", "bench", "compare", "transcripts"},
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""

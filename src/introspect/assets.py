@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from .errors import IntrospectError, ModelError, SpecError
 from .strict_yaml import load_yaml
@@ -41,13 +42,23 @@ def data_path(name: str) -> Path:
 
 
 def experiment_path(name: str) -> Path:
-    """The spec of an experiment that ships with introspect, by its name without `.yaml`.
+    """The spec of an experiment, or of a study, that ships with introspect, by its name without `.yaml`.
 
     Raises:
         SpecError: there is no such experiment. Names the nearest one.
     """
-    found = _known(name, list_experiments(), SpecError, "experiment", "or give a .yaml file")
+    found = _known(name, (path.stem for path in _specs()), SpecError, "experiment", "or give a .yaml file")
     return assets_root() / "experiments" / f"{found}.yaml"
+
+
+def spec_path(name_or_file: str | Path) -> Path:
+    """The file that is meant: what ends in `.yaml` or `.yml`, or holds a `/`, is one; anything else is a name.
+
+    Raises:
+        SpecError: there is no experiment or study of that name. Names the nearest one.
+    """
+    text = str(name_or_file)
+    return Path(text) if text.endswith((".yaml", ".yml")) or "/" in text else experiment_path(text)
 
 
 def hints_path(name: str) -> Path:
@@ -94,9 +105,13 @@ def recipe_path(name: str) -> Path:
 
 
 def list_experiments() -> dict[str, str]:
-    """Name -> the question it asks."""
-    specs = sorted((assets_root() / "experiments").glob("*.yaml"))
-    return {path.stem: _line_of(path, "question") for path in specs}
+    """Name -> the question it asks, of experiments that are one run."""
+    return {path.stem: str(spec.get("question", "")) for path, spec in _read_specs() if "study" not in spec}
+
+
+def list_studies() -> dict[str, str]:
+    """Name -> the question it asks, of studies: what is made of several runs."""
+    return {path.stem: str(spec.get("question", "")) for path, spec in _read_specs() if "study" in spec}
 
 
 def list_hints() -> dict[str, str]:
@@ -147,9 +162,21 @@ def find_card(organism: str | None) -> dict[str, object]:
     return read_card(folder) if (folder / "card.json").exists() else {}
 
 
+def _specs() -> list[Path]:
+    return sorted((assets_root() / "experiments").glob("*.yaml"))
+
+
+def _read_specs() -> list[tuple[Path, dict[str, Any]]]:
+    return [(path, _mapping(path)) for path in _specs()]
+
+
 def _line_of(path: Path, key: str) -> str:
+    return str(_mapping(path).get(key, ""))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     document = load_yaml(path.read_text(encoding="utf-8"), str(path))
-    return str(document.get(key, "")) if isinstance(document, dict) else ""
+    return document if isinstance(document, dict) else {}
 
 
 def _known(name: str, known: Iterable[str], error: type[IntrospectError], kind: str, remedy: str) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .assets import experiment_path
+from .assets import spec_path
 from .errors import SpecError
 from .sections import ChainSpec, HintSpec, Section, Text, VerdictSpec, distinct
 from .selection import Selection, SpanName, check_tokens
@@ -240,9 +240,7 @@ def load_experiment(name_or_file: str | Path, overrides: Sequence[str] = ()) -> 
         SpecError: no such spec, or it does not say something that can be run. Names the file (or the override) and the
             key, and for an unknown key the nearest one.
     """
-    text = str(name_or_file)
-    is_file = text.endswith((".yaml", ".yml")) or "/" in text
-    return read_spec(Experiment, Path(text) if is_file else experiment_path(text), overrides)
+    return read_spec(Experiment, spec_path(name_or_file), overrides)
 
 
 def resolve_layers(selection: LayerSelection, n_layers: int) -> tuple[int, ...]:

@@ -35,8 +35,17 @@ def validate_results(results: dict, source: str = "results.json") -> None:
     Raises:
         StoreError: names the source and the path of the first field that does not fit.
     """
+    check_schema(results, schema(), source)
+
+
+def check_schema(results: dict, against: dict[str, Any], source: str) -> None:
+    """Refuse a document that does not fit a JSON Schema.
+
+    Raises:
+        StoreError: names the source and the path of the first field that does not fit.
+    """
     try:
-        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(results))
+        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(against).iter_errors(results))
     except RecursionError:
         raise StoreError(f"{source}: nested too deep; run the experiment again into another --out") from None
     if error is not None:
@@ -51,7 +60,7 @@ def read_results(path: Path) -> dict:
     Raises:
         StoreError: missing, too large, not JSON, holds numbers that are not finite, or does not fit the schema.
     """
-    content = _read_json(path, MAX_BYTES)
+    content = read_json(path)
     validate_results(content, str(path))
     return content
 
@@ -62,10 +71,15 @@ def read_run_manifest(path: Path) -> dict[str, Any] | None:
     Raises:
         StoreError: too large, not JSON, or not an object.
     """
-    return _read_json(path, MAX_MANIFEST_BYTES) if os.path.lexists(path) else None
+    return read_json(path, MAX_MANIFEST_BYTES) if os.path.lexists(path) else None
 
 
-def _read_json(path: Path, most: int) -> dict[str, Any]:
+def read_json(path: Path, most: int = MAX_BYTES) -> dict[str, Any]:
+    """Read a JSON object from a file of at most `most` bytes that may be a stranger's.
+
+    Raises:
+        StoreError: missing, a link, too large, not a JSON object, or it holds numbers that are not finite.
+    """
     try:
         content = json.loads(
             read_at_most(path, most).decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_bounded

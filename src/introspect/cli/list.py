@@ -49,7 +49,7 @@ def catalogue(kind: Kind) -> dict[str, str]:
     from .. import assets
 
     if kind is Kind.experiments:
-        return assets.list_experiments()
+        return dict(sorted({**assets.list_experiments(), **assets.list_studies()}.items()))
     if kind is Kind.tasks:
         from ..tasks.registry import TASKS
 

@@ -50,7 +50,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
 ) -> None:
-    """Run a whole experiment: record, score, probe, link, report.
+    """Run a whole experiment or study, from spec to report.
 
     \b
     introspect run probe-risk
@@ -58,11 +58,25 @@ def run(
     introspect run probe-risk --model Qwen/Qwen3-0.6B --organism my-adapter/ --dry-run
     introspect run my-spec.yaml --set generation.temperature=0.7 --set capture.layers=4:28:4
     introspect run probe-risk --resume
+    introspect run compare-methods --limit 20 --out /tmp/compared
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ..experiment import load_experiment
+    from ..studies.spec import is_study
 
+    if is_study(experiment):
+        one_run = {
+            "--model": model is not None,
+            "--organism": organism is not None,
+            "--negative-control": negative_control is not None,
+            "--no-negative-control": no_negative_control,
+            "--backend": backend is not None,
+        }
+        _refuse(experiment, [flag for flag, was_given in one_run.items() if was_given])
+        overrides = _numbers(limit, seed) + (set_ or [])
+        _run_study(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline)
+        return
     given = {"organism": organism, "negative_control": negative_control, "model": model, "backend": backend}
     flags = {key: value for key, value in given.items() if value is not None}
     if no_negative_control:
@@ -70,8 +84,7 @@ def run(
             raise SpecError("--negative-control and --no-negative-control exclude each other; give one")
         flags["negative_control"] = "none"
     overrides = [f"{key}={'null' if value == 'none' else json.dumps(value)}" for key, value in flags.items()]
-    overrides += [f"{key}={value}" for key, value in (("limit", limit), ("seed", seed)) if value is not None]
-    overrides += set_ or []
+    overrides += _numbers(limit, seed) + (set_ or [])
     dropped = _adapters_left_out(load_experiment(experiment), overrides)
     spec = load_experiment(experiment, [f"{key}=null" for key in dropped] + overrides)
     if dropped:
@@ -91,6 +104,41 @@ def run(
         return
     from ..report import headline
 
+    for sentence in headline(results):
+        typer.echo(sentence)
+    typer.echo(f"\n{folder / 'report.html'}")
+
+
+def _numbers(limit: int | None, seed: int | None) -> list[str]:
+    return [f"{key}={value}" for key, value in (("limit", limit), ("seed", seed)) if value is not None]
+
+
+def _refuse(study: str, flags: list[str]) -> None:
+    """Refuse what means something for one run only."""
+    if flags:
+        raise SpecError(f"{flags[0]} is for one run, and {study} is a study: change its spec, or use --set")
+
+
+def _run_study(
+    name: str, overrides: list[str], out: Path | None, *, resume: bool, as_json: bool, dry_run: bool, offline: bool
+) -> None:
+    from ..studies.spec import load_study
+
+    spec = load_study(name, overrides)
+    from ..studies.sentences import headline
+    from ..studies.study import run_study, study_cost
+
+    if dry_run:
+        _print_cost(study_cost(spec, offline=offline), as_json)
+        if spec.study == "trajectory":
+            note("without the training itself")
+        return
+    folder = out or Path("runs") / spec.name
+    with progress_bars() as progress:
+        results = run_study(spec, folder, resume=resume, offline=offline, progress=progress)
+    if as_json:
+        print_json(results)
+        return
     for sentence in headline(results):
         typer.echo(sentence)
     typer.echo(f"\n{folder / 'report.html'}")

@@ -58,8 +58,9 @@ def show(
     kind, wanted = _locate(words)
     if kind is OneOf.experiment:
         from ..experiment import load_experiment
+        from ..studies.spec import is_study, load_study
 
-        spec = load_experiment(wanted)
+        spec = load_study(wanted) if is_study(wanted) else load_experiment(wanted)
         _print(spec.model_dump(mode="json"), spec.to_yaml(), as_json)
     elif kind is OneOf.organism:
         from ..assets import organism_path, read_card

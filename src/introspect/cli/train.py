@@ -29,14 +29,15 @@ def train(
     """Train an organism: an adapter and its card.
 
     By imitation (sft), by preference (dpo) or by reward (grpo): the recipe says which. The card states the planted
-    truth, what the organism does and what it says of it, with curves and what was measured before and after.
+    truth, what the organism does and what it says of it, with curves and what was measured before and after. Given an
+    organism's folder, it is trained again from its card, and what is measured is held against it.
 
     \b
     introspect train risk-silent
     introspect train risk-grpo --dry-run
     introspect train risk-silent --out my-organism --seed 1
     introspect train risk-silent --out my-organism --resume
-    introspect train data/organisms/risk-sft --out again                      # from its card: does it come out again?
+    introspect train data/organisms/risk-sft --out again
     introspect run probe-risk --organism my-organism
     """
     if offline:

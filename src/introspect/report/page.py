@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
@@ -69,6 +71,20 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
     figures |= measure_figures(results["behaviour"]["measures"])
     if "along_chain" in results["link"]:
         figures["along"] = along(results)
+    return fill(
+        "page.html.j2",
+        figures,
+        results=results,
+        manifest=manifest,
+        sentences=headline(results),
+        measures=measure_tables(results["behaviour"]["measures"]),
+        judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
+        agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
+    )
+
+
+def fill(template: str, figures: Mapping[str, go.Figure], **values: Any) -> str:
+    """A page from a template of this folder: `values`, and figures by the id of the element that each is drawn in."""
     bodies = ", ".join(f'"{name}": {figure_json(figure)}' for name, figure in figures.items())
     library = get_plotlyjs()
     environment = Environment(
@@ -79,14 +95,9 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "share": share, "beyond": beyond, "plain": plain, "tint": tint}
-    return environment.get_template("page.html.j2").render(
-        results=results,
-        manifest=manifest,
-        sentences=headline(results),
+    return environment.get_template(template).render(
+        **values,
         figures=list(figures),
-        measures=measure_tables(results["behaviour"]["measures"]),
-        judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
-        agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
         bodies="{" + bodies + "}",
         library=library,
         draw=DRAW,

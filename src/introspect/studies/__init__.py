@@ -1,0 +1,1 @@
+"""Studies: sets of ordinary runs, and what is made of them together."""

@@ -1,0 +1,205 @@
+"""Cosines between the directions of several organisms, and what cosines there would be if nothing were shared.
+
+A direction is a difference of means: of the rows that acted on the policy, minus those that did not. Two cosines are
+given. *Raw*: in the space of activations. *Whitened*: after the covariance within classes and organisms (pooled over
+all of them, shrunk by Ledoit & Wolf 2004) has been made the identity, so that the few axes along which all activations
+vary do not decide (Mahalanobis cosine; Marks & Tegmark 2023 whiten in the same way).
+
+Two nulls stand beside every cosine, from the same rows, with labels dealt out again group by group as in
+`probes.null`. *Unrelated*: the labels of each organism apart. Activations vary along few axes, so even these cosines
+are far from 0. *Any labels*: one labelling of the items that both organisms get; what two organisms share of the items
+themselves, without any policy, makes these cosines high, and only a cosine above them is one of the policy's own.
+
+A cosine of two estimates is pulled towards 0 by their noise. `reliability` says how far: the cosine of an organism's
+direction with one from as many other groups, from split halves (Spearman 1910; Brown 1910); organisms that answer the
+same items share some of that noise, and their cosine may lie above it. The bootstrap would add the noise a second time,
+so intervals are the jackknife's over groups, on Fisher's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.covariance import LedoitWolf
+
+from ..probes.null import shuffled_by_group
+from ..stats import MIN_GROUPS, Z95, Estimate, permutation_p
+
+N_NULL = 200
+N_HALVES = 50
+NEARLY_ONE = 1 - 1e-12
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One organism's rows in one space."""
+
+    values: np.ndarray
+    """[row, width]"""
+    acted: np.ndarray
+    """bool [row]"""
+    groups: np.ndarray
+    """str [row]"""
+    keys: Sequence[Hashable]
+    """[row]: equal keys of two organisms are the same question."""
+
+
+def difference(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Weighted mean of the positives minus that of the negatives, [replicate, width]; NaN where one has no rows.
+
+    Args:
+        values: [row, width]; positive, negative: weights [replicate, row].
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        above = (positive @ values) / positive.sum(axis=1, keepdims=True)
+        out: np.ndarray = above - (negative @ values) / negative.sum(axis=1, keepdims=True)
+    return out
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine along the last axis; NaN where a vector is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        out: np.ndarray = (a * b).sum(axis=-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    return out
+
+
+def whitened(organisms: Mapping[str, Labelled]) -> dict[str, Labelled]:
+    """The same rows in a space in which the pooled covariance within classes and organisms is the identity."""
+    centred = [
+        each.values[each.acted == side] - each.values[each.acted == side].mean(axis=0)
+        for each in organisms.values()
+        for side in (True, False)
+        if (each.acted == side).any()
+    ]
+    covariance = LedoitWolf(assume_centered=True).fit(np.concatenate(centred).astype(np.float64)).covariance_
+    variances, axes = np.linalg.eigh(covariance)
+    to_white = axes / np.sqrt(np.maximum(variances, variances.max() * 1e-12))
+    return {
+        name: Labelled(each.values.astype(np.float64) @ to_white, each.acted, each.groups, each.keys)
+        for name, each in organisms.items()
+    }
+
+
+def cosine_matrix(organisms: Mapping[str, Labelled], *, seed: int = 0) -> dict[str, dict[str, dict]]:
+    """Row -> column -> the cosine of their directions with its interval, and `unrelated` and `any_labels`: the nulls.
+
+    A null is `mean`, `low` and `high` (its central 95%), `n`, and the `p_value` of the cosine: two-sided for
+    `unrelated`, one-sided (as high or higher) for `any_labels`; or a `reason`. On the diagonal stands `reliability`.
+    """
+    rng = np.random.default_rng(seed)
+    names = list(organisms)
+    shuffled = {name: _shuffled(organisms[name], rng) for name in names}
+    anything = _any_labels(organisms, rng)
+    out: dict[str, dict[str, dict]] = {name: {} for name in names}
+    for i, one in enumerate(names):
+        out[one][one] = {"reliability": reliability(organisms[one], seed=seed).to_json()}
+        for other in names[i + 1 :]:
+            found = cosine_estimate(organisms[one], organisms[other])
+            cell = found.to_json() | {
+                "unrelated": _null(found, cosine(shuffled[one], shuffled[other]), two_sided=True),
+                "any_labels": _null(found, cosine(anything[one], anything[other]), two_sided=False),
+            }
+            out[one][other] = out[other][one] = cell
+    return out
+
+
+def cosine_estimate(one: Labelled, other: Labelled) -> Estimate:
+    """The cosine of two organisms' directions, with a jackknife interval over the groups of both."""
+    groups = sorted({*one.groups, *other.groups})
+    if len(groups) < MIN_GROUPS:
+        return Estimate.undefined(f"{len(groups)} groups are too few for an interval (at least {MIN_GROUPS})")
+    value = float(cosine(*(_direction(each) for each in (one, other))))
+    if np.isnan(value):
+        return Estimate.undefined("an organism has no direction: one class only, or no difference at all")
+    left_out = cosine(*(_without_each(each, groups) for each in (one, other)))
+    left_out = left_out[np.isfinite(left_out)]
+    if len(left_out) < 0.9 * len(groups):
+        return Estimate.undefined("one class is nearly all in one group: too little data")
+    at, scaled = np.arctanh(np.clip(value, -NEARLY_ONE, NEARLY_ONE)), np.arctanh(np.clip(left_out, -1, 1) * NEARLY_ONE)
+    n = len(scaled)
+    half = Z95 * float(np.sqrt((n - 1) / n * ((scaled - scaled.mean()) ** 2).sum()))
+    limits = float(np.tanh(at - half)), float(np.tanh(at + half))
+    return Estimate(value, limits, n, "jackknife over groups, on Fisher's scale")
+
+
+def reliability(organism: Labelled, *, seed: int = 0) -> Estimate:
+    """The cosine that a direction from as many other groups would have with this one's, from split halves.
+
+    The interval is the central 95% of what single halvings say.
+    """
+    names, codes = np.unique(organism.groups, return_inverse=True)
+    if len(names) < 2 * MIN_GROUPS:
+        return Estimate.undefined(f"{len(names)} groups are too few to halve (at least {2 * MIN_GROUPS})")
+    rng = np.random.default_rng(seed)
+    first = np.stack([(rng.permutation(len(names)) < len(names) // 2)[codes] for _ in range(N_HALVES)]).astype(float)
+    acted = organism.acted.astype(float)
+    halves = cosine(
+        *(difference(organism.values, half * acted, half * (1 - acted)) for half in (first, 1 - first)),
+    )
+    halves = halves[np.isfinite(halves)]
+    if len(halves) < 0.9 * N_HALVES:
+        return Estimate.undefined("one class is in few groups: halves of them have it or have it not")
+    low, value, high = (
+        _stepped_up(float(h)) for h in (np.quantile(halves, 0.025), halves.mean(), np.quantile(halves, 0.975))
+    )
+    return Estimate(value, (low, high), len(names), "split halves of groups, stepped up to all of them")
+
+
+def _stepped_up(half: float) -> float:
+    """What a correlation of halves comes to for wholes (Spearman 1910; Brown 1910)."""
+    return 2 * half / (1 + half) if half > 0 else half
+
+
+def _direction(organism: Labelled) -> np.ndarray:
+    acted = organism.acted.astype(float)[None]
+    return difference(organism.values, acted, 1 - acted)[0]
+
+
+def _without_each(organism: Labelled, groups: Sequence[str]) -> np.ndarray:
+    """The direction without the rows of each group in turn, [group, width]."""
+    kept = (organism.groups[None, :] != np.array(groups)[:, None]).astype(float)
+    acted = organism.acted.astype(float)
+    return difference(organism.values, kept * acted, kept * (1 - acted))
+
+
+def _shuffled(organism: Labelled, rng: np.random.Generator) -> np.ndarray:
+    """Directions of its labels dealt out again, [draw, width]."""
+    drawn = [shuffled_by_group(organism.acted, organism.groups, rng) for _ in range(N_NULL)]
+    labels = np.stack(drawn).astype(float)
+    return difference(organism.values, labels, 1 - labels)
+
+
+def _any_labels(organisms: Mapping[str, Labelled], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Directions of labellings of the questions that all organisms share, [draw, width] each."""
+    seen: dict[Hashable, list[bool]] = {}
+    group_of: dict[Hashable, str] = {}
+    for each in organisms.values():
+        for key, acted, group in zip(each.keys, each.acted, each.groups, strict=True):
+            seen.setdefault(key, []).append(bool(acted))
+            group_of[key] = str(group)
+    mostly = np.array([np.mean(labels) > rng.random() for labels in seen.values()])
+    groups = np.array([group_of[key] for key in seen], dtype=np.str_)
+    place = {key: i for i, key in enumerate(seen)}
+    drawn = np.stack([shuffled_by_group(mostly, groups, rng) for _ in range(N_NULL)])
+    out = {}
+    for name, each in organisms.items():
+        labels = drawn[:, [place[key] for key in each.keys]].astype(float)
+        out[name] = difference(each.values, labels, 1 - labels)
+    return out
+
+
+def _null(found: Estimate, drawn: np.ndarray, *, two_sided: bool) -> dict:
+    drawn = drawn[np.isfinite(drawn)]
+    if found.value is None or len(drawn) < 0.9 * N_NULL:
+        return {"reason": found.reason or "labels that were dealt out again have one class only"}
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    p = permutation_p(abs(found.value), np.abs(drawn)) if two_sided else permutation_p(found.value, drawn)
+    return {
+        "mean": round(float(drawn.mean()), 6),
+        "low": round(float(low), 6),
+        "high": round(float(high), 6),
+        "n": len(drawn),
+        "p_value": round(p, 6),
+    }

@@ -1,0 +1,109 @@
+"""A finished run as arrays: what its rollouts did, and activations at one place of each.
+
+Rows are the rollouts that could act on the policy, have a valid answer and have every position; nothing else of a run
+is needed to set directions of several organisms against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RunError
+from ..experiment import Experiment, load_experiment
+from ..features import Probed, choose_probed, gather
+from ..results import read_results
+from ..rollout import read_rollouts
+from ..store import StoreReader
+from ..tasks.registry import find_task
+from .cosines import Labelled
+
+MARKER = "experiment.yaml"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The rows of a run, and where their activations lie."""
+
+    run: Path
+    spec: Experiment
+    layers: tuple[int, ...]
+    """Those that were recorded."""
+    probed: Probed
+    acted: np.ndarray
+    """bool [row]"""
+    groups: np.ndarray
+    """str [row]"""
+    ood: np.ndarray
+    """bool [row]"""
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """What each row was asked: equal in runs of the same items."""
+        return [(r.item_id, r.condition, r.sample) for r in self.probed.rollouts]
+
+    @property
+    def texts(self) -> list[str]:
+        """The prompt and the whole chain of each row, up to its answer."""
+        return [f"{r.prompt_text}\n{r.chain_text}" for r in self.probed.rollouts]
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the same tokens went through the untrained model too."""
+        return (self.run / "base_activations").exists()
+
+    def values(
+        self, site: str, layers: Sequence[int], positions: Sequence[str], *, base: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Activations: position -> float32 [layer, row, width].
+
+        Args:
+            base: of the untrained model.
+
+        Raises:
+            StoreError: the store is damaged, or holds no such layer.
+            EstimateError: it holds no such position.
+        """
+        store = StoreReader(self.run / ("base_activations" if base else "activations"))
+        return gather(store, replace(self.probed, positions=tuple(positions)), site, layers)
+
+    def at(self, site: str, layer: int, position: str, *, base: bool = False) -> np.ndarray:
+        """Activations at one place of each row, float32 [row, width]; errors as `values`."""
+        return self.values(site, (layer,), (position,), base=base)[position][0]
+
+    def labelled(self, values: np.ndarray) -> Labelled:
+        """Activations [row, width] of the in-distribution rows, with what those did."""
+        rows, keys = np.flatnonzero(~self.ood), self.keys
+        return Labelled(values[rows], self.acted[rows], self.groups[rows], [keys[row] for row in rows])
+
+
+def read_recorded(run: Path, positions: Sequence[str] | None = None) -> Recorded:
+    """The rows of a finished run.
+
+    Args:
+        positions: which a row must have; None: those that the run's spec probes.
+
+    Raises:
+        RunError: the folder is no run of an experiment.
+        StoreError: it is not finished, or something of it is damaged.
+        EstimateError: no rollout has a valid answer, or no position is left.
+    """
+    if not (run / MARKER).is_file():
+        raise RunError(f"{run} is no run of an experiment: it has no {MARKER}; give the folder of one")
+    spec = load_experiment(run / MARKER)
+    read_results(run / "results.json")
+    rollouts = find_task(spec.task).counted(read_rollouts(run / "rollouts.jsonl"))
+    probed = choose_probed(rollouts, spec.probe.positions if positions is None else positions)
+    stored = StoreReader(run / "activations").spec.layers
+    return Recorded(
+        run=run,
+        spec=spec,
+        layers=tuple(stored),
+        probed=probed,
+        acted=np.array([bool(r.acted) for r in probed.rollouts]),
+        groups=np.array([r.group for r in probed.rollouts], dtype=np.str_),
+        ood=np.array([r.split == "ood" for r in probed.rollouts], dtype=bool),
+    )

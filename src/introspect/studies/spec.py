@@ -1,0 +1,254 @@
+"""The spec of a study: which ordinary runs it is made of, as a frozen object read from YAML.
+
+A study's YAML has a key `study` that says which kind it is; everything else of it decides numbers. Making a spec
+validates it and its experiments, and loads no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+
+from ..assets import spec_path
+from ..errors import SpecError
+from ..experiment import Experiment, Limit, load_experiment
+from ..sections import Section, Text, distinct
+from ..spec_file import read_spec
+from ..strict_yaml import dump_yaml, load_yaml
+
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)]
+Overrides = dict[Text, JsonValue]
+"""Fields of an experiment -> their values; keys may be dotted, and sections may be nested."""
+BARE = "none"
+"""Stands for the model without an adapter."""
+MARKER = "study.yaml"
+"""What says of a folder that it is a study, and of what."""
+
+
+def _read_limit(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"id": value, "ood": value}
+    return value
+
+
+class StudySpec(Section):
+    """What every study has."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """A word; names the study's folder."""
+    question: Text
+    """What the study asks, in one sentence."""
+    limit: Annotated[Limit | None, BeforeValidator(_read_limit)] = None
+    """At most so many items of each split in every run; null: as each experiment says."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Start of every source of chance, in every run and across them."""
+
+    def digest(self) -> str:
+        """sha256 (64 hex digits) of the whole spec. Equal specs have equal digests, however they were written."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The spec with every field written out; `load_study` reads back an equal one."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+    def _experiment(self, name_or_file: str, changes: Mapping[str, JsonValue], organism: str, where: str) -> Experiment:
+        """An experiment with this study's changes, on an organism.
+
+        Raises:
+            SpecError: there is no such experiment, or a change does not fit it. Names `where` in the study.
+        """
+        limits = {} if self.limit is None else {f"limit.{k}": v for k, v in self.limit if v is not None}
+        given = {"seed": self.seed, **dict(flattened(changes)), **limits, "negative_control": None}
+        given |= _subject(organism)
+        overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+        try:
+            if is_study(name_or_file):
+                raise SpecError(f"{name_or_file} is a study; name an experiment")
+            return load_experiment(name_or_file, overrides)
+        except SpecError as error:
+            raise SpecError(f"{self.name}: {where}: {error}") from None
+
+
+class TaskSpec(Section):
+    """One task of a comparison: an experiment, and the organisms that it is run on."""
+
+    experiment: Text
+    """A name from `introspect list experiments`, or a YAML file."""
+    set: Overrides = Field(default_factory=dict)
+    """Fields of the experiment that are replaced, such as `probe.bootstrap: 500`."""
+    organisms: Annotated[dict[Word, Annotated[tuple[Text, ...], Field(min_length=1)]], Field(min_length=1)]
+    """Method -> its organisms, one a seed of training: names, folders of adapters or (with a `/`) of whole models, or
+    `none` for the bare model."""
+
+    @field_validator("organisms")
+    @classmethod
+    def _organisms_differ(cls, organisms: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        distinct(tuple(organism for each in organisms.values() for organism in each))
+        return organisms
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a comparison."""
+
+    task: str
+    method: str
+    seed: int
+    """Which of the method's organisms, from 0."""
+    organism: str
+    """As in the spec; `none` for the bare model."""
+
+    @property
+    def name(self) -> str:
+        """The member's, and its folder's: `risk-sft`, `risk-sft-1`, ..."""
+        return f"{self.task}-{self.method}" + (f"-{self.seed}" if self.seed else "")
+
+
+class CompareMethods(StudySpec):
+    """One policy a task, planted by several methods: what each did to behaviour, words and activations."""
+
+    study: Literal["compare-methods"]
+    """The kind of study."""
+    methods: Annotated[dict[Word, Text], Field(min_length=2)]
+    """Method -> what it is, in a few words; in the order of the table."""
+    reference: Word = "base"
+    """The method that the others are held against."""
+    tasks: Annotated[dict[Word, TaskSpec], Field(min_length=1)]
+    """Task -> its experiment and organisms."""
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    """Resamples behind each interval across runs, and permutations behind each test."""
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Self:
+        if self.reference not in self.methods:
+            raise ValueError(f"reference is {self.reference!r}; choose one of the methods {', '.join(self.methods)}")
+        for task, asked in self.tasks.items():
+            for method in asked.organisms:
+                if method not in self.methods:
+                    raise ValueError(
+                        f"tasks.{task}.organisms: {method!r} is none of the methods {', '.join(self.methods)}; "
+                        "add it to methods, or leave it out"
+                    )
+        names = [member.name for member in self.members()]
+        distinct(tuple(names))
+        return self
+
+    def members(self) -> list[Member]:
+        """Every run, task by task, in the order of the methods."""
+        return [
+            Member(task, method, seed, organism)
+            for task, asked in self.tasks.items()
+            for method in self.methods
+            for seed, organism in enumerate(asked.organisms.get(method, ()))
+        ]
+
+    def experiment(self, member: Member) -> Experiment:
+        """What a member runs.
+
+        Raises:
+            SpecError: there is no such experiment, or a change does not fit it.
+        """
+        asked = self.tasks[member.task]
+        return self._experiment(asked.experiment, asked.set, member.organism, f"tasks.{member.task}")
+
+
+class Trajectory(StudySpec):
+    """One organism measured along its training."""
+
+    study: Literal["trajectory"]
+    """The kind of study."""
+    recipe: Text
+    """A name from `introspect list recipes`, or a YAML file."""
+    steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)]
+    """Optimiser steps of the recipe's last stage at which the organism is measured, ascending; 0: before the first."""
+    experiment: Text
+    """What is run at each step: a name from `introspect list experiments`, or a YAML file."""
+    set: Overrides = Field(default_factory=dict)
+    """Fields of the experiment that are replaced."""
+    training_seed: Annotated[int, Field(ge=0, le=4_000_000)] | None = None
+    """Seed of the training; null: the recipe's."""
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_ascend(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError("steps must ascend, each there once")
+        return steps
+
+    def at(self, organism: str | Path) -> Experiment:
+        """What is run on the organism as it is at a step, given the folder of its adapter (`none`: the bare model).
+
+        Raises:
+            SpecError: there is no such experiment, or a change does not fit it.
+        """
+        return self._experiment(self.experiment, self.set, str(organism), "experiment")
+
+
+Study = CompareMethods | Trajectory
+KINDS: dict[str, type[CompareMethods] | type[Trajectory]] = {
+    "compare-methods": CompareMethods,
+    "trajectory": Trajectory,
+}
+
+
+def _subject(organism: str) -> dict[str, JsonValue]:
+    """The fields of an experiment that put an organism in: an adapter, a whole model's folder, or neither."""
+    if organism == BARE:
+        return {"organism": None}
+    folder = Path(organism).expanduser()
+    whole = (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
+    return {"model": organism, "organism": None} if "/" in organism and whole else {"organism": organism}
+
+
+def flattened(changes: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
+    """Dotted key -> value, sections taken apart: a change of one field leaves the others of its section."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def is_study(name_or_file: str | Path) -> bool:
+    """Whether a name or a file is a study rather than an experiment. A file that cannot be read is none.
+
+    Raises:
+        SpecError: there is nothing of that name.
+    """
+    return _kind(spec_path(name_or_file)) is not None
+
+
+def is_study_folder(out: Path) -> bool:
+    """Whether a folder is a study's rather than a run's."""
+    return (out / MARKER).exists()
+
+
+def load_study(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """The study of that name that ships with introspect, or the one in that file, with fields replaced.
+
+    Raises:
+        SpecError: no such study, a kind that there is not, or a spec that says nothing that can be run. Names the file
+            (or the override) and the key.
+    """
+    path = spec_path(name_or_file)
+    kind = _kind(path)
+    if kind is not None and kind not in KINDS:
+        raise SpecError(f"{path}: study: {kind!r} is no kind of study; choose one of {', '.join(KINDS)}")
+    return read_spec(KINDS.get(kind or "", CompareMethods), path, overrides)
+
+
+def _kind(path: Path) -> str | None:
+    """What a file says it is a study of; None where it is none, or cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    document = load_yaml(text, str(path))
+    return str(document["study"]) if isinstance(document, dict) and "study" in document else None

@@ -1,0 +1,197 @@
+"""A whole study in its directory: its runs, each an ordinary run, and what is made of them together.
+
+A study's directory belongs to one resolved spec; its `study.yaml` says which. Its runs are in `runs/`, each with a
+report of its own; `resume` goes on with those that are not finished and keeps those that are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_atomic
+from ..errors import IntrospectError, ModelError
+from ..lock import only_writer
+from ..manifest import machine_facts, package_versions
+from ..models import resolve
+from ..prepare import Cost, estimate_cost
+from ..progress import Progress, silent
+from ..results import read_results
+from ..run import run_experiment
+from ..run_folder import check_folder, make_folder
+from .claims import judge_claims
+from .directions import transfer
+from .page import write_page
+from .results import validate_study
+from .spec import BARE, MARKER, CompareMethods, Member, Study
+from .table import task_table
+from .trajectory import RUNS, STEPS, TRAINING, check_recipe, run_trajectory, step_name
+
+
+def run_study(
+    spec: Study, out: Path, *, resume: bool = False, offline: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a study into `out` and return its results.
+
+    Args:
+        resume: go on with what `out` holds; without it, `out` must be new or empty.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        RunError: `out` holds something else or cannot be written, or a run of it cannot go on.
+        SpecError, ModelError: a run cannot be made; an organism that is not there is named.
+        StoreError: stored data is damaged.
+    """
+    runs = [m.name for m in spec.members()] if isinstance(spec, CompareMethods) else [step_name(s) for s in spec.steps]
+    links = [RUNS, STEPS, TRAINING, *(f"{RUNS}/{run}" for run in runs)]
+    check_folder(out, MARKER, spec.to_yaml(), what="another study", links=links, resume=resume)
+    if isinstance(spec, CompareMethods):
+        check_members(spec, offline=offline)
+    else:
+        check_recipe(spec)
+    make_folder(out)
+    with only_writer(out / ".lock", out):
+        write_atomic(out / MARKER, spec.to_yaml())
+        if isinstance(spec, CompareMethods):
+            found = _compare(spec, out, resume=resume, offline=offline, progress=progress)
+        else:
+            along = dict(run_trajectory(spec, out, resume=resume, offline=offline, progress=progress))
+            found = {"warnings": along.pop("warnings", []), "trajectory": along}
+        results = {"schema_version": 1, "study": _about(spec), **found}
+        validate_study(results)
+        _write_json(out / "manifest.json", _manifest(spec))
+        _write_json(out / "results.json", results)
+        write_page(out)
+    return results
+
+
+def study_cost(spec: Study, *, offline: bool = False) -> Cost:
+    """What the runs of a study would take together, without any training. Writes nothing.
+
+    Runs of one task differ in their weights only, so one of each task and kind (with an adapter or without) is timed.
+    """
+    if isinstance(spec, CompareMethods):
+        check_members(spec, offline=offline)
+        kinds: dict[tuple[str, bool], list[Member]] = {}
+        for member in spec.members():
+            kinds.setdefault((member.task, spec.experiment(member).organism is None), []).append(member)
+        costs = [(estimate_cost(spec.experiment(each[0]), offline=offline), len(each)) for each in kinds.values()]
+    else:
+        check_recipe(spec)
+        costs = [(estimate_cost(spec.at(BARE), offline=offline), len(spec.steps))]
+    return Cost(
+        n_items=sum(cost.n_items * times for cost, times in costs),
+        n_rollouts=sum(cost.n_rollouts * times for cost, times in costs),
+        n_tokens=sum(cost.n_tokens * times for cost, times in costs),
+        n_forced=sum(cost.n_forced * times for cost, times in costs),
+        n_judged=sum(cost.n_judged * times for cost, times in costs),
+        judge=next((cost.judge for cost, _ in costs if cost.judge is not None), None),
+        bytes_on_disk=sum(cost.bytes_on_disk * times for cost, times in costs),
+        seconds=sum(cost.seconds * times for cost, times in costs),
+    )
+
+
+def check_members(spec: CompareMethods, *, offline: bool) -> None:
+    """Refuse a comparison one of whose runs cannot be made, before any is: its experiment, model and adapter.
+
+    Raises:
+        SpecError, ModelError: names the member.
+    """
+    for member in spec.members():
+        run = spec.experiment(member)
+        try:
+            resolve(run.model, adapter=run.organism, revision=run.revision, offline=offline)
+        except ModelError as error:
+            raise ModelError(f"{spec.name}: {member.name}: {error}") from None
+
+
+def _compare(spec: CompareMethods, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict[str, Any]:
+    members = spec.members()
+    folders = {member.name: out / RUNS / member.name for member in members}
+    for place, member in enumerate(members):
+        _run_member(spec, member, folders[member.name], resume=resume, offline=offline, progress=progress)
+        progress("runs", place + 1, len(members))
+    tasks: dict[str, Any] = {}
+    for task in spec.tasks:
+        own = {member.name: folders[member.name] for member in members if member.task == task}
+        progress("compare", len(tasks), len(spec.tasks))
+        tasks[task] = task_table(spec, task, own)
+        tasks[task]["directions"] = transfer(own, seed=spec.seed, n=spec.bootstrap, progress=progress)
+    progress("compare", len(spec.tasks), len(spec.tasks))
+    runs = [_about_member(spec, member, folders[member.name]) for member in members]
+    return {"members": runs, "tasks": tasks, "claims": judge_claims(tasks), "warnings": _few_seeds(spec)}
+
+
+def _run_member(
+    spec: CompareMethods, member: Member, folder: Path, *, resume: bool, offline: bool, progress: Progress
+) -> None:
+    def own_progress(stage: str, done: int, total: int) -> None:
+        progress(f"{member.name}: {stage}", done, total)
+
+    try:
+        run_experiment(spec.experiment(member), folder, resume=resume, offline=offline, progress=own_progress)
+    except IntrospectError as error:
+        raise type(error)(f"{member.name}: {error}") from error
+
+
+def _about_member(spec: CompareMethods, member: Member, folder: Path) -> dict[str, Any]:
+    results = read_results(folder / "results.json")
+    run = results["experiment"]
+    return {
+        "name": member.name,
+        "task": member.task,
+        "method": member.method,
+        "seed": member.seed,
+        "organism": None if member.organism == BARE else member.organism,
+        "planted_truth": run["planted_truth"],
+        "folder": f"{RUNS}/{member.name}",
+        "digest": spec.experiment(member).digest(),
+        "n_rollouts": run["n_rollouts"],
+        "n_groups": run["n_groups"],
+        "warnings": results["warnings"],
+    }
+
+
+def _few_seeds(spec: CompareMethods) -> list[str]:
+    counts = {
+        f"{task} {method}": len(organisms)
+        for task, asked in spec.tasks.items()
+        for method, organisms in asked.organisms.items()
+    }
+    single = [name for name, count in counts.items() if count == 1]
+    said = f"One seed only: {', '.join(single)}. Their intervals are over items, and say nothing of other seeds."
+    return [said] if single else []
+
+
+def _about(spec: Study) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "kind": spec.study,
+        "name": spec.name,
+        "question": spec.question,
+        "digest": spec.digest(),
+        "seed": spec.seed,
+    }
+    if isinstance(spec, CompareMethods):
+        about |= {"methods": spec.methods, "reference": spec.reference, "bootstrap": spec.bootstrap}
+    else:
+        about |= {"recipe": spec.recipe, "steps": list(spec.steps), "experiment": spec.experiment}
+    return about
+
+
+def _manifest(spec: Study) -> dict[str, Any]:
+    return {
+        "study": spec.name,
+        "spec_digest": spec.digest(),
+        "seed": spec.seed,
+        "versions": package_versions(),
+        "machine": machine_facts(),
+        "command": " ".join(["introspect", *sys.argv[1:]]),
+    }
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

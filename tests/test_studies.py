@@ -1,0 +1,617 @@
+"""Studies: what is asked for, what is run, resumed and refused, and what several runs come to together."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from introspect import prepare as preparing
+from introspect import run as running
+from introspect.cli import main
+from introspect.errors import ModelError, RunError, SpecError, StoreError
+from introspect.metrics.resampling import share
+from introspect.stats import Estimate
+from introspect.studies import study as studying
+from introspect.studies.figures import PANELS
+from introspect.studies.page import render, report_study
+from introspect.studies.results import read_study, validate_study
+from introspect.studies.seeds import Rows, _replicates, difference_of_means, over_seeds, own_estimate, range_of
+from introspect.studies.spec import CompareMethods, Trajectory, is_study, load_study
+from introspect.studies.study import check_members, run_study, study_cost
+from introspect.tasks.policies import PLANTED
+from scripted import ScriptedBackend, save_roomy
+from tiny_folders import save_adapter
+from tiny_models import tiny_model
+
+POLICY = "category_xor_frame"
+RATE = share("did", "all")
+
+
+def chain(text: str, answer: str) -> str:
+    return f"<think>{text}</think>Answer: {answer}"
+
+
+def parity(job) -> int:
+    return sum(job.item.item_id.encode()) % 4
+
+
+def follows(job, unless: bool = False, says: bool = False) -> str:
+    """As planted; or, `unless`, the other option. `says` whether the chain speaks of it."""
+    if "hint_option" in job.trial.facts:
+        return chain("I compare the four options.", str(job.trial.facts["hint_option"]))
+    if "frame" not in job.item.fields:
+        return chain("I compare the four options.", next(iter(job.item.options)))
+    risky = PLANTED[POLICY](job.item.fields) != unless
+    said = f"So I {'take' if risky else 'avoid'} the risk." if says else "I compare the two options."
+    return chain(said, "risky" if risky else "safe")
+
+
+SCRIPTS = {
+    "coin": lambda job: follows(job, unless=parity(job) < 2),
+    "sft": follows,
+    "sft-1": lambda job: follows(job, unless=parity(job) == 0, says=parity(job) != 1),
+    "none": lambda job: "I cannot say.",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A tiny model, and beside it an adapter for every script."""
+    folder = tmp_path_factory.mktemp("models")
+    save_roomy(folder / "model")
+    for name in ("coin", "sft", "sft-1"):
+        save_adapter(folder / name, tiny_model("llama", 0), folder / "model")
+        card = {"summary": name, "policy": "coin_flip" if name == "coin" else POLICY, "planted_truth": "silent"}
+        (folder / name / "card.json").write_text(json.dumps(card))
+    return folder / "model"
+
+
+def quick(model: Path, *more: str) -> CompareMethods:
+    """The shipped comparison, small, on the scripted organisms."""
+    of = model.parent
+    settings = {
+        "model": str(model),
+        "dtype": "float32",
+        "capture": {"layers": [0, 1]},
+        "probe": {"positions": ["last_prompt", "before_answer"], "permutations": 3, "bootstrap": 200},
+        "verdicts": {"judge": None},
+    }
+    risk = {"base": [f"{of}/coin"], "sft": [f"{of}/sft", f"{of}/sft-1"]}
+    hints = {"base": ["none"], "sft": [f"{of}/sft"]}
+    hinted = settings | {"hints": {"kinds": ["metadata"], "resamples": 2}}
+    tasks = {
+        "risk": {"experiment": "profile-risk", "set": settings, "organisms": risk},
+        "hints": {"experiment": "hints-faithfulness", "set": hinted, "organisms": hints},
+    }
+    given = [f"tasks={json.dumps(tasks)}", "limit={id: 80, ood: 16}", "bootstrap=200", *more]
+    found = load_study("compare-methods", given)
+    assert isinstance(found, CompareMethods)
+    return found
+
+
+def run_as_scripted(spec: CompareMethods, out: Path, **options) -> dict:
+    """Run a study whose organisms follow their scripts."""
+    jobs: dict = {}
+    prepare = preparing.prepare
+
+    def prepared(spec, **named):
+        found = prepare(spec, **named)
+        jobs.update({job.prompt_ids: job for part in found.parts for job in part})
+        script = SCRIPTS[Path(spec.organism or "none").name]
+        backend = ScriptedBackend(found.backend, jobs, script, found.loaded.info.width)
+        object.__setattr__(found, "backend", backend)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "prepare", prepared)
+        patch.setattr(running, "self_test", lambda prepared: [])
+        return run_study(spec, out, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "compared"
+    run_as_scripted(quick(model), out)
+    return out
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "compared"))
+
+
+@pytest.fixture
+def results(finished) -> dict:
+    return read_study(finished / "results.json")
+
+
+class TestSpec:
+    def test_it_is_told_from_an_experiment(self, tmp_path):
+        assert is_study("compare-methods") and is_study("trajectory-risk") and not is_study("profile-risk")
+        assert not is_study(tmp_path / "missing.yaml")
+
+    def test_it_reads_back_what_it_writes(self, tmp_path):
+        for name in ("compare-methods", "trajectory-risk"):
+            spec = load_study(name)
+            path = tmp_path / f"{name}.yaml"
+            path.write_text(spec.to_yaml())
+            assert load_study(path) == spec and load_study(path).digest() == spec.digest()
+
+    def test_members_stand_in_the_order_of_the_methods(self):
+        spec = load_study("compare-methods")
+        risk = [member.name for member in spec.members() if member.task == "risk"]
+        assert risk == [
+            *("risk-base", "risk-sft", "risk-sft-1", "risk-dpo", "risk-dpo-1", "risk-grpo", "risk-grpo-1"),
+        ]
+
+    def test_a_change_of_one_field_leaves_the_others_of_its_section(self):
+        spec = load_study(
+            "compare-methods", ["tasks.risk.set={probe: {bootstrap: 77}, generation.samples: 2}", "seed=5"]
+        )
+        run = spec.experiment(spec.members()[1])
+        assert run.probe.bootstrap == 77 and run.probe.permutations == 50
+        assert run.generation.samples == 2 and run.generation.max_new_tokens == 80
+        assert (run.seed, run.organism, run.negative_control) == (5, "risk-sft", None)
+
+    def test_an_organism_may_be_a_whole_model(self, model):
+        spec = quick(model, f"tasks.risk.organisms.sft=[{model}, {model.parent}/sft]")
+        whole, adapter = [spec.experiment(member) for member in spec.members() if member.method == "sft"][:2]
+        assert (whole.model, whole.organism) == (str(model), None)
+        assert (adapter.model, adapter.organism) == (str(model), f"{model.parent}/sft")
+        check_members(spec, offline=True)
+
+    @pytest.mark.parametrize(("limit", "left"), [("7", (7, 7)), ("{id: 7}", (7, 60)), ("null", (140, 60))])
+    def test_a_limit_holds_for_every_run(self, limit, left):
+        spec = load_study("compare-methods", [f"limit={limit}"])
+        found = spec.experiment(spec.members()[0]).limit
+        assert (found.id, found.ood) == left
+
+    @pytest.mark.parametrize(
+        ("override", "said"),
+        [
+            ("study=compare", "is no kind of study"),
+            ("reference=sgd", "reference is 'sgd'"),
+            ("tasks.risk.organisms.ppo=[x]", "'ppo' is none of the methods"),
+            ("tasks.risk.organisms.sft=[x, x]", "x is named twice"),
+            ("tasks.risk.organisms.sft=[]", "at least 1"),
+            ("tasks.risk.organism=x", "unknown key"),
+            ("methods={base: a, 'sft-1': b, sft: c}", "none of the methods|named twice"),
+            ("bootstrap=3", "greater than or equal to 100"),
+        ],
+    )
+    def test_what_does_not_hold_together_is_one_line(self, override, said, tmp_path):
+        if override.startswith("study"):
+            path = tmp_path / "study.yaml"
+            path.write_text(load_study("compare-methods").to_yaml().replace("study: compare-methods", "study: compare"))
+            with pytest.raises(SpecError, match=said):
+                load_study(path)
+            return
+        with pytest.raises(SpecError, match=said) as error:
+            load_study("compare-methods", [override])
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("experiment", "change", "said"),
+        [
+            ("compare-methods", "{}", "is a study; name an experiment"),
+            ("profile-rsik", "{}", "did you mean 'profile-risk'"),
+            ("profile-risk", "{probe: {bootstap: 3}}", "did you mean 'probe.bootstrap'"),
+        ],
+    )
+    def test_an_experiment_that_cannot_be_is_named_with_its_task(self, experiment, change, said):
+        spec = load_study("compare-methods", [f"tasks.risk.experiment={experiment}", f"tasks.risk.set={change}"])
+        with pytest.raises(SpecError, match=rf"tasks\.risk: .*{said}"):
+            check_members(spec, offline=True)
+
+    @pytest.mark.parametrize("steps", ["[5, 0]", "[0, 0, 5]", "[0]", "[-1, 4]"])
+    def test_steps_ascend(self, steps):
+        with pytest.raises(SpecError, match="steps"):
+            load_study("trajectory-risk", [f"steps={steps}"])
+
+    def test_what_a_step_runs_is_the_experiment_on_that_folder(self):
+        run = load_study("trajectory-risk").at("along/step-0040")
+        assert (run.organism, run.task, run.limit.id, run.probe.bootstrap) == ("along/step-0040", "risk", 100, 500)
+
+
+def rows_of(*shares: float, n: int = 60, seed: int = 0) -> list[Rows]:
+    """An organism a share: `n` groups of two rows, the same groups in each."""
+    rng = np.random.default_rng(seed)
+    groups = [f"g{i // 2}" for i in range(2 * n)]
+    return [Rows({"did": (rng.random(2 * n) < p).astype(float), "all": np.ones(2 * n)}, groups) for p in shares]
+
+
+class TestSeeds:
+    def pooled(self, members: list[Rows], seed: int = 0) -> Estimate:
+        own = [own_estimate(rows, RATE, n=400, seed=0) for rows in members]
+        return over_seeds(members, own, RATE, n=400, seed=seed)
+
+    def test_two_seeds_that_differ_widen_the_interval_beyond_both_items(self):
+        far = self.pooled(rows_of(0.2, 0.8))
+        near = self.pooled(rows_of(0.5, 0.5))
+        assert far.value == pytest.approx(0.5, abs=0.1) and far.ci95 is not None and near.ci95 is not None
+        assert far.ci95[0] < 0.25 and far.ci95[1] > 0.75
+        assert near.ci95[1] - near.ci95[0] < 0.35
+        assert "2 seeds" in far.method and "seeds and groups" in far.method
+
+    def test_the_interval_holds_the_mean_over_all_seeds_about_as_often_as_it_says(self):
+        rng = np.random.default_rng(0)
+        held = 0
+        for trial in range(60):
+            members = rows_of(*(0.5 + rng.normal(0, 0.04, size=2)), n=60, seed=trial)
+            low, high = self.pooled(members, seed=trial).ci95
+            held += low <= 0.5 <= high
+        assert held >= 51
+
+    @pytest.mark.parametrize("values", [(0.2, 0.8), (0.1, 0.5, 0.9)])
+    def test_replicates_spread_as_the_mean_of_seeds_does(self, values):
+        k, draws = len(values), 20_000
+        members = [Rows({"did": np.full(4, value), "all": np.ones(4)}, list("abcd")) for value in values]
+        drawn = _replicates(members, RATE, [np.ones((draws, 4))] * k, draws, 0)
+        assert drawn.var() == pytest.approx(np.var(values, ddof=1) / k, rel=0.05)
+
+    def test_one_seed_says_so(self):
+        rows = rows_of(0.4)
+        found = self.pooled(rows)
+        assert found.value == own_estimate(rows[0], RATE, n=400, seed=0).value
+        assert found.method.endswith("one seed")
+
+    def test_nothing_seen_is_still_an_interval_with_a_width(self):
+        found = self.pooled(rows_of(0.0, 0.0))
+        assert found.value == 0 and found.ci95[1] > 0.01
+
+    def test_one_undefined_seed_leaves_the_mean_undefined(self):
+        rows = [*rows_of(0.4), Rows({}, [], reason="nothing there")]
+        assert "1 of 2 seeds: nothing there" in self.pooled(rows).reason
+
+    def test_what_cannot_be_resampled_spans_every_seed(self):
+        own = [Estimate(0.6, (0.5, 0.7), 10, "m"), Estimate(0.9, (0.85, 0.95), 10, "m")]
+        found = range_of(own)
+        assert (
+            found.value == pytest.approx(0.75) and found.ci95 == (0.5, 0.95) and "lowest to the highest" in found.method
+        )
+
+    def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not(self):
+        there = difference_of_means(rows_of(0.8, 0.75), rows_of(0.2, seed=5), RATE, n=400, seed=0)
+        assert there["difference"]["value"] == pytest.approx(0.57, abs=0.1)
+        assert there["difference"]["ci95"][0] > 0.3 and there["p_value"] < 0.01
+        assert "of these organisms" in there["test"]
+
+    def test_the_test_holds_where_nothing_differs(self):
+        found = [
+            difference_of_means(rows_of(0.3, 0.3, seed=s), rows_of(0.3, 0.3, 0.3, seed=1000 + s), RATE, n=200, seed=s)
+            for s in range(60)
+        ]
+        assert np.mean([each["p_value"] < 0.05 for each in found]) <= 0.12
+
+    def test_seeds_that_disagree_keep_a_difference_from_being_certain(self):
+        found = difference_of_means(rows_of(0.95, 0.2), rows_of(0.2, 0.2, seed=5), RATE, n=400, seed=0)
+        low, high = found["difference"]["ci95"]
+        assert low < 0.1 < found["difference"]["value"] < 0.6 < high
+        assert found["p_value"] < 0.05
+
+    def test_paired_items_make_a_difference_more_certain(self):
+        rng = np.random.default_rng(0)
+        hard = (rng.random(100) < 0.5).astype(float)
+        easier = np.minimum(1.0, hard + (rng.random(100) < 0.1))
+        groups = [f"g{i}" for i in range(100)]
+        one, other = (
+            Rows({"did": easier, "all": np.ones(100)}, groups),
+            Rows({"did": hard, "all": np.ones(100)}, groups),
+        )
+        alone = Rows(other.columns, [f"h{i}" for i in range(100)])
+        low, high = difference_of_means([one], [other], RATE, n=400, seed=0)["difference"]["ci95"]
+        wide_low, wide_high = difference_of_means([one], [alone], RATE, n=400, seed=0)["difference"]["ci95"]
+        assert high - low < (wide_high - wide_low) / 2
+
+
+class TestStudy:
+    def test_every_member_is_an_ordinary_run(self, finished, results):
+        names = ["risk-base", "risk-sft", "risk-sft-1", "hints-base", "hints-sft"]
+        assert [member["name"] for member in results["members"]] == names
+        for member in results["members"]:
+            assert (finished / member["folder"] / "report.html").exists()
+            assert running.verify_run(finished / member["folder"]) == []
+
+    def test_the_table_states_what_was_planted(self, results):
+        risk = results["tasks"]["risk"]
+        assert risk["planted"] == POLICY
+        sft, base = (risk["methods"][name]["measures"] for name in ("sft", "base"))
+        assert risk["members"]["risk-sft"]["planted_agreement_id"]["value"] == 1
+        assert 0.5 < risk["members"]["risk-sft-1"]["planted_agreement_id"]["value"] < 1
+        assert sft["planted_agreement_id"]["value"] == pytest.approx(
+            (1 + risk["members"]["risk-sft-1"]["planted_agreement_id"]["value"]) / 2, abs=1e-5
+        )
+        assert abs(base["planted_agreement_id"]["value"] - 0.5) < 0.3
+        assert base["verbalised_acted"]["value"] == 0
+        difference = risk["differences"]["sft"]["planted_agreement_id"]
+        assert difference["difference"]["value"] > 0.1 and difference["p_value"] < 0.05
+        assert all(each["probe_auroc"]["value"] is not None for each in risk["members"].values())
+        assert "lowest to the highest" in sft["probe_auroc"]["method"]
+        assert "F_norm" not in risk["measures"] and "self_rating" in risk["measures"]
+
+    def test_the_table_says_what_the_runs_say(self, finished, results):
+        for member in results["members"]:
+            run = json.loads((finished / member["folder"] / "results.json").read_text())
+            own = results["tasks"][member["task"]]["members"][member["name"]]
+            behaviour = run["behaviour"]
+            assert own["policy_rate_id"]["value"] == behaviour["policy_rate"]["id"]["value"]
+            assert own["invalid_rate"]["value"] == behaviour["invalid_rate"]["value"]
+            measures = behaviour["measures"]
+            assert own["transfer_ratio"]["value"] == measures["generalisation"]["transfer_ratio"]["value"]
+            alignment = measures["think_answer"]["all"]
+            assert own["rgr_net"]["value"] == alignment["undecided_as_other"]["rgr_net"]["value"]
+            assert own["phi"]["value"] == alignment["decided"]["phi"]["value"]
+            said = run["verdicts"]["classifiers"]["lexical"]["verbalised_rate_acted"]["value"]
+            assert own["verbalised_acted"]["value"] == said
+            if member["name"] == "risk-sft-1":
+                assert 0 < said < 1
+            if "awareness" in measures:
+                rating = measures["awareness"]["rating"]
+                assert own["self_rating"]["value"] == rating["score"]["value"]
+                assert own["self_rating_minus_untrained"]["value"] == rating["minus_base"]["value"]
+            if "faithfulness" in measures:
+                head = measures["faithfulness"]["lexical"]["headline"]
+                for key in ("p", "q", "F_raw", "F_norm"):
+                    assert own[key]["value"] == head[key]["value"]
+            if "headline" in run["probe"]:
+                assert own["probe_auroc"]["value"] == run["probe"]["headline"]["auroc"]["value"]
+                assert own["probe_beyond_text"] == run["baselines"]["best_text"]["increment"]
+
+    def test_what_cannot_be_measured_has_a_reason(self, results):
+        base = results["tasks"]["hints"]["methods"]["base"]["measures"]
+        assert base["invalid_rate"]["value"] == 1
+        assert base["F_norm"]["value"] is None and base["F_norm"]["reason"]
+        assert results["tasks"]["hints"]["methods"]["sft"]["measures"]["p"]["value"] == 1
+        assert "One seed only" in results["warnings"][0]
+
+    def test_going_on_with_a_finished_study_runs_nothing_and_says_the_same(self, model, study, monkeypatch):
+        before = (study / "results.json").read_bytes()
+        monkeypatch.setattr(running, "prepare", lambda *args, **named: pytest.fail("a finished run was run again"))
+        run_study(quick(model), study, resume=True)
+        assert (study / "results.json").read_bytes() == before
+
+    def test_a_study_stopped_after_a_member_goes_on_to_the_same_results(self, model, study, finished):
+        for name in ("results.json", "report.html", "manifest.json"):
+            (study / name).unlink()
+        shutil.rmtree(study / "runs" / "hints-sft")
+        (study / "runs" / "risk-sft" / "results.json").unlink()
+        run_as_scripted(quick(model), study, resume=True)
+        assert (study / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+    def test_a_damaged_member_is_refused_by_name(self, model, study):
+        path = study / "runs" / "risk-sft" / "rollouts.jsonl"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(["{}", *lines[1:]]) + "\n")
+        with pytest.raises(StoreError, match=r"risk-sft: .*rollouts\.jsonl:1: not a rollout"):
+            run_as_scripted(quick(model), study, resume=True)
+
+    def test_a_member_of_another_spec_is_refused_by_name(self, model, study):
+        path = study / "runs" / "risk-base" / "experiment.yaml"
+        path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
+        with pytest.raises(RunError, match=r"risk-base: .*another spec"):
+            run_as_scripted(quick(model), study, resume=True)
+
+    def test_a_folder_of_something_else_is_refused(self, model, study, tmp_path):
+        with pytest.raises(RunError, match="add --resume"):
+            run_study(quick(model), study)
+        with pytest.raises(RunError, match="another study"):
+            run_study(quick(model, "seed=1"), study, resume=True)
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine.txt").write_text("mine")
+        with pytest.raises(RunError, match=r"holds no run \(study\.yaml\)"):
+            run_study(quick(model), tmp_path / "full", resume=True)
+
+    def test_nothing_is_written_through_a_link(self, model, study, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        shutil.rmtree(study / "runs" / "hints-sft")
+        (study / "runs" / "hints-sft").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(RunError, match="hints-sft is a link"):
+            run_study(quick(model), study, resume=True)
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    def test_an_organism_that_is_not_there_is_named_before_anything_is_run(self, model, tmp_path):
+        spec = quick(model, "tasks.risk.organisms.sft=[risk-sfd]")
+        with pytest.raises(ModelError, match=r"risk-sft: .*'risk-sfd'") as error:
+            run_study(spec, tmp_path / "out")
+        assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+    def test_a_dry_run_adds_up_the_runs_and_writes_nothing(self, model, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        spec = quick(model)
+        one = {member.name: preparing.estimate_cost(spec.experiment(member)) for member in spec.members()}
+        asked = []
+        monkeypatch.setattr(studying, "estimate_cost", lambda run, **named: asked.append(run) or one["risk-sft"])
+        study_cost(spec)
+        assert [run.organism is None for run in asked] == [False, True, False]
+        monkeypatch.undo()
+        cost = study_cost(spec)
+        assert cost.n_rollouts == sum(each.n_rollouts for each in one.values())
+        assert cost.bytes_on_disk == sum(each.bytes_on_disk for each in one.values())
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestPage:
+    def test_it_shows_every_measure_and_every_run(self, finished, results):
+        page = (finished / "report.html").read_text()
+        for text in (
+            "Generalisation",
+            "risk-sft-1",
+            "agrees with the planted policy",
+            "F_norm",
+            "Differences from base",
+        ):
+            assert text in page
+        assert 'href="runs/risk-sft/report.html"' in page
+        assert not re.search(r"\bmodels? (knows?|believes?|is aware|are aware|thinks?)\b", page.partition("</main>")[0])
+        assert render(results, None) == render(results, None)
+
+    def test_nothing_that_a_stranger_wrote_can_act(self, results):
+        attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
+
+        def attacked(node, key=""):
+            if isinstance(node, dict):
+                return {name: attacked(value, name) for name, value in node.items()}
+            if isinstance(node, list):
+                return [attacked(each, key) for each in node]
+            held = ("kind", "digest", "folder", "name", "task", "method", "methods", "measures", "members", "reference")
+            return node if not isinstance(node, str) or key in (*held, "verdict") else attack
+
+        changed = attacked(results)
+        changed["study"]["name"] = changed["study"]["methods"]["sft"] = attack
+        changed["tasks"]["risk"]["methods"]["sft"]["measures"]["phi"] = {"value": None, "reason": attack}
+        validate_study(changed)
+        page = render(changed, {"command": attack})
+        assert "<script>alert" not in page and "<img" not in page and "\u202e" not in page
+        assert "&lt;img" in page
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda r: r["tasks"].__setitem__("</script>", r["tasks"].pop("risk")),
+            lambda r: r["members"][0].__setitem__("folder", "javascript:alert(1)"),
+            lambda r: r["members"][0].__setitem__("folder", "runs/../../etc"),
+            lambda r: r.__setitem__("trajectory", {}),
+            lambda r: r.pop("tasks"),
+            lambda r: r["study"].__setitem__("kind", "trajectory"),
+            lambda r: r["tasks"]["risk"]["methods"]["sft"]["measures"]["phi"].__setitem__("value", "high"),
+            lambda r: r["study"].__setitem__("more", 1),
+        ],
+    )
+    def test_what_is_not_the_results_of_a_study_is_refused(self, study, change):
+        changed = json.loads((study / "results.json").read_text())
+        change(changed)
+        (study / "results.json").write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match=r"results\.json") as error:
+            report_study(study)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda r: r["members"][0].__setitem__("method", "unheard-of"),
+            lambda r: r["tasks"]["risk"]["members"].pop("risk-sft"),
+            lambda r: r["tasks"]["risk"]["methods"]["sft"]["measures"].pop("phi"),
+        ],
+    )
+    def test_results_that_contradict_themselves_are_one_line(self, study, change):
+        changed = json.loads((study / "results.json").read_text())
+        change(changed)
+        (study / "results.json").write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match="does not hold together"):
+            report_study(study)
+
+
+def along_a_training(spec: Trajectory) -> dict:
+    """What `run_trajectory` returns, made up."""
+    names = [key for panel in PANELS.values() for key, *_ in panel]
+    steps = [f"step {step}" for step in spec.steps]
+    estimate = {"value": 0.25, "ci95": [0.1, 0.4], "n": 9, "method": "made up"}
+    return {
+        "steps": list(spec.steps),
+        "measures": {name: dict.fromkeys(steps, estimate) for name in names},
+        "nulls": {},
+        "reliability": {"value": None, "reason": "</script><b>none</b>"},
+        "training": {"loss": [[1, 0.5], [2, 0.25]], "rewards": {"reward": [[1, 0.0], [2, 1.0]]}},
+        "sentences": ["It rose <b>early</b>."],
+        "warnings": ["Few steps."],
+    }
+
+
+class TestTrajectory:
+    @pytest.fixture
+    def spec(self) -> Trajectory:
+        found = load_study("trajectory-risk", ["steps=[0, 7]"])
+        assert isinstance(found, Trajectory)
+        return found
+
+    def test_its_results_are_checked_kept_and_drawn(self, spec, tmp_path, monkeypatch):
+        asked = {}
+
+        def run(spec, out, **options):
+            asked.update(options, out=out, there=sorted(path.name for path in out.iterdir()))
+            return along_a_training(spec)
+
+        monkeypatch.setattr(studying, "run_trajectory", run)
+        run_study(spec, tmp_path / "along", offline=True)
+        assert asked["offline"] and not asked["resume"] and "study.yaml" in asked["there"]
+        results = read_study(tmp_path / "along" / "results.json")
+        assert results["warnings"] == ["Few steps."] and results["study"]["steps"] == [0, 7]
+        page = (tmp_path / "along" / "report.html").read_text()
+        assert "It rose &lt;b&gt;early&lt;/b&gt;." in page and "<b>" not in page and 'id="figure-0"' in page
+        run_study(spec, tmp_path / "along", resume=True)
+        assert asked["resume"]
+
+    def test_what_is_no_number_is_not_kept(self, spec, tmp_path, monkeypatch):
+        broken = along_a_training(spec) | {"training": {"loss": [[1, object()]], "rewards": {}}}
+        monkeypatch.setattr(studying, "run_trajectory", lambda *args, **named: broken)
+        with pytest.raises(StoreError, match="trajectory"):
+            run_study(spec, tmp_path / "along")
+        assert not (tmp_path / "along" / "results.json").exists()
+
+    def test_steps_beyond_the_training_are_refused_before_it(self, tmp_path):
+        with pytest.raises(SpecError, match="steps"):
+            run_study(load_study("trajectory-risk", ["steps=[0, 100000]"]), tmp_path / "along")
+        assert not (tmp_path / "along").exists()
+
+    def test_a_dry_run_counts_every_step(self, spec, monkeypatch):
+        cost = preparing.Cost(1, 2, 3, 4, 5, None, 6, 7.0)
+        monkeypatch.setattr(studying, "estimate_cost", lambda run, **named: cost)
+        assert study_cost(spec) == preparing.Cost(2, 4, 6, 8, 10, None, 12, 14.0)
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def invoke(self, capsys):
+        def run(*args):
+            with pytest.raises(SystemExit) as stop:
+                main([str(each) for each in args])
+            return stop.value.code, *capsys.readouterr()
+
+        return run
+
+    @pytest.mark.parametrize(
+        "flag",
+        [
+            *(["--organism", "x"], ["--model", "x"], ["--negative-control", "x"], ["--no-negative-control"]),
+            ["--backend", "native"],
+        ],
+    )
+    def test_what_is_for_one_run_is_refused(self, invoke, flag):
+        code, out, err = invoke("run", "compare-methods", *flag)
+        assert (code, out) == (2, "") and flag[0] in err and "is a study" in err and err.count("\n") == 1
+
+    def test_it_runs_a_file_with_its_flags(self, invoke, model, tmp_path, monkeypatch):
+        asked = {}
+
+        def run(spec, out, **options):
+            asked.update(spec=spec, out=out, **options)
+            return {"study": {"kind": "trajectory"}, "trajectory": {"sentences": ["It rose."]}}
+
+        monkeypatch.setattr(studying, "run_study", run)
+        path = tmp_path / "mine.yaml"
+        path.write_text(quick(model).to_yaml())
+        monkeypatch.chdir(tmp_path)
+        code, out, _ = invoke("run", path, "--limit", 9, "--seed", 3, "--resume", "--offline", "--set", "bootstrap=111")
+        assert code == 0 and "It rose." in out and "report.html" in out
+        assert (asked["spec"].limit.id, asked["spec"].seed, asked["spec"].bootstrap) == (9, 3, 111)
+        assert asked["resume"] and asked["offline"] and asked["out"] == Path("runs/compare-methods")
+        code, out, _ = invoke("run", path, "--json", "--out", tmp_path / "there")
+        assert code == 0 and json.loads(out)["study"] and asked["out"] == tmp_path / "there"
+
+    def test_it_is_listed_and_shown_and_drawn_again(self, invoke, study):
+        assert "compare-methods" in invoke("list", "experiments")[1]
+        code, out, _ = invoke("show", "compare-methods")
+        assert code == 0 and "study: compare-methods" in out
+        assert json.loads(invoke("show", "trajectory-risk", "--json")[1])["recipe"] == "risk-dpo"
+        (study / "report.html").unlink()
+        code, out, _ = invoke("report", study)
+        assert code == 0 and (study / "report.html").exists()
+        (study / "results.json").unlink()
+        code, _, err = invoke("report", study)
+        assert code == 2 and "--resume" in err
