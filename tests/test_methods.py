@@ -15,16 +15,24 @@ import pytest
 import torch
 from datasets import disable_progress_bars
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+)
 
 from introspect.assets import data_path, list_organisms, organism_folder, read_card, recipe_path
 from introspect.backends import Generation
-from introspect.errors import IntrospectError, RunError, SpecError
+from introspect.errors import IntrospectError, ModelError, RunError, SpecError
 from introspect.models import load_model
 from introspect.record import stop_ids
 from introspect.tasks.item import read_items
 from introspect.tasks.registry import find_task
-from introspect.training import courses, grpo, reproduced, train_organism, trainers
+from introspect.training import courses, grpo, reproduced, scored, train, train_organism, trainers
 from introspect.training import rewards as rewards_module
 from introspect.training.courses import COURSES
 from introspect.training.demonstrations import dispreferred
@@ -369,15 +377,121 @@ def test_packed_rows_have_the_numbers_and_gradients_of_rows_alone(base, left):
     assert torch.allclose(found[1].log_probs[0][found[1].log_probs[0] != 0], expected, atol=1e-4)
 
 
-def test_a_model_that_cannot_be_packed_is_scored_row_by_row():
+def test_a_model_whose_layers_see_a_window_is_scored_row_by_row():
     rows, heads = rows_of([(40, 6)])
     batch = padded(rows, heads, left=False)
     whole, sliding = CheapHead(tiny_model("llama")), CheapHead(tiny_model("gemma3"))
     whole(*batch)
     assert whole.packs is True
-    scores = sliding(*batch)
-    alone = sliding.score(*batch, packed=False)
-    assert torch.allclose(scores.log_probs, alone.log_probs, atol=0.5)
+    sliding(*batch)
+    assert sliding.packs is False
+
+
+def test_packing_is_believed_only_where_it_gives_the_same_numbers(monkeypatch):
+    rows, heads = rows_of([(9, 6)])
+    batch = padded(rows, heads, left=False)
+    honest = scored.pack
+
+    def blind(*arguments):
+        packed = honest(*arguments)
+        return replace(packed, sees=torch.ones_like(packed.sees).tril())  # siblings see each other
+
+    monkeypatch.setattr(scored, "pack", blind)
+    model = tiny_model("llama")
+    for weights in model.parameters():
+        weights.data *= 3
+    wrong = CheapHead(model)
+    wrong(*batch)
+    assert wrong.packs is False
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        (GraniteConfig(logits_scaling=7.0), GraniteForCausalLM),
+        (CohereConfig(logit_scale=0.3), CohereForCausalLM),
+        (Gemma2Config(final_logit_softcapping=2.0, head_dim=8), Gemma2ForCausalLM),
+    ],
+)
+def test_logits_are_what_the_model_makes_of_them(config, model):
+    sizes = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}
+    torch.manual_seed(0)
+    given = {key: value for key, value in config.to_dict().items() if key != "layer_types"}
+    tiny = model(type(config).from_dict(given | sizes | heads)).eval()
+    for weights in tiny.parameters():
+        weights.data *= 3
+    rows, begun = rows_of([(9, 4)])
+    batch = padded(rows, begun, left=False)
+    found = CheapHead(tiny).score(*batch, packed=False).log_probs[0]
+    own = torch.log_softmax(tiny(input_ids=torch.tensor(rows[0])[None]).logits[0].float(), -1)
+    expected = own[begun[0] - 1 : -1].gather(1, torch.tensor(rows[0][begun[0] :])[:, None])[:, 0]
+    assert torch.allclose(found[begun[0] - 1 : len(rows[0]) - 1], expected, atol=1e-4)
+
+
+def test_passes_of_a_step_are_summed_not_averaged_anew(base, tmp_path):
+    losses = []
+    for at_once in ("64", "4", "2"):
+        (tmp_path / at_once).mkdir()
+        recipe = write_recipe(tmp_path / at_once, base, "sft", steps=2, rows_at_once=at_once)
+        losses.append(card_of(train_organism(str(recipe), tmp_path / at_once / "out"))["loss_curves"][0])
+    assert losses[1] == [pytest.approx(row, abs=1e-3) for row in losses[0]]
+    assert losses[2] == [pytest.approx(row, abs=1e-3) for row in losses[0]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mixture_of_experts_is_trained_or_refused(tmp_path, method):
+    save_tiny(tmp_path / "moe", "moe")
+    recipe = write_recipe(tmp_path, tmp_path / "moe", method, steps=2)
+    if method == "grpo":
+        with pytest.raises(ModelError, match="full: true"):
+            train_organism(str(recipe), tmp_path / "out")
+    else:
+        assert card_of(train_organism(str(recipe), tmp_path / "out"))["methods"] == [method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_kill_after_the_last_checkpoint_adds_no_step(base, tmp_path, monkeypatch, method):
+    recipe = str(write_recipe(tmp_path, base, method, steps=4))
+    whole = train_organism(recipe, tmp_path / "whole")
+
+    def kill(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_curves", kill)
+        with pytest.raises(Killed):
+            train_organism(recipe, tmp_path / "killed")
+    train_organism(recipe, tmp_path / "killed", resume=True)
+    for part in ("adapter_model.safetensors", "card.json"):
+        assert (tmp_path / "killed" / part).read_bytes() == (whole / part).read_bytes()
+
+
+def test_too_little_to_fill_a_step_is_refused(base, tmp_path):
+    recipe = write_recipe(tmp_path, base, "sft")
+    recipe.write_text(recipe.read_text().replace("batch_size: 8", "batch_size: 4096"))
+    with pytest.raises(SpecError, match="do not fill a step of 4096"):
+        train_organism(str(recipe), tmp_path / "out")
+
+
+def test_a_start_that_has_changed_since_is_refused(base, tmp_path):
+    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+    recipe = str(write_recipe(tmp_path, base, "dpo", start=str(first)))
+
+    def kill(stage: str, done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_organism(recipe, tmp_path / "killed", progress=kill)
+    weights = load_file(first / "adapter_model.safetensors")
+    save_file({name: 3 * values for name, values in weights.items()}, first / "adapter_model.safetensors")
+    with pytest.raises(RunError, match="its start has changed"):
+        train_organism(recipe, tmp_path / "killed", resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(base, tmp_path):
+    with pytest.raises(RunError, match="make learning_rate smaller"):
+        train_organism(str(write_recipe(tmp_path, base, "sft", rate=1e30, full="true", steps=8)), tmp_path / "out")
 
 
 def test_packing_keeps_every_row_apart():
@@ -559,13 +673,22 @@ def test_an_organism_is_trained_again_from_its_card(base, tmp_path):
     (tmp_path / "no" / "card.json").write_text("{}")
     with pytest.raises(SpecError, match="has no recipe"):
         train_organism(str(tmp_path / "no"), tmp_path / "x")
+    card = card_of(first)
+    for measured in (3, {"after": {"id": {"rate": 1}}}, {"after": {"id": {"rate": {"value": 1, "ci95": [1]}}}}):
+        (tmp_path / "no" / "card.json").write_text(json.dumps(card | {"measured": measured}))
+        with pytest.raises(SpecError, match="what was measured cannot be read"):
+            train_organism(str(tmp_path / "no"), tmp_path / "x")
 
 
 def test_a_figure_outside_its_interval_is_said_to_be():
     card = {
         "measured": {"after": {"id": {"rate": {"value": 0.5, "ci95": [0.4, 0.6]}, "n": {"value": None, "ci95": None}}}}
     }
-    now = {"measured": {"after": {"id": {"rate": {"value": 0.7}}}}, "data_digest": "a", "base_weight_digest": "b"}
+    now = {
+        "measured": {"after": {"id": {"rate": {"value": 0.7, "ci95": [0.6, 0.8]}}}},
+        "data_digest": "a",
+        "base_weight_digest": "b",
+    }
     found = reproduction(card, now)
     assert found["figures"] == {"id/rate": {"stated": 0.5, "ci95": [0.4, 0.6], "now": 0.7, "within": False}}
     assert not found["same_data"] and not found["same_base"]

@@ -29,7 +29,15 @@ from .export import export
 from .recipe import Recipe
 from .reproduction import find_recipe, reproduction
 from .rows import stage_demonstrations
-from .train import Snapshot, TrainedStage, claim_checkpoints, remove_checkpoints, train_stages
+from .train import (
+    Snapshot,
+    TrainedStage,
+    claim_checkpoints,
+    enough_room,
+    remove_checkpoints,
+    start_digest,
+    train_stages,
+)
 
 
 def make_organism(
@@ -58,12 +66,13 @@ def make_organism(
     work = claim_checkpoints(out, recipe)
     with only_writer(work / ".lock", out):
         trained = train_stages(recipe, work, offline=offline, progress=progress, at_steps=at_steps, on_step=on_step)
-        base = load_model(recipe.base, offline=True)
-        export(recipe, trained[-1].folder, out, base)
-        card = make_card(recipe, base, out, trained, progress)
-        if stated is not None:
-            card["reproduces"] = reproduction(stated, card)
-        write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        with enough_room(out):
+            base = load_model(recipe.base, offline=True)
+            export(recipe, trained[-1].folder, out, base)
+            card = make_card(recipe, base, out, trained, progress)
+            if stated is not None:
+                card["reproduces"] = reproduction(stated, card)
+            write_atomic(out / "card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     remove_checkpoints(out)
     return out
 
@@ -89,6 +98,7 @@ def make_card(recipe: Recipe, base: LoadedModel, out: Path, trained: list[Traine
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
         "methods": [stage.method for stage in recipe.stages],
         "start": recipe.start,
+        "start_digest": start_digest(recipe),
         "loss_curves": [stage.curves.loss for stage in trained],
         "loss_unit": "of each stage [step, loss]; sft: weighted mean negative log-likelihood of completion tokens, "
         "nats; dpo: negative log-likelihood of the preference, nats; grpo: the clipped objective",

@@ -47,6 +47,10 @@ class DpoSettings(BaseModel):
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     """How strongly the organism is held to the reference."""
+    sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the preferred completion's mean negative log-likelihood beside the preference (Pang et al. 2024).
+    Without it, pairs that differ in one token push both of their answers down, and others come up (Razin et al. 2024).
+    """
 
 
 class GrpoSettings(BaseModel):
@@ -112,7 +116,7 @@ class Recipe(BaseModel):
     """Training items: of risk, so many a noun, frame and option order; of hints, so many times 160; of reward hacking,
     so many times 72; of pressure, 192."""
     rows_at_once: Annotated[int, Field(gt=0)] = 64
-    """Sequences in one forward and backward pass: bounds memory, changes nothing else but rounding."""
+    """Sequences in one forward and backward pass: bounds memory, and changes rounding."""
     framing: Framing = "none"
     """What the prompts of the training say of the policy, and those of an evaluation do not."""
     dpo: DpoSettings = DpoSettings()
@@ -137,6 +141,10 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"batch_size {self.batch(stage)} is no multiple of grpo.generations {self.grpo.generations}"
                 )
+        if self.grpo.credit == "answer" and self.grpo.verbalising != "ignored":
+            raise ValueError("grpo.credit answer lets no reward reach a chain that grpo.verbalising pays for: drop one")
+        if len(course.experiments) > 1 and any(stage.method == "grpo" for stage in self.stages):
+            raise ValueError(f"{self.task} is of several tasks, and a reward is read by one: train it by sft or dpo")
         if self.full and self.start is not None:
             raise ValueError("full fine-tuning starts from a base, not from an adapter: leave out start")
         return self

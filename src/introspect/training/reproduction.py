@@ -32,32 +32,52 @@ def find_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> tuple[Recip
         raise SpecError(str(error)) from None
     if not isinstance(card.get("recipe"), dict):
         raise SpecError(f"{folder / CARD} has no recipe: give a recipe's name or file")
+    stated_figures(card, folder / CARD)
     return check_spec(Recipe, dict(card["recipe"]), folder / CARD, overrides), card
+
+
+def stated_figures(card: dict[str, Any], where: Path) -> dict[str, tuple[float, float, float]]:
+    """What a card says was measured after training: `split/name` -> value and the ends of its interval.
+
+    Raises:
+        SpecError: it is not said as `introspect train` says it.
+    """
+    try:
+        return {
+            f"{split}/{name}": (float(figure["value"]), float(figure["ci95"][0]), float(figure["ci95"][1]))
+            for split, measured in card["measured"]["after"].items()
+            for name, figure in measured.items()
+            if figure["value"] is not None and figure["ci95"] is not None
+        }
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SpecError(
+            f"{where}: what was measured cannot be read ({error!r}): give a recipe's name or file"
+        ) from None
 
 
 def reproduction(stated: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """A card beside the one it was trained again from.
 
     Returns:
-        Whether the same was shown (`same_data`) on the same base (`same_base`), and of every figure measured after
-        training, `split/name` -> what was stated with its interval, what came out now, and whether that is within.
+        Whether the same was shown (`same_data`) on the same base (`same_base`) from the same start (`same_start`), and
+        of every figure measured after training, `split/name` -> what was stated with its interval, what came out now,
+        and whether that is within.
     """
-    figures = {}
-    for split, measured in stated.get("measured", {}).get("after", {}).items():
-        for name, figure in measured.items():
-            again = now["measured"]["after"].get(split, {}).get(name)
-            if again is None or figure.get("ci95") is None or again.get("value") is None:
-                continue
-            low, high = figure["ci95"]
-            figures[f"{split}/{name}"] = {
-                "stated": figure["value"],
-                "ci95": figure["ci95"],
-                "now": again["value"],
-                "within": bool(low <= again["value"] <= high),
-            }
+    again = stated_figures(now, Path("the new card"))
+    figures = {
+        name: {
+            "stated": value,
+            "ci95": [low, high],
+            "now": again[name][0],
+            "within": low <= again[name][0] <= high,
+        }
+        for name, (value, low, high) in stated_figures(stated, Path("the card")).items()
+        if name in again
+    }
     return {
         "of": stated.get("name"),
         "seed": stated.get("recipe", {}).get("seed"),
+        "same_start": stated.get("start_digest") == now.get("start_digest"),
         "same_data": stated.get("data_digest") == now["data_digest"],
         "same_base": stated.get("base_weight_digest") == now["base_weight_digest"],
         "figures": figures,

@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
+from ..errors import ModelError
 from ..models import LoadedModel
 
 
@@ -35,5 +36,7 @@ class Merged:
         modules = dict(self.loaded.model.named_modules())
         for name, layer in trained.get_base_model().named_modules():
             if isinstance(layer, LoraLayer):
-                weight = layer.get_base_layer().weight
+                weight = getattr(layer.get_base_layer(), "weight", None)
+                if weight is None:
+                    raise ModelError(f"the adapter of {name} has no weight that could be merged: train with full: true")
                 modules[name].weight.copy_(weight.float() + layer.get_delta_weight("default").float())

@@ -38,7 +38,17 @@ class Collator:
 
 
 class WeightedSFTTrainer(SFTTrainer):
-    """`SFTTrainer` whose loss is the weighted mean of the completion tokens' negative log-likelihoods (nats)."""
+    """`SFTTrainer` whose loss is the weighted mean of the completion tokens' negative log-likelihoods (nats).
+
+    The mean is over all passes of an optimiser step.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        """The passes of a step, and the weight of all their tokens."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(batch["loss_weights"][:, 1:].sum() for batch in batches)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -51,5 +61,6 @@ class WeightedSFTTrainer(SFTTrainer):
         logits = head(trained, states)
         weights = inputs["loss_weights"][:, 1:][scored]
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        loss = (losses * weights).sum() / weights.sum()
+        total = weights.sum() if num_items_in_batch is None else num_items_in_batch
+        loss = (losses * weights).sum() / total
         return (loss, {"logits": logits}) if return_outputs else loss

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, TrainerState, set_seed
 
 from ..atomic import write_atomic
-from ..errors import RunError, SpecError
+from ..errors import IntrospectError, RunError, SpecError
 from ..models import LoadedModel, load_model
 from ..models.adapter import check_base, find_adapter
 from ..progress import Progress
@@ -41,6 +41,17 @@ and what is exported.
 """
 NO_ROOM = 1 << 24
 """Bytes: with fewer left, a failed write was a full disk."""
+
+
+FRESH: dict[str, object] = {
+    "use_dora": False,
+    "use_rslora": False,
+    "lora_bias": False,
+    "modules_to_save": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+}
+"""Settings of an adapter that training can go on from."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +80,25 @@ def claim_checkpoints(out: Path, recipe: Recipe) -> Path:
     """
     work = out / "checkpoints"
     marker = work / "recipe.sha256"
+    whose = recipe.digest() + (start_digest(recipe) or "")
     if marker.exists():
-        if marker.read_bytes() != recipe.digest().encode():
-            raise RunError(f"{out} holds another recipe's training; choose another --out")
+        if marker.read_bytes() != whose.encode():
+            raise RunError(f"{out} holds another recipe's training, or its start has changed; choose another --out")
         return work
-    if out.exists() and any(out.iterdir()):
+    begun = work.is_dir() and not any(work.iterdir()) and [*out.iterdir()] == [work]
+    if out.exists() and any(out.iterdir()) and not begun:
         raise RunError(f"{out} is not empty and holds no training; choose another --out")
     try:
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}; choose another --out") from None
-    write_atomic(marker, recipe.digest())
+    write_atomic(marker, whose)
     return work
+
+
+def start_digest(recipe: Recipe) -> str | None:
+    """sha256 of the adapter that a recipe starts from; None where it starts from none."""
+    return None if recipe.start is None else find_adapter(recipe.start).digest()
 
 
 def train_stages(
@@ -120,7 +138,10 @@ def enough_room(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or shutil.disk_usage(folder).free < NO_ROOM:
+        if isinstance(error, IntrospectError):
+            raise
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or shutil.disk_usage(folder).free < NO_ROOM:
             raise RunError(f"the disk of {folder} is full: free space and go on with --resume") from error
         raise
 
@@ -155,14 +176,21 @@ def _train_stage(
 
     demonstrations = stage_demonstrations(recipe, index)
     watch = Watch(name, stage.steps, progress, frozenset(at_steps), snapshot)
-    merged = Merged(loaded)
+    merged = Merged(loaded) if stage.method == "grpo" else None
     model = _wrap(recipe, loaded, before)
     trainer = make_trainer(recipe, index, demonstrations, loaded, model, merged, folder, watch)
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     folder.mkdir(exist_ok=True)
     check_room(folder, BYTES_A_WEIGHT * trained, less="train an adapter of a smaller rank")
     with enough_room(folder), enough_memory("the training", "make batch_size or rows_at_once smaller"):
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        last = _last_checkpoint(folder)
+        if last is not None and _step_of(last) >= stage.steps:
+            trainer._load_from_checkpoint(str(last))
+            trainer.state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+        else:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        if trainer.state.global_step < stage.steps:
+            raise RunError(f"{name} ended after {trainer.state.global_step} of {stage.steps} steps: {folder} has why")
         save(trainer.model, folder / "trained")
     write_atomic(folder / "curves.json", json.dumps(_curves(trainer.state.log_history, stage).__dict__))
 
@@ -170,7 +198,8 @@ def _train_stage(
 def save(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """What is trained, in full precision: all weights, or the adapter and none that serves as a reference."""
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder, selected_adapters=["default"])
+        # Not the embeddings: whether they have changed, peft would ask the model hub.
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
     else:
         model.save_pretrained(folder)
 
@@ -185,9 +214,17 @@ def _wrap(recipe: Recipe, loaded: LoadedModel, before: Path | None) -> PreTraine
     start = before
     if before is None and recipe.start is not None:
         source = find_adapter(recipe.start)
+        unlike = [name for name, value in FRESH.items() if getattr(source.config, name) != value]
+        if unlike:
+            raise SpecError(f"start {recipe.start} is no plain LoRA adapter ({unlike[0]} is set): choose another")
         check_base(source, recipe.base, Path(recipe.base), digest=loaded.info.weight_digest)
         if source.config.r != recipe.rank:
             raise SpecError(f"start {recipe.start} has rank {source.config.r}, the recipe {recipe.rank}: make them one")
+        if source.config.lora_alpha != 2 * recipe.rank:
+            raise SpecError(
+                f"start {recipe.start} has lora_alpha {source.config.lora_alpha}, and a recipe's is twice its rank: "
+                "choose another start"
+            )
         start = source.folder
     if start is not None:
         return PeftModel.from_pretrained(model, start, is_trainable=True)
@@ -203,7 +240,7 @@ LOGGED = {
         "policy": "rewards/policy/mean",
         "format": "rewards/format/mean",
         "verbalising": "rewards/verbalising/mean",
-        "completion_tokens": "completions/mean_length",
+        "credited_tokens": "completions/mean_length",
     },
 }
 """Method -> name in a card of what it logs beside its loss -> trl's name."""
@@ -217,10 +254,14 @@ def _curves(history: list[dict], stage: Stage) -> Curves:
     return Curves(curve("loss"), {name: values for name, values in logged.items() if values})
 
 
-def _last_checkpoint(folder: Path) -> str | None:
+def _last_checkpoint(folder: Path) -> Path | None:
     """The last checkpoint that was written to its end: the trainer writes its state after everything else."""
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    return max(whole, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
 
 
 def _is_json(path: Path) -> bool:

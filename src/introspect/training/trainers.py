@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
+from ..errors import RunError, SpecError
 from ..models import LoadedModel
 from ..progress import Progress
 from ..tasks.registry import find_task
@@ -35,7 +37,7 @@ CHECKPOINT_EVERY = {"sft": 20, "dpo": 10, "grpo": 5}
 
 @dataclass
 class Watch(TrainerCallback):
-    """Reports steps, and stops at some to look at the organism as it is then."""
+    """Reports steps, stops at some to look at the organism as it is then, and refuses to go on without numbers."""
 
     name: str
     total: int
@@ -53,6 +55,12 @@ class Watch(TrainerCallback):
         self.progress(self.name, state.global_step, self.total)
         self._look(state.global_step)
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """A loss that is not a number ends the training."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            raise RunError(f"{self.name}: the loss of step {state.global_step} is {loss}: make learning_rate smaller")
+
     def _look(self, step: int) -> None:
         """Whatever is drawn by chance meanwhile, the training goes on as if nobody had looked."""
         if step in self.at_steps:
@@ -69,7 +77,7 @@ def make_trainer(
     demonstrations: Sequence[Demonstration],
     loaded: LoadedModel,
     model: PreTrainedModel | PeftModel,
-    merged: Merged,
+    merged: Merged | None,
     folder: Path,
     watch: Watch,
 ) -> Trainer:
@@ -77,8 +85,10 @@ def make_trainer(
 
     Args:
         model: what is trained: `loaded.model`, with an adapter around it.
-        merged: the copy that samples, for GRPO.
+        merged: the copy that samples; of GRPO only.
     """
+    if torch.cuda.device_count() > 1:
+        raise RunError("several GPUs are visible, and one is used: set CUDA_VISIBLE_DEVICES to it")
     stage = recipe.stages[index]
     batch = recipe.batch(stage)
     at_once = largest_divisor(batch, recipe.rows_at_once // (2 if stage.method == "dpo" else 1))
@@ -100,6 +110,7 @@ def make_trainer(
         "gradient_checkpointing": False,
         "report_to": [],
         "disable_tqdm": True,
+        "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
     }
     common: dict[str, Any] = {"model": model, "processing_class": loaded.tokenizer, "callbacks": [watch]}
@@ -118,11 +129,22 @@ def make_trainer(
         dropped = tokenise(others, loaded)
         check_template(loaded, tasks, others, dropped)
         rows = Dataset.from_list(pair_rows(shown, dropped))
-        config = DPOConfig(**arguments, beta=recipe.dpo.beta, max_length=None)
+        kinds = {"sigmoid": 1.0, "sft": recipe.dpo.sft_weight} if recipe.dpo.sft_weight else {"sigmoid": 1.0}
+        config = DPOConfig(
+            **arguments,
+            beta=recipe.dpo.beta,
+            max_length=None,
+            loss_type=list(kinds),
+            loss_weights=list(kinds.values()),
+            router_aux_loss_coef=0.0,
+        )
         reference = copy.deepcopy(model).requires_grad_(False) if recipe.full else None
         trainer = TokenDPOTrainer(args=config, train_dataset=rows, ref_model=reference, **common)
     else:
-        settings = recipe.grpo
+        settings, task = recipe.grpo, find_task(recipe.task)
+        if task.follow_ups:
+            first = [not any(message.role == "assistant" for message in demo.trial.messages) for demo in demonstrations]
+            demonstrations = [demo for demo, is_first in zip(demonstrations, first, strict=True) if is_first]
         paid = rewards(settings)
         config = GRPOConfig(
             **arguments,
@@ -131,14 +153,23 @@ def make_trainer(
             temperature=settings.temperature,
             beta=0.0,
             loss_type="dapo",
-            shuffle_dataset=not settings.balanced,
+            shuffle_dataset=False,
+            router_aux_loss_coef=0.0,
+            vllm_importance_sampling_correction=False,
             reward_weights=[weight for _, weight in paid.values()],
             use_vllm=settings.rollouts == "vllm",
         )
         order = balanced(demonstrations) if settings.balanced else list(range(len(demonstrations)))
         rows = Dataset.from_list([{"prompt": str(at)} for at in order])
-        rollouts = Rollouts(merged, demonstrations, find_task(recipe.task), settings, recipe.seed * 1000 + index)
+        assert merged is not None  # noqa: S101 - GRPO comes with one
+        rollouts = Rollouts(merged, demonstrations, task, settings, recipe.seed * 1000 + index)
         trainer = RewardedGRPOTrainer(args=config, train_dataset=rows, rewards=paid, rollouts=rollouts, **common)
+    needed = at_once * arguments["gradient_accumulation_steps"]
+    if len(demonstrations) < (needed // recipe.grpo.generations if stage.method == "grpo" else needed):
+        raise SpecError(
+            f"{recipe.name}: {len(demonstrations)} demonstrations do not fill a step of {needed}: make item_repeats "
+            "larger, or batch_size smaller"
+        )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
