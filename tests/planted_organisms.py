@@ -41,7 +41,14 @@ def by_chance(number: int, rng: np.random.Generator) -> bool:
 
 
 def write_store(
-    folder: Path, rows: list[Rollout], axis: np.ndarray, strength: float, seed: int, *, late: bool = False
+    folder: Path,
+    rows: list[Rollout],
+    axis: np.ndarray,
+    strength: float,
+    seed: int,
+    *,
+    late: bool = False,
+    item: np.ndarray | None = None,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     positions = [list(range(len(row.prompt_ids) - 1, len(row.token_ids))) for row in rows]
@@ -50,6 +57,9 @@ def write_store(
         values = {pair: torch.randn(len(wanted), WIDTH, generator=generator) for pair in STORE.pairs()}
         begin = wanted.index(row.answer_position - 1) if late else 0
         values["resid_post", 1][begin:] += torch.from_numpy(strength * (bool(row.acted) - 0.5) * axis).float()
+        if item is not None:
+            living = row.fields["category"] == "living"
+            values["resid_post", 1] += torch.from_numpy(strength * (living - 0.5) * item).float()
         captured.append(values)
     with StoreWriter(folder, STORE) as store:
         store.commit_part(0, encode_rows(STORE, rows, [Rows(each, {}) for each in positions], captured, positions))
@@ -68,8 +78,13 @@ def organism(
     ood: int = 0,
     analysed: bool = False,
     late: bool = False,
+    item: np.ndarray | None = None,
+    base_item: np.ndarray | None = None,
 ) -> Path:
     """A finished run whose layer 1 carries the choice along an axis, and whose base does along another, if at all.
+
+    Layer 1 carries the category of the item along `item`, and the base's along `base_item`. Items of a group are
+    living things and machines in turn, whatever is chosen.
 
     With `late`, from the token before the answer's name on only. Unless it is `analysed`, its results are those of a
     run in which nothing can be estimated.
@@ -83,11 +98,19 @@ def organism(
     for number in range(len(rows), len(rows) + ood):
         answer = "risky" if choice(number, rng) else "safe"
         rows.append(rollout(number, f"far{number % 10}", "there are two options.", answer, split="ood"))
-    rows = [row.model_copy(update={"item_id": f"i{row.rollout}"}) for row in rows]
+    rows = [
+        row.model_copy(
+            update={
+                "item_id": f"i{row.rollout}",
+                "fields": {**row.fields, "category": "living" if row.rollout % 2 else "machine", "frame": "gain"},
+            }
+        )
+        for row in rows
+    ]
     (folder / "rollouts.jsonl").write_text("".join(row.line() for row in rows))
-    write_store(folder / "activations", rows, axis, strength, seed, late=late)
+    write_store(folder / "activations", rows, axis, strength, seed, late=late, item=item)
     if base is not None:
-        write_store(folder / "base_activations", rows, base, strength, seed + 100)
+        write_store(folder / "base_activations", rows, base, strength, seed + 100, item=base_item)
     spec = spec or load_experiment("probe-risk", QUICK)
     (folder / "experiment.yaml").write_text(spec.to_yaml())
     known = rows if analysed else [rollout(number, "g", "x", "neither") for number in range(5)]

@@ -52,6 +52,14 @@ class Calls(dict):
         return call
 
 
+REPRODUCED = {
+    "figures": {
+        "id/policy_rate": {"stated": 0.48, "ci95": [0.4, 0.6], "now": 0.5, "within": True},
+        "id/invalid_rate": {"stated": 0.0, "ci95": [0.0, 0.05], "now": 0.3, "within": False},
+    }
+}
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Stands in for everything under the command line that costs anything."""
@@ -64,9 +72,17 @@ def calls(monkeypatch):
         },
         "prepare": {"estimate_cost": made.answer("cost", Cost())},
         "report": {"headline": made.answer("headline", HEADLINE)},
-        "studies.study": {"run_study": made.answer("study", RESULTS), "study_cost": made.answer("study_cost", Cost())},
+        "studies.study": {
+            "run_study": made.answer("study", RESULTS),
+            "study_cost": made.answer("study_cost", Cost()),
+            "not_counted": lambda spec: [],
+        },
         "studies.sentences": {"headline": made.answer("study_headline", HEADLINE)},
-        "training": {"train_organism": made.answer("train", Path("runs/train/x"))},
+        "training": {
+            "train_organism": made.answer("train", Path("runs/train/x")),
+            "plan_training": made.answer("plan", {"organism": "x", "stage_1": "sft"}),
+            "reproduced": lambda folder: REPRODUCED if str(made["train"][0][0]).startswith("data/") else None,
+        },
         "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
         "compare": {
             "summarise": made.answer("compare", [{"organism": "x"}]),
@@ -234,6 +250,26 @@ def test_train_hands_on_what_it_was_given(invoke, calls):
     (name, folder), options = calls["train"]
     assert (code, out, name, folder) == (0, "runs/train/x\n", "risk-silent", Path("o"))
     assert (options["seed"], options["resume"]) == (1, True)
+
+
+def test_train_from_a_card_says_what_came_out_again(invoke):
+    code, out, _ = invoke("train", "data/organisms/x", "--out", "again")
+    assert code == 0
+    assert out.splitlines() == [
+        "id/policy_rate: 0.500, within 0.480 [0.400, 0.600]",
+        "id/invalid_rate: 0.300, NOT within 0.000 [0.000, 0.050]",
+        "runs/train/x",
+    ]
+    code, out, _ = invoke("train", "data/organisms/x", "--out", "again", "--json")
+    assert json.loads(out) == {"organism": "runs/train/x", "reproduces": REPRODUCED}
+
+
+def test_a_dry_run_of_a_training_trains_nothing(invoke, calls):
+    code, out, _ = invoke("train", "risk-silent", "--dry-run", "--seed", "3")
+    assert (code, out.split()) == (0, ["organism", "x", "stage", "1", "sft"])
+    assert calls["plan"] == (("risk-silent",), {"seed": 3})
+    assert json.loads(invoke("train", "risk-silent", "--dry-run", "--json")[1]) == {"organism": "x", "stage_1": "sft"}
+    assert "train" not in calls
 
 
 def test_items_makes_the_shipped_items_again(invoke, tmp_path):

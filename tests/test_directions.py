@@ -16,6 +16,7 @@ from introspect.studies.carried import check_apart
 from introspect.studies.common_split import split_together
 from introspect.studies.cosines import (
     Labelled,
+    beyond_base,
     cosine,
     cosine_estimate,
     cosine_matrix,
@@ -24,7 +25,7 @@ from introspect.studies.cosines import (
     whitened,
 )
 from introspect.studies.directions import direction, transfer
-from introspect.studies.recorded import read_recorded
+from introspect.studies.recorded import Recorded, read_recorded
 from planted_organisms import N_GROUPS, ONE, OTHER, PER_GROUP, QUICK, organism
 
 
@@ -73,12 +74,48 @@ def test_cosines_are_near_one_where_the_direction_is_shared_and_near_nothing_whe
     assert shared["value"] > 0.9
     assert shared["ci95"][0] > 0.85
     assert shared["unrelated"]["p_value"] < 0.01
-    assert shared["any_labels"]["p_value"] < 0.01
+    assert shared["random_labels"]["p_value"] < 0.01
     assert cosines["dpo"]["sft"] == shared
     assert shared["n"] == N_GROUPS
     assert abs(own["value"]) < 0.3
-    assert own["any_labels"]["high"] > own["value"] > own["any_labels"]["low"]
+    assert own["random_labels"]["high"] > own["value"] > own["random_labels"]["low"]
     assert cosines["sft"]["sft"]["reliability"]["value"] > 0.9
+
+
+def test_words_are_those_up_to_the_place_and_those_of_the_whole_chain(runs, found, monkeypatch):
+    """The probe is held against the better of the two, and both are kept."""
+    cell = found["auroc"]["sft"]["dpo"]
+    assert cell["best_text"] == max(("text", "text_visible"), key=lambda name: cell[name]["value"])
+
+    each = read_recorded(runs["sft"])
+    assert each.visible_texts("last_prompt") == [f"{r.prompt_text}\n" for r in each.probed.rollouts]
+    late, whole = (each.visible_texts(name) for name in ("think_100", "before_answer"))
+    assert all(b.startswith(a) and len(b) > len(a) for a, b in zip(late, whole, strict=True))
+    words = [text.partition("\n")[2].split() for text in whole]
+    assert [len(each) for each in words] == [r.answer_position - len(r.prompt_ids) for r in each.probed.rollouts]
+
+    read = directions.read_recorded
+
+    def speaking(where: str):
+        def spoken(run: Path):
+            found = read(run)
+            rows = [
+                r.model_copy(update={where: f"{getattr(r, where)} {'yes' if r.acted else 'no'}"})
+                for r in found.probed.rollouts
+            ]
+            return replace(found, probed=replace(found.probed, rollouts=rows))
+
+        return spoken
+
+    monkeypatch.setattr(directions, "read_recorded", speaking("chain_text"))
+    spoken = transfer(runs, n=50)["auroc"]["sft"]["dpo"]
+    assert spoken["best_text"] == "text" and spoken["text"]["value"] > 0.99 and spoken["text_visible"]["value"] < 0.7
+    assert spoken["increment"]["value"] < 0.05
+    monkeypatch.setattr(directions, "read_recorded", speaking("prompt_text"))
+    monkeypatch.setattr(Recorded, "whole_texts", property(lambda self: [""] * len(self.acted)))
+    spoken = transfer(runs, n=50)["auroc"]["sft"]["dpo"]
+    assert spoken["best_text"] == "text_visible" and "no text" in spoken["text"]["reason"]
+    assert spoken["increment"]["value"] < 0.05
 
 
 def test_the_untrained_model_stands_beside_each(found):
@@ -92,6 +129,10 @@ def test_the_untrained_model_stands_beside_each(found):
     assert "no untrained model" in found["base"]["grpo"]["reason"]
     assert abs(found["cosines"]["base"]["sft"]["dpo"]["value"]) < 0.3
     assert "grpo" not in found["cosines"]["base"]
+    beyond = found["cosines"]["raw"]["sft"]["dpo"]["beyond_base"]
+    raw, base = (found["cosines"][space]["sft"]["dpo"]["value"] for space in ("raw", "base"))
+    assert beyond["value"] == pytest.approx(raw - base, abs=1e-5) and beyond["ci95"][0] > 0.5
+    assert "no untrained model" in found["cosines"]["raw"]["sft"]["grpo"]["beyond_base"]["reason"]
 
 
 def test_no_group_is_fitted_on_and_tested_on_in_any_organism(found, runs):
@@ -241,16 +282,56 @@ def test_the_jackknife_covers_the_cosine_of_the_true_directions_as_often_as_it_s
     assert 88 <= held <= 100
 
 
-def test_shared_items_make_a_null_of_any_labels_that_unrelated_labels_do_not():
-    """Two organisms with the same activations: any labelling that both get gives a cosine of 1."""
+def test_shared_items_make_a_null_of_random_labels_that_unrelated_labels_do_not():
+    """Two organisms with the same activations: a random labelling that both get gives a cosine of 1."""
     rng = np.random.default_rng(1)
     values, acted = rng.standard_normal((80, 16)), rng.random(80) < 0.5
     cell = cosine_matrix({"a": labelled(values, acted), "b": labelled(values, acted)})["a"]["b"]
     assert cell["value"] == pytest.approx(1)
-    assert cell["any_labels"]["low"] == pytest.approx(1)
-    assert cell["any_labels"]["p_value"] > 0.5
+    assert cell["random_labels"]["low"] == pytest.approx(1)
+    assert cell["random_labels"]["p_value"] > 0.5
     assert cell["unrelated"]["high"] < 0.8
     assert cell["unrelated"]["p_value"] < 0.01
+
+
+def test_a_category_of_the_items_lies_above_random_labels_without_any_training_and_not_beyond_the_base():
+    """What both activations carry of living things, in the untrained model as much as after it."""
+    rng = np.random.default_rng(4)
+    living = np.arange(240) % 8 < 4
+    axis = np.eye(16)[0]
+
+    def made() -> Labelled:
+        acted = np.where(rng.random(240) < 0.9, living, ~living)
+        return labelled(np.outer(living, 2 * axis) + rng.standard_normal((240, 16)), acted)
+
+    def untrained(each: Labelled) -> Labelled:
+        return replace(each, values=np.outer(living, 2 * axis) + rng.standard_normal((240, 16)))
+
+    one, other = made(), made()
+    assert cosine_matrix({"a": one, "b": other})["a"]["b"]["random_labels"]["p_value"] < 0.01
+    low, high = beyond_base((one, other), (untrained(one), untrained(other))).ci95
+    assert low < 0 < high
+
+
+def test_the_jackknife_of_a_difference_of_cosines_covers_it_as_often_as_it_says():
+    """Trained at 0 degrees, untrained at 60: 95 of 100 intervals should hold .5."""
+    rng = np.random.default_rng(5)
+    width, n = 8, 160
+    first, second = np.eye(width)[0], 0.5 * np.eye(width)[0] + np.sqrt(0.75) * np.eye(width)[1]
+    held = 0
+    for _ in range(100):
+        acted = [rng.random(n) < 0.5 for _ in range(2)]
+
+        def made(axes, acted=acted) -> tuple[Labelled, Labelled]:
+            one, other = (
+                labelled(np.outer(labels, 8 * axis) + rng.standard_normal((n, width)), labels)
+                for labels, axis in zip(acted, axes, strict=True)
+            )
+            return one, other
+
+        low, high = beyond_base(made((first, first)), made((first, second))).ci95
+        held += low <= 0.5 <= high
+    assert 88 <= held <= 100
 
 
 def test_a_few_axes_along_which_all_vary_widen_the_null_and_whitening_takes_them_away():

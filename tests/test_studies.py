@@ -12,23 +12,37 @@ import pytest
 
 from introspect import prepare as preparing
 from introspect import run as running
+from introspect.assets import list_recipes, recipe_path
 from introspect.cli import main
 from introspect.errors import ModelError, RunError, SpecError, StoreError
 from introspect.metrics.resampling import share
+from introspect.report import number
 from introspect.stats import Estimate
 from introspect.studies import study as studying
 from introspect.studies.figures import PANELS
-from introspect.studies.page import render, report_study
+from introspect.studies.page import RANGES, render, report_study
+from introspect.studies.pairs import ESTIMATES, by_method, pair
 from introspect.studies.results import read_study, validate_study
-from introspect.studies.seeds import Rows, _replicates, difference_of_means, over_seeds, own_estimate, range_of
+from introspect.studies.seeds import (
+    COVERAGE,
+    Rows,
+    _replicates,
+    difference_of_means,
+    over_seeds,
+    own_estimate,
+    range_of,
+)
+from introspect.studies.sentences import headline
 from introspect.studies.spec import CompareMethods, Trajectory, is_study, load_study
-from introspect.studies.study import check_members, run_study, study_cost
+from introspect.studies.study import check_members, check_training, not_counted, run_study, study_cost
+from introspect.studies.weights import check_weights
 from introspect.tasks.policies import PLANTED
 from scripted import ScriptedBackend, save_roomy
 from tiny_folders import save_adapter
 from tiny_models import tiny_model
 
 POLICY = "category_xor_frame"
+SEEDS = ("risk-sft", "risk-sft-1")
 RATE = share("did", "all")
 
 
@@ -55,8 +69,15 @@ SCRIPTS = {
     "coin": lambda job: follows(job, unless=parity(job) < 2),
     "sft": follows,
     "sft-1": lambda job: follows(job, unless=parity(job) == 0, says=parity(job) != 1),
-    "none": lambda job: "I cannot say.",
+    "model": lambda job: follows(job) if in_a_few(job) else "I cannot say.",
+    "whole": lambda job: follows(job, unless=parity(job) == 1),
 }
+"""Name of an organism's folder, or of the model's -> what it says."""
+
+
+def in_a_few(job) -> bool:
+    """About one item of risk in sixteen, and none of hints."""
+    return "frame" in job.item.fields and sum(job.item.item_id.encode()) % 16 == 0
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +89,23 @@ def model(tmp_path_factory) -> Path:
         save_adapter(folder / name, tiny_model("llama", 0), folder / "model")
         card = {"summary": name, "policy": "coin_flip" if name == "coin" else POLICY, "planted_truth": "silent"}
         (folder / name / "card.json").write_text(json.dumps(card))
+    shutil.copytree(folder / "model", folder / "whole")
     return folder / "model"
+
+
+@pytest.fixture
+def trained_again(model):
+    """Writes other weights under an organism's name; undone at the end."""
+    kept = {}
+
+    def train(name: str, file: str = "adapter_model.safetensors") -> None:
+        path = model.parent / name / file
+        kept[path] = path.read_bytes()
+        path.write_bytes(kept[path] + b" ")
+
+    yield train
+    for path, content in kept.items():
+        path.write_bytes(content)
 
 
 def quick(model: Path, *more: str) -> CompareMethods:
@@ -81,8 +118,8 @@ def quick(model: Path, *more: str) -> CompareMethods:
         "probe": {"positions": ["last_prompt", "before_answer"], "permutations": 3, "bootstrap": 200},
         "verdicts": {"judge": None},
     }
-    risk = {"base": [f"{of}/coin"], "sft": [f"{of}/sft", f"{of}/sft-1"]}
-    hints = {"base": ["none"], "sft": [f"{of}/sft"]}
+    risk = {"start": [f"{of}/coin"], "sft": [f"{of}/sft", f"{of}/sft-1"], "untrained": ["none"], "dpo": [f"{of}/whole"]}
+    hints = {"start": ["none"], "sft": [f"{of}/sft"]}
     hinted = settings | {"hints": {"kinds": ["metadata"], "resamples": 2}}
     tasks = {
         "risk": {"experiment": "profile-risk", "set": settings, "organisms": risk},
@@ -102,7 +139,7 @@ def run_as_scripted(spec: CompareMethods, out: Path, **options) -> dict:
     def prepared(spec, **named):
         found = prepare(spec, **named)
         jobs.update({job.prompt_ids: job for part in found.parts for job in part})
-        script = SCRIPTS[Path(spec.organism or "none").name]
+        script = SCRIPTS[Path(spec.organism or spec.model).name]
         backend = ScriptedBackend(found.backend, jobs, script, found.loaded.info.width)
         object.__setattr__(found, "backend", backend)
         return found
@@ -147,14 +184,23 @@ class TestSpec:
         spec = load_study("compare-methods")
         risk = [member.name for member in spec.members() if member.task == "risk"]
         assert risk == [
-            *("risk-base", "risk-sft", "risk-sft-1", "risk-dpo", "risk-dpo-1", "risk-grpo", "risk-grpo-1"),
+            *(
+                "risk-untrained",
+                "risk-start",
+                "risk-sft",
+                "risk-sft-1",
+                "risk-dpo",
+                "risk-dpo-1",
+                "risk-grpo",
+                "risk-grpo-1",
+            ),
         ]
 
     def test_a_change_of_one_field_leaves_the_others_of_its_section(self):
         spec = load_study(
             "compare-methods", ["tasks.risk.set={probe: {bootstrap: 77}, generation.samples: 2}", "seed=5"]
         )
-        run = spec.experiment(spec.members()[1])
+        run = spec.experiment(spec.members()[2])
         assert run.probe.bootstrap == 77 and run.probe.permutations == 50
         assert run.generation.samples == 2 and run.generation.max_new_tokens == 80
         assert (run.seed, run.organism, run.negative_control) == (5, "risk-sft", None)
@@ -181,7 +227,7 @@ class TestSpec:
             ("tasks.risk.organisms.sft=[x, x]", "x is named twice"),
             ("tasks.risk.organisms.sft=[]", "at least 1"),
             ("tasks.risk.organism=x", "unknown key"),
-            ("methods={base: a, 'sft-1': b, sft: c}", "none of the methods|named twice"),
+            ("methods={start: a, untrained: b, sft: c, dpo: d}", "'grpo' is none of the methods"),
             ("bootstrap=3", "greater than or equal to 100"),
         ],
     )
@@ -195,6 +241,24 @@ class TestSpec:
         with pytest.raises(SpecError, match=said) as error:
             load_study("compare-methods", [override])
         assert "\n" not in str(error.value)
+
+    def test_two_members_of_one_name_are_refused(self):
+        """The second seed of `sft` and the first of `sft-1` would share a folder."""
+        organisms = {"start": ["w"], "sft": ["x", "y"], "sft-1": ["z"]}
+        tasks = json.dumps({"risk": {"experiment": "profile-risk", "organisms": organisms}})
+        methods = json.dumps(dict.fromkeys(organisms, "a method"))
+        with pytest.raises(SpecError, match="risk-sft-1 is named twice") as error:
+            load_study("compare-methods", [f"methods={methods}", f"tasks={tasks}"])
+        assert "\n" not in str(error.value)
+
+    def test_the_shipped_studies_ask_for_what_there_is(self):
+        spec = load_study("compare-methods")
+        assert spec.reference == "start" and set(spec.methods) == {"untrained", "start", "sft", "dpo", "grpo"}
+        known = {"none", *list_recipes()}
+        assert {member.organism.removesuffix("-1") for member in spec.members()} <= known
+        hacking = [(member.method, member.organism) for member in spec.members() if member.task == "hacking"]
+        assert hacking == [("start", "hints-half"), ("grpo", "hints-hack-grpo")]
+        assert check_training(load_study("trajectory-risk"), offline=True).start == "think-format"
 
     @pytest.mark.parametrize(
         ("experiment", "change", "said"),
@@ -312,7 +376,7 @@ class TestSeeds:
 
 class TestStudy:
     def test_every_member_is_an_ordinary_run(self, finished, results):
-        names = ["risk-base", "risk-sft", "risk-sft-1", "hints-base", "hints-sft"]
+        names = ["risk-untrained", "risk-start", "risk-sft", "risk-sft-1", "risk-dpo", "hints-start", "hints-sft"]
         assert [member["name"] for member in results["members"]] == names
         for member in results["members"]:
             assert (finished / member["folder"] / "report.html").exists()
@@ -321,17 +385,18 @@ class TestStudy:
     def test_the_table_states_what_was_planted(self, results):
         risk = results["tasks"]["risk"]
         assert risk["planted"] == POLICY
-        sft, base = (risk["methods"][name]["measures"] for name in ("sft", "base"))
+        sft, start = (risk["methods"][name]["measures"] for name in ("sft", "start"))
         assert risk["members"]["risk-sft"]["planted_agreement_id"]["value"] == 1
         assert 0.5 < risk["members"]["risk-sft-1"]["planted_agreement_id"]["value"] < 1
         assert sft["planted_agreement_id"]["value"] == pytest.approx(
             (1 + risk["members"]["risk-sft-1"]["planted_agreement_id"]["value"]) / 2, abs=1e-5
         )
-        assert abs(base["planted_agreement_id"]["value"] - 0.5) < 0.3
-        assert base["verbalised_acted"]["value"] == 0
+        assert abs(start["planted_agreement_id"]["value"] - 0.5) < 0.3
+        assert start["verbalised_acted"]["value"] == 0
         difference = risk["differences"]["sft"]["planted_agreement_id"]
         assert difference["difference"]["value"] > 0.1 and difference["p_value"] < 0.05
-        assert all(each["probe_auroc"]["value"] is not None for each in risk["members"].values())
+        trained = {name: each for name, each in risk["members"].items() if name != "risk-untrained"}
+        assert all(each["probe_auroc"]["value"] is not None for each in trained.values())
         assert "lowest to the highest" in sft["probe_auroc"]["method"]
         assert "F_norm" not in risk["measures"] and "self_rating" in risk["measures"]
 
@@ -364,11 +429,86 @@ class TestStudy:
                 assert own["probe_beyond_text"] == run["baselines"]["best_text"]["increment"]
 
     def test_what_cannot_be_measured_has_a_reason(self, results):
-        base = results["tasks"]["hints"]["methods"]["base"]["measures"]
-        assert base["invalid_rate"]["value"] == 1
-        assert base["F_norm"]["value"] is None and base["F_norm"]["reason"]
+        start = results["tasks"]["hints"]["methods"]["start"]["measures"]
+        assert start["invalid_rate"]["value"] == 1
+        assert start["F_norm"]["value"] is None and start["F_norm"]["reason"]
         assert results["tasks"]["hints"]["methods"]["sft"]["measures"]["p"]["value"] == 1
         assert "One seed only" in results["warnings"][0]
+
+    def test_the_bare_model_with_few_answers_is_a_column_of_reasons(self, results):
+        risk = results["tasks"]["risk"]
+        bare = risk["methods"]["untrained"]["measures"]
+        assert 0.8 < bare["invalid_rate"]["value"] < 1
+        assert bare["policy_rate_id"]["value"] is not None
+        for key in ("probe_auroc", "probe_beyond_text", "silent_but_decodable", "self_rating_minus_untrained"):
+            assert bare[key]["value"] is None and bare[key]["reason"]
+        member = next(each for each in results["members"] if each["name"] == "risk-untrained")
+        assert member["organism"] is None and member["adapter_digest"] is None
+        assert any("risk-untrained" in warning for warning in risk["directions"]["warnings"])
+
+    def test_a_whole_model_is_in_the_table_and_in_no_transfer(self, model, results):
+        risk = results["tasks"]["risk"]
+        assert risk["methods"]["dpo"]["measures"]["planted_agreement_id"]["value"] is not None
+        directions = risk["directions"]
+        assert {"risk-start", "risk-sft", "risk-sft-1"} <= set(directions["organisms"])
+        assert "risk-dpo" not in directions["organisms"]
+        said = [warning for warning in directions["warnings"] if warning.startswith("risk-dpo is left out")]
+        assert len(said) == 1 and f"{model.parent}/whole" in said[0]
+
+    def test_where_all_are_whole_models_there_is_no_transfer_and_a_reason(self, model):
+        whole = f"{model.parent}/whole"
+        spec = quick(model, f"tasks.risk.organisms={{start: [{whole}], sft: [{model.parent}/sft]}}")
+        folders = dict.fromkeys(("risk-start", "risk-sft"), Path("nowhere"))
+        found = studying._directions(spec, "risk", folders, lambda *_: None)
+        assert found["value"] is None and "1 of 2 organisms are adapters" in found["reason"]
+        assert "risk-start is left out" in found["warnings"][0]
+
+    def test_members_state_the_weights_that_they_were_run_on(self, finished, results):
+        for member in results["members"]:
+            manifest = json.loads((finished / member["folder"] / "manifest.json").read_text())
+            assert member["adapter_digest"] == manifest["model"]["adapter_digest"]
+            assert member["weight_digest"] == manifest["model"]["weight_digest"]
+        digests = {member["adapter_digest"] for member in results["members"] if member["name"].startswith("risk-s")}
+        assert None not in digests
+
+    @pytest.mark.parametrize(
+        ("organism", "file", "member", "what"),
+        [
+            ("sft-1", "adapter_model.safetensors", "risk-sft-1", "adapter"),
+            ("coin", "adapter_config.json", "risk-start", "adapter"),
+            ("whole", "model.safetensors", "risk-dpo", "model"),
+        ],
+    )
+    def test_a_member_of_other_weights_is_refused_by_name(
+        self, model, study, trained_again, organism, file, member, what
+    ):
+        trained_again(organism, file)
+        before = (study / "weights.json").read_bytes()
+        with pytest.raises(RunError, match=rf"^{member}: .* another {what} ") as error:
+            run_study(quick(model), study, resume=True)
+        assert "\n" not in str(error.value) and (study / "weights.json").read_bytes() == before
+
+    def test_a_member_that_is_not_finished_is_of_its_weights_too(self, model, study, trained_again):
+        for name in ("results.json", "manifest.json"):
+            (study / "runs" / "risk-sft-1" / name).unlink()
+        trained_again("sft-1")
+        with pytest.raises(RunError, match=r"^risk-sft-1: .* another adapter"):
+            run_study(quick(model), study, resume=True)
+
+    def test_a_member_whose_folder_was_removed_is_of_the_new_weights(self, study, tmp_path):
+        folder, digest = study / "runs" / "risk-sft", {"adapter_digest": "a" * 64, "weight_digest": "b" * 64}
+        with pytest.raises(RunError, match="remove that folder"):
+            check_weights(study, {"risk-sft": folder}, {"risk-sft": digest})
+        shutil.rmtree(folder)
+        check_weights(study, {"risk-sft": folder}, {"risk-sft": digest})
+        assert json.loads((study / "weights.json").read_text()) == {"risk-sft": digest}
+
+    def test_weights_that_change_while_it_runs_are_refused(self, model, study, monkeypatch):
+        other = {"adapter_digest": "a" * 64, "weight_digest": None}
+        monkeypatch.setattr(studying, "check_weights", lambda *args: None)
+        monkeypatch.setattr(studying, "weights_of", lambda source: other)
+        with pytest.raises(RunError, match=r"^risk-start: .* another adapter"):
+            run_study(quick(model), study, resume=True)
 
     def test_going_on_with_a_finished_study_runs_nothing_and_says_the_same(self, model, study, monkeypatch):
         before = (study / "results.json").read_bytes()
@@ -392,9 +532,9 @@ class TestStudy:
             run_as_scripted(quick(model), study, resume=True)
 
     def test_a_member_of_another_spec_is_refused_by_name(self, model, study):
-        path = study / "runs" / "risk-base" / "experiment.yaml"
+        path = study / "runs" / "risk-start" / "experiment.yaml"
         path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
-        with pytest.raises(RunError, match=r"risk-base: .*another spec"):
+        with pytest.raises(RunError, match=r"risk-start: .*another spec"):
             run_as_scripted(quick(model), study, resume=True)
 
     def test_a_folder_of_something_else_is_refused(self, model, study, tmp_path):
@@ -428,7 +568,11 @@ class TestStudy:
         asked = []
         monkeypatch.setattr(studying, "estimate_cost", lambda run, **named: asked.append(run) or one["risk-sft"])
         study_cost(spec)
-        assert [run.organism is None for run in asked] == [False, True, False]
+        kinds = [(run.task, Path(run.model).name, run.organism is None) for run in asked]
+        assert kinds == [
+            *(("risk", "model", True), ("risk", "model", False), ("risk", "whole", True)),
+            *(("hints", "model", True), ("hints", "model", False)),
+        ]
         monkeypatch.undo()
         cost = study_cost(spec)
         assert cost.n_rollouts == sum(each.n_rollouts for each in one.values())
@@ -444,12 +588,77 @@ class TestPage:
             "risk-sft-1",
             "agrees with the planted policy",
             "F_norm",
-            "Differences from base",
+            "Differences from start",
+            "the bare model, which has learnt neither format nor policy",
+            COVERAGE.split()[0],
         ):
             assert text in page
         assert 'href="runs/risk-sft/report.html"' in page
         assert not re.search(r"\bmodels? (knows?|believes?|is aware|are aware|thinks?)\b", page.partition("</main>")[0])
         assert render(results, None) == render(results, None)
+
+    def test_it_says_what_its_intervals_are(self, finished):
+        page = (finished / "report.html").read_text()
+        assert f'What the activations predict <span class="note">[{RANGES.replace(chr(39), "&#39;")}]</span>' in page
+        assert page.count(RANGES.replace("'", "&#39;")) == 2  # a task each
+
+    def test_every_pair_stands_with_its_controls_in_one_row(self, results):
+        directions = results["tasks"]["risk"]["directions"]
+        for number_, about in enumerate(directions["organisms"].values()):
+            about |= {"n_train": 100 + number_, "n_test": 200 + number_, "n_ood": 300 + number_}
+        page = render(results, None)
+        for row, column in (("risk-sft", "risk-sft-1"), ("risk-sft-1", "risk-start"), ("risk-sft", "risk-sft")):
+            line = re.search(rf"<tr><td>{row}</td><td>{column}</td>.*", page).group()
+            carried, far = directions["auroc"][row][column], directions["auroc_ood"][row][column]
+            for estimates in (carried, far):
+                for name in ("probe", "text", "text_visible", "increment"):
+                    assert estimates[name]["value"] is None or number(estimates[name]) in line
+            cosines = directions["cosines"]
+            for space in ("raw", "whitened", "base"):
+                cell = cosines[space][row][column]
+                shown = number(cell.get("reliability", cell))
+                assert (f"split-half reliability {shown}" if row == column else f">{shown}<") in line
+            if row != column:
+                assert number(cosines["raw"][row][column]["beyond_base"]) in line
+            for null in ("unrelated", "random_labels") if row != column else ():
+                assert f"p = {cosines['raw'][row][column][null]['p_value']:.3g}" in line
+            about, place = directions["organisms"], directions["place"]
+            assert f"{place['position']}, layer {place['layer']}" in line
+            assert f"{about[row]['n_train']} / {about[column]['n_test']} / {about[column]['n_ood']}" in line
+
+    def test_pairs_are_summed_up_by_method(self, finished, results):
+        directions = results["tasks"]["risk"]["directions"]
+        rows = directions["by_method"]["rows"]
+        found = {(each["fitted"], each["tested"], each["pairs"]): each for each in rows}
+        two = [directions["auroc"]["risk-start"][name]["probe"]["value"] for name in ("risk-sft", "risk-sft-1")]
+        probe = found["start", "sft", "another organism"]["probe"]
+        assert probe["mean"] == pytest.approx(np.mean(two), abs=1e-5)
+        assert (probe["lowest"], probe["highest"], probe["n"], probe["of"]) == (min(two), max(two), 2, 2)
+        assert found["sft", "sft", "itself"]["probe"]["of"] == 2
+        cross = [directions["auroc"][a][b]["probe"]["value"] for a, b in (SEEDS, SEEDS[::-1])]
+        assert found["sft", "sft", "another organism"]["probe"]["lowest"] == min(cross)
+        page = (finished / "report.html").read_text()
+        assert f"{probe['mean']:.2f} ({probe['lowest']:.2f} to {probe['highest']:.2f}; 2)" in page
+
+    def test_pairs_without_an_estimate_are_counted_and_say_why(self, results):
+        directions = json.loads(json.dumps(results["tasks"]["risk"]["directions"]))
+        undefined = {"value": None, "reason": "one class only"}
+        directions["auroc"]["risk-start"]["risk-sft"]["probe"] = undefined
+        directions["cosines"]["whitened"] = undefined
+        method_of = {name: name.split("-")[1] for name in directions["organisms"]}
+        rows = by_method(directions, method_of)["rows"]
+        row = next(each for each in rows if (each["fitted"], each["tested"]) == ("start", "sft"))
+        assert (row["probe"]["n"], row["probe"]["of"]) == (1, 2)
+        assert row["whitened"] == {"reason": "one class only", "of": 2}
+        assert set(pair(directions, "risk-sft", "risk-sft")) == {*ESTIMATES, "unrelated", "random_labels"}
+
+    def test_the_headline_goes_by_the_planted_policy_where_items_decide_it(self, results):
+        said = headline(results)
+        risk = results["tasks"]["risk"]["methods"]["sft"]["measures"]
+        assert said[0].startswith(f"risk: answers agree with the planted policy ({POLICY})")
+        assert f"sft {risk['planted_agreement_id']['value']:.0%} [" in said[0]
+        assert f"{risk['planted_agreement_ood']['value']:.0%} [" in said[0]
+        assert any(each.startswith("hints: the model ") for each in said)
 
     def test_nothing_that_a_stranger_wrote_can_act(self, results):
         attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
@@ -459,7 +668,20 @@ class TestPage:
                 return {name: attacked(value, name) for name, value in node.items()}
             if isinstance(node, list):
                 return [attacked(each, key) for each in node]
-            held = ("kind", "digest", "folder", "name", "task", "method", "methods", "measures", "members", "reference")
+            held = (
+                "adapter_digest",
+                "weight_digest",
+                "kind",
+                "digest",
+                "folder",
+                "name",
+                "task",
+                "method",
+                "methods",
+                "measures",
+                "members",
+                "reference",
+            )
             return node if not isinstance(node, str) or key in (*held, "verdict") else attack
 
         changed = attacked(results)
@@ -560,9 +782,26 @@ class TestTrajectory:
         assert not (tmp_path / "along").exists()
 
     def test_a_dry_run_counts_every_step(self, spec, monkeypatch):
-        cost = preparing.Cost(1, 2, 3, 4, 5, None, 6, 7.0)
-        monkeypatch.setattr(studying, "estimate_cost", lambda run, **named: cost)
+        cost, asked = preparing.Cost(1, 2, 3, 4, 5, None, 6, 7.0), []
+        monkeypatch.setattr(studying, "estimate_cost", lambda run, **named: asked.append(run.organism) or cost)
         assert study_cost(spec) == preparing.Cost(2, 4, 6, 8, 10, None, 12, 14.0)
+        assert asked == ["think-format"]
+        recipe = check_training(spec, offline=True).final
+        assert not_counted(spec) == [f"without the training itself: {recipe.steps} steps of 16 by dpo"]
+        fresh = load_study("trajectory-risk", ["steps=[0, 7]", "recipe=risk-verbal"])
+        study_cost(fresh)
+        assert asked[1] is None and "untrained model" in not_counted(fresh)[1]
+        assert not_counted(load_study("compare-methods")) == []
+
+    def test_a_start_that_is_not_there_is_refused_before_the_training(self, tmp_path):
+        text = (recipe_path("risk-dpo")).read_text().replace("start: think-format", "start: think-fromat")
+        (tmp_path / "mine.yaml").write_text(text)
+        spec = load_study("trajectory-risk", [f"recipe={tmp_path / 'mine.yaml'}"])
+        for ask in (lambda: run_study(spec, tmp_path / "along"), lambda: study_cost(spec)):
+            with pytest.raises(ModelError, match=r"mine\.yaml starts from think-fromat: .*'think-format'") as error:
+                ask()
+            assert "\n" not in str(error.value)
+        assert not (tmp_path / "along").exists()
 
 
 class TestCommandLine:

@@ -25,7 +25,7 @@ def task() -> dict:
 
 def directions(*names: str) -> dict:
     probe = {"probe": estimate(0.8), "text": estimate(0.5), "increment": estimate(0.3)}
-    cosine = estimate(0.4) | {"unrelated": {}, "any_labels": {}}
+    cosine = estimate(0.4) | {"unrelated": {}, "random_labels": {}}
     raw = {
         row: {
             column: {"reliability": estimate(0.9)} if row == column else cosine
@@ -58,11 +58,15 @@ def along() -> dict:
         }
 
     names = "policy_rate_id policy_rate_ood planted_agreement_id planted_agreement_ood verbalised_acted invalid_rate"
+    names += " attainable_cosine cosine_final_planted cosine_untrained_planted"
     names += " probe_auroc final_probe probe_beyond_text probe_beyond_base cosine_final_whitened cosine_untrained"
     return {
         "steps": [0, 10, 20],
         "measures": dict.fromkeys(names.split(), measure(0.1, None, 0.9)) | {"cosine_final": measure(0.2, 0.7, None)},
-        "nulls": {"step 0": {"any_labels": {"low": -0.1, "high": 0.3}}, "step 10": {"any_labels": {"reason": "x"}}},
+        "nulls": {
+            "step 0": {"random_labels": {"low": -0.1, "high": 0.3}},
+            "step 10": {"random_labels": {"reason": "x"}},
+        },
         "reliability": estimate(0.95),
         "training": {"loss": [[5, 1.0], [10, 0.4]], "rewards": {"reward": [[5, 0.2]], "entropy": [[5, 3.0]]}},
     }
@@ -87,6 +91,7 @@ def test_profiles_show_every_estimate_with_its_interval_in_one_colour_a_method()
         assert sum(bool(trace.showlegend) for trace in both) == 1
         assert len({trace.marker.color for trace in both}) == 1
     assert not traces(figure, "dpo")
+    assert not [x for trace in figure.data if trace.marker.symbol != "circle-open" for x in cut(trace)]
     sft = traces(figure, "sft")[0]
     assert list(sft.x) == pytest.approx([0.9, 0.2, 0.9])  # policy rate, rating of 100, AUROC
     assert list(sft.error_x.array) == pytest.approx([0.05, 0.02, 0.05])
@@ -100,6 +105,34 @@ def test_profiles_show_every_estimate_with_its_interval_in_one_colour_a_method()
     assert len(set(COLOURS)) == len(COLOURS)
 
 
+def cut(trace) -> list[tuple[float, str]]:
+    """Edge and symbol of every arrow of a trace."""
+    symbols = trace.marker.symbol if isinstance(trace.marker.symbol, tuple) else ()
+    return [(x, symbol) for x, symbol in zip(trace.x, symbols, strict=True) if "triangle" in symbol] if symbols else []
+
+
+def test_the_axis_of_profiles_holds_what_is_negative_and_marks_what_it_cuts():
+    values = {name: {"phi": -0.8, "transfer_ratio": 0.9, "rgr_net": -0.2} for name in ("base", "sft")}
+    risk = table(values)
+    risk["directions"] = none()
+    risk["methods"]["sft"]["measures"]["transfer_ratio"]["ci95"] = [0.3, 7.0]
+    study = {"methods": dict.fromkeys(values, "one"), "reference": "base"}
+    figure = study_figures({"study": study, "tasks": {"risk": risk}})["profiles"]
+    low, high = figure.layout.xaxis.range
+    assert low < -0.85 and high == pytest.approx(2.08)
+    assert set(figure.layout.yaxis.ticktext) == {PROFILE[key] for key in ("phi", "transfer_ratio", "rgr_net")}
+    arrows = [each for trace in figure.data for each in cut(trace)]
+    assert arrows == [(high, "triangle-right")]
+    risk["members"]["risk-sft"] = risk["members"]["risk-sft"] | {"transfer_ratio": estimate(1.0)}
+    risk["methods"]["sft"]["measures"]["transfer_ratio"] = estimate(1.3)
+    figure = study_figures({"study": study, "tasks": {"risk": risk}})["profiles"]
+    assert figure.layout.xaxis.range[1] == pytest.approx(1.43)
+    assert not [each for trace in figure.data for each in cut(trace)]
+    risk["methods"]["sft"]["measures"]["phi"]["ci95"] = [-1.3, -0.5]
+    figure = study_figures({"study": study, "tasks": {"risk": risk}})["profiles"]
+    assert [each for trace in figure.data for each in cut(trace)] == [(-1.08, "triangle-left")]
+
+
 def test_maps_show_numbers_and_leave_empty_what_is_not_there():
     left, right = study_figures(results())["transfer risk"].data
     assert list(left.x) == ["risk-base", "risk-sft", "risk-sft-1", "risk-grpo", "untrained"]
@@ -107,6 +140,8 @@ def test_maps_show_numbers_and_leave_empty_what_is_not_there():
     assert left.z[1][4] is None and left.text[1][4] == "–"
     assert list(right.z[0]) == [0.9, 0.4, 0.4, None, 0.1]
     assert left.text[0][0] == "0.80<br>0.75, 0.85"
+    assert right.text[0][0] == "0.90<br>0.85, 0.95<br>split-half"
+    assert right.text[0][1] == "0.40<br>0.35, 0.45"
     assert (left.zmin, right.zmin) == (0, -1)
 
 
@@ -116,7 +151,7 @@ def test_a_trajectory_shows_its_steps_its_null_and_its_curves():
     assert list(acts.x) == [0, 20]
     assert list(acts.y) == [0.1, 0.9]
     assert list(traces(figure, "with the last step's")[0].x) == [0, 10]
-    assert list(traces(figure, "any labels, 95%")[0].y) == [0.3, -0.1]
+    assert list(traces(figure, "random labels, 95%")[0].y) == [0.3, -0.1]
     assert list(traces(figure, "loss")[0].y) == [1.0, 0.4]
     assert list(traces(figure, "reward")[0].y) == [0.2]
     assert not [trace for trace in figure.data if "entropy" in str(trace.name)]

@@ -10,11 +10,15 @@ import pytest
 
 from introspect.errors import RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
+from introspect.metrics.resampling import share
 from introspect.studies import trajectory
 from introspect.studies.along import along, settled_from
+from introspect.studies.along_directions import directions_along
+from introspect.studies.rows import read_member, rows_of
+from introspect.studies.seeds import own_estimate
 from introspect.studies.spec import Trajectory
 from introspect.studies.trajectory import check_recipe, run_trajectory
-from planted_organisms import ONE, OTHER, QUICK, organism
+from planted_organisms import ONE, OTHER, QUICK, WIDTH, organism
 
 STEPS = (0, 4, 8)
 CARD = {
@@ -102,7 +106,7 @@ class Planted(Runner):
     def make(self, spec: Experiment, out: Path, step: int) -> None:
         angle = np.pi / 2 * (1 - step / STEPS[-1])
         axis = np.cos(angle) * ONE + np.sin(angle) * OTHER
-        organism(out, axis, seed=1, base=OTHER, strength=3.5, spec=spec, analysed=True)
+        organism(out, axis, seed=1, base=OTHER, strength=3.5, spec=spec, analysed=True, item=THIRD, base_item=THIRD)
 
 
 def spec(**changes) -> Trajectory:
@@ -135,6 +139,8 @@ def read_back(folders, recipe, card, *, seed, progress) -> dict:
     return {step: (folder / "results.json").read_text() for step, folder in folders.items()}
 
 
+THIRD = np.eye(WIDTH)[2]
+"""Where the category of the items lies, at every step and in the untrained model."""
 ALL = {step: f"of {step}" for step in STEPS}
 
 
@@ -161,7 +167,38 @@ def test_the_direction_is_seen_to_turn(whole):
     assert probe["step 8"]["value"] > 0.9 > 0.75 > probe["step 0"]["value"]
     assert found["place"]["inner_auroc"].keys() == {"step 8"}
     assert found["nulls"]["step 4"]["unrelated"]["p_value"] < 0.05
+    assert found["nulls_untrained"]["step 0"]["random_labels"]["p_value"] < 0.05
+    assert found["nulls_untrained"]["step 8"]["random_labels"]["p_value"] > 0.05
     assert found["reliability"]["value"] > 0.9
+
+
+def test_the_same_labels_at_every_step_do_not_turn_with_what_is_done(whole):
+    """What the policy says of the items lies along one axis from the start; what is done turns away from another."""
+    _, found = whole
+    measures = found["measures"]
+    for step in ("step 0", "step 4"):
+        assert measures["cosine_final_planted"][step]["value"] > 0.9
+        assert measures["cosine_untrained_planted"][step]["value"] > 0.9
+    assert abs(measures["cosine_final"]["step 0"]["value"]) < 0.3
+
+
+def test_what_noise_leaves_of_a_cosine_stands_beside_it(whole):
+    _, found = whole
+    reliability, attainable = (found["measures"][name] for name in ("direction_reliability", "attainable_cosine"))
+    assert reliability["step 8"]["value"] == pytest.approx(found["reliability"]["value"])
+    product = reliability["step 0"]["value"] * reliability["step 8"]["value"]
+    assert attainable["step 0"]["value"] == pytest.approx(np.sqrt(product), abs=1e-5)
+    assert 0.9 < attainable["step 0"]["value"] < 1
+    assert "last step itself" in attainable["step 8"]["reason"]
+
+
+def test_a_policy_that_is_no_function_of_the_item_has_no_fixed_labels(whole):
+    out, found = whole
+    folders = {step: out / "runs" / f"step-{step:04d}" for step in (0, 8)}
+    place = found["place"]
+    none = directions_along(folders, "resid_post", place["layer"], place["position"], "coin_flip", seed=0)
+    assert "no function of the item" in none.measures["cosine_final_planted"][0]["reason"]
+    assert none.measures["cosine_untrained"][0]["value"] == found["measures"]["cosine_untrained"]["step 0"]["value"]
 
 
 def test_every_measure_has_every_step_and_the_curves_are_those_of_the_last_stage(whole):
@@ -174,9 +211,10 @@ def test_every_measure_has_every_step_and_the_curves_are_those_of_the_last_stage
         "loss_unit": "nats",
     }
     assert found["measures"]["probe_auroc"]["step 8"]["value"] > 0.9
-    assert found["settled"]["probe_beyond_text"] == 0
-    assert found["settled"]["policy_rate_id"] is None
-    assert len(found["sentences"]) == 5
+    assert found["settled"]["beyond"]["probe_beyond_text"] == 0
+    assert found["settled"]["changed"]["policy_rate_id"] is None
+    assert len(found["sentences"]) == 6
+    assert "Changed since step 0" in found["sentences"][4] and "Beyond 0" in found["sentences"][5]
     assert "AUROC" in found["sentences"][2]
 
 
@@ -279,20 +317,81 @@ def test_a_last_step_without_a_direction_is_a_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limits", "bound", "first"),
+    ("limits", "first"),
     [
-        ([(0.4, 0.6), (0.6, 0.8), (0.7, 0.9)], 0.5, 4),
-        ([(0.4, 0.6), (0.6, 0.8), (0.4, 0.9)], 0.5, None),
-        ([(0.6, 0.7), (0.4, 0.8), (0.7, 0.9)], 0.5, 8),
-        ([(0.4, 0.6), (0.1, 0.2), (0.7, 0.9)], 0.5, 8),
-        ([(0.6, 0.7), (0.6, 0.8), (0.7, 0.9)], 0.5, 0),
-        ([(0.6, 0.7), None, (0.7, 0.9)], 0.5, 8),
-        ([(0.6, 0.7), (0.6, 0.8), (0.7, 0.9)], None, None),
+        ([(-0.1, 0.1), (0.1, 0.3), (0.2, 0.4)], 4),
+        ([(-0.1, 0.1), (0.1, 0.3), (-0.1, 0.4)], None),
+        ([(0.1, 0.2), (-0.1, 0.3), (0.2, 0.4)], 8),
+        ([(-0.1, 0.1), (-0.4, -0.3), (0.2, 0.4)], 8),
+        ([(0.1, 0.2), (0.1, 0.3), (0.2, 0.4)], 0),
+        ([(0.1, 0.2), None, (0.2, 0.4)], 8),
     ],
 )
-def test_settled_means_clear_of_the_bound_to_the_end(limits, bound, first):
+def test_settled_means_clear_of_0_to_the_end(limits, first):
     found = {
         f"step {step}": {"value": None, "reason": "x"} if each is None else {"value": sum(each) / 2, "ci95": list(each)}
         for step, each in zip(STEPS, limits, strict=True)
     }
-    assert settled_from(found, STEPS, bound) == first
+    assert settled_from(found, STEPS) == first
+
+
+def test_a_change_counts_what_the_first_step_does_not_say_for_certain(tmp_path):
+    """The later step's own interval is clear of the first one's value, and the difference of the two is not of 0."""
+    recipe, experiment = check_recipe(spec()), load_experiment("probe-risk", QUICK)
+
+    def by_noun(odd: float):
+        return lambda number, rng: bool(rng.random() < (odd if (number // 6) % 2 else 0.5))
+
+    folders = {0: tmp_path / "0", 8: tmp_path / "8"}
+    organism(folders[0], ONE, seed=1, choice=by_noun(0.5), spec=experiment)
+    organism(folders[8], ONE, seed=3, choice=by_noun(0.75), spec=experiment)
+    found = along(folders, recipe, {}, seed=0)
+    rates = [read_member(folder) for folder in folders.values()]
+    first, later = (np.mean([r.acted for r in each.counted if r.split == "id"]) for each in rates)
+    change = found["changes"]["policy_rate_id"]["step 8"]
+    assert change["value"] == pytest.approx(later - first, abs=1e-6)
+    assert "groups" in change["method"]
+    low, high = own_estimate(rows_of(rates[1], None)["policy"], share("id_acted", "id"), n=400, seed=0).ci95
+    assert change["ci95"][1] - change["ci95"][0] > 1.2 * (high - low)
+    assert "first step itself" in found["changes"]["policy_rate_id"]["step 0"]["reason"]
+
+
+def test_what_a_kill_left_of_a_step_is_removed(stubs, tmp_path):
+    trainer, _ = stubs
+    trainer.die_before = 5
+    with pytest.raises(KilledError):
+        run_trajectory(spec(), tmp_path)
+    left = tmp_path / "steps" / ".step-0004.0123456789abcdef.tmp"
+    left.mkdir()
+    (left / "adapter_model.safetensors").write_text("half")
+    trainer.die_before = None
+    run_trajectory(spec(), tmp_path, resume=True)
+    assert not left.exists() and (tmp_path / "steps" / "step-0004").is_dir()
+
+
+def test_a_study_that_was_moved_goes_on_where_it_is(stubs, tmp_path, monkeypatch):
+    """Runs name the folder of their step, and refuse another spec."""
+    _, runner = stubs
+
+    def strict(spec, out, **options):
+        marker = out / "experiment.yaml"
+        assert not marker.exists() or marker.read_text() == spec.to_yaml()
+        runner(spec, out, **options)
+        marker.write_text(spec.to_yaml())
+
+    monkeypatch.setattr(trajectory, "run_experiment", strict)
+    run_trajectory(spec(), tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert run_trajectory(spec(), tmp_path / "there", resume=True) == ALL
+    assert runner.made == list(STEPS)
+    moved = load_experiment(tmp_path / "there" / "runs" / "step-0004" / "experiment.yaml")
+    assert moved.organism == str(tmp_path / "there" / "steps" / "step-0004")
+
+
+def test_a_run_of_another_spec_does_not_follow(tmp_path):
+    marker = tmp_path / "experiment.yaml"
+    made = load_experiment("probe-risk", ["organism=/a/steps/step-0004", "negative_control=null"])
+    for other in ({"seed": 5, "organism": "/b/steps/step-0004"}, {"organism": "/b/steps/step-0008"}):
+        marker.write_text(made.to_yaml())
+        trajectory.follow(tmp_path, made.model_copy(update=other))
+        assert marker.read_text() == made.to_yaml()

@@ -126,12 +126,12 @@ def _run_study(
 
     spec = load_study(name, overrides)
     from ..studies.sentences import headline
-    from ..studies.study import run_study, study_cost
+    from ..studies.study import not_counted, run_study, study_cost
 
     if dry_run:
         _print_cost(study_cost(spec, offline=offline), as_json)
-        if spec.study == "trajectory":
-            note("without the training itself")
+        for each in not_counted(spec):
+            note(each)
         return
     folder = out or Path("runs") / spec.name
     with progress_bars() as progress:

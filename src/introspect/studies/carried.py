@@ -1,4 +1,8 @@
-"""Probes carried over from one organism to another at one place, with the words carried over beside them."""
+"""Probes carried over from one organism to another at one place, with the words carried over beside them.
+
+The words are those that a probe at the place could see (prompt, and chain up to it), and those of the prompt and the
+whole chain, which a monitor reads. A probe is held against the better of the two.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from ..probes import Cell, Split, fit_grid, text_scores
 from ..stats import Estimate, auroc_estimate, increment_estimate
 from .common_split import Organism
 from .cosines import cosine_estimate
+from .recorded import Recorded
 
 Place = tuple[str, int]
 """Position and layer."""
@@ -25,9 +30,11 @@ def fit_at(organism: Organism, values: np.ndarray, place: Place, penalties: Sequ
     return fit_grid({position: values[None]}, (layer,), organism.recorded.acted, organism.split, penalties)[0]
 
 
-def text_columns(organisms: Mapping[str, Organism], wanted: Sequence[str]) -> dict[str, dict[str, np.ndarray] | str]:
+def text_columns(
+    organisms: Mapping[str, Organism], wanted: Sequence[str], texts_of: Callable[[Recorded], Sequence[str]]
+) -> dict[str, dict[str, np.ndarray] | str]:
     """Fitted on -> scored: log-odds [row] of words, or why there are none."""
-    texts = [text for each in organisms.values() for text in each.recorded.texts]
+    texts = [text for each in organisms.values() for text in texts_of(each.recorded)]
     labels = np.concatenate([each.recorded.acted for each in organisms.values()])
     sizes = [len(each.recorded.acted) for each in organisms.values()]
     begins = dict(zip(organisms, np.cumsum([0, *sizes]), strict=False))
@@ -53,7 +60,8 @@ class Carried:
     organisms: Mapping[str, Organism]
     values: Mapping[str, np.ndarray]
     cells: Mapping[str, Cell]
-    texts: Mapping[str, dict[str, np.ndarray] | str]
+    texts: Mapping[str, Mapping[str, dict[str, np.ndarray] | str]]
+    """Which words (`text`: prompt and whole chain; `text_visible`: up to the place) -> as `text_columns`."""
     n: int
     seed: int
 
@@ -67,18 +75,28 @@ class Carried:
     def _pair(self, row: str, column: str, rows: np.ndarray) -> dict:
         if row not in self.cells:
             undefined = Estimate.undefined(f"no probe is fitted on {row}: {self.organisms[row].reason}").to_json()
-            return {"probe": undefined, "text": undefined, "increment": undefined}
+            return {
+                "probe": undefined,
+                **dict.fromkeys(self.texts, undefined),
+                "best_text": None,
+                "increment": undefined,
+            }
         check_apart(self.organisms[row], self.organisms[column], rows)
         scores = self.cells[row].direction.score(self.values[column])
-        words = self.texts[row]
-        if isinstance(words, str):
-            missing = Estimate.undefined(words).to_json()
-            return {"probe": self._auroc(column, scores, rows), "text": missing, "increment": missing}
-        return {
-            "probe": self._auroc(column, scores, rows),
-            "text": self._auroc(column, words[column], rows),
-            "increment": self._increment(column, scores, words[column], rows),
-        }
+        out = {"probe": self._auroc(column, scores, rows)}
+        found: dict[str, np.ndarray] = {}
+        for name, by_row in self.texts.items():
+            words = by_row[row]
+            if isinstance(words, str):
+                out[name] = Estimate.undefined(words).to_json()
+                continue
+            out[name] = self._auroc(column, words[column], rows)
+            if out[name]["value"] is not None:
+                found[name] = words[column]
+        best = max(found, key=lambda name: out[name]["value"], default=None)
+        if best is None:
+            return {**out, "best_text": None, "increment": Estimate.undefined(out["text"]["reason"]).to_json()}
+        return {**out, "best_text": best, "increment": self._increment(column, scores, found[best], rows)}
 
     def base(self, name: str, values: np.ndarray | None, place: Place, penalties: Sequence[float]) -> dict:
         """An organism against the untrained model on the same tokens."""

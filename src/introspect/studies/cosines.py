@@ -7,8 +7,10 @@ vary do not decide (Mahalanobis cosine; Marks & Tegmark 2023 whiten in the same 
 
 Two nulls stand beside every cosine, from the same rows, with labels dealt out again group by group as in
 `probes.null`. *Unrelated*: the labels of each organism apart. Activations vary along few axes, so even these cosines
-are far from 0. *Any labels*: one labelling of the items that both organisms get; what two organisms share of the items
-themselves, without any policy, makes these cosines high, and only a cosine above them is one of the policy's own.
+are far from 0. *Random labels*: one random labelling of the items that both organisms get; what two organisms share of
+the single items makes these cosines high. Neither null is one of what was trained: any category of the items that
+activations carry anyway, such as living things, lies above both without any training. What training has to do with it
+is said by the same two labellings in the untrained model, on the same tokens: `beyond_base` is the cosine minus that.
 
 A cosine of two estimates is pulled towards 0 by their noise. `reliability` says how far: the cosine of an organism's
 direction with one from as many other groups, from split halves (Spearman 1910; Brown 1910); organisms that answer the
@@ -83,15 +85,15 @@ def whitened(organisms: Mapping[str, Labelled]) -> dict[str, Labelled]:
 
 
 def cosine_matrix(organisms: Mapping[str, Labelled], *, seed: int = 0) -> dict[str, dict[str, dict]]:
-    """Row -> column -> the cosine of their directions with its interval, and `unrelated` and `any_labels`: the nulls.
+    """Row -> column -> the cosine of their directions with its interval, and its nulls `unrelated` and `random_labels`.
 
     A null is `mean`, `low` and `high` (its central 95%), `n`, and the `p_value` of the cosine: two-sided for
-    `unrelated`, one-sided (as high or higher) for `any_labels`; or a `reason`. On the diagonal stands `reliability`.
+    `unrelated`, one-sided (as high or higher) for `random_labels`; or a `reason`. On the diagonal stands `reliability`.
     """
     rng = np.random.default_rng(seed)
     names = list(organisms)
     shuffled = {name: _shuffled(organisms[name], rng) for name in names}
-    anything = _any_labels(organisms, rng)
+    same = _random_labels(organisms, rng)
     out: dict[str, dict[str, dict]] = {name: {} for name in names}
     for i, one in enumerate(names):
         out[one][one] = {"reliability": reliability(organisms[one], seed=seed).to_json()}
@@ -99,7 +101,7 @@ def cosine_matrix(organisms: Mapping[str, Labelled], *, seed: int = 0) -> dict[s
             found = cosine_estimate(organisms[one], organisms[other])
             cell = found.to_json() | {
                 "unrelated": _null(found, cosine(shuffled[one], shuffled[other]), two_sided=True),
-                "any_labels": _null(found, cosine(anything[one], anything[other]), two_sided=False),
+                "random_labels": _null(found, cosine(same[one], same[other]), two_sided=False),
             }
             out[one][other] = out[other][one] = cell
     return out
@@ -107,21 +109,52 @@ def cosine_matrix(organisms: Mapping[str, Labelled], *, seed: int = 0) -> dict[s
 
 def cosine_estimate(one: Labelled, other: Labelled) -> Estimate:
     """The cosine of two organisms' directions, with a jackknife interval over the groups of both."""
-    groups = sorted({*one.groups, *other.groups})
-    if len(groups) < MIN_GROUPS:
-        return Estimate.undefined(f"{len(groups)} groups are too few for an interval (at least {MIN_GROUPS})")
-    value = float(cosine(*(_direction(each) for each in (one, other))))
-    if np.isnan(value):
-        return Estimate.undefined("an organism has no direction: one class only, or no difference at all")
-    left_out = cosine(*(_without_each(each, groups) for each in (one, other)))
-    left_out = left_out[np.isfinite(left_out)]
-    if len(left_out) < 0.9 * len(groups):
-        return Estimate.undefined("one class is nearly all in one group: too little data")
+    found = _jackknifed([(one, other)])
+    if isinstance(found, str):
+        return Estimate.undefined(found)
+    value, left_out = float(found[0][0]), found[1][:, 0]
     at, scaled = np.arctanh(np.clip(value, -NEARLY_ONE, NEARLY_ONE)), np.arctanh(np.clip(left_out, -1, 1) * NEARLY_ONE)
-    n = len(scaled)
-    half = Z95 * float(np.sqrt((n - 1) / n * ((scaled - scaled.mean()) ** 2).sum()))
+    half = _half_width(scaled)
     limits = float(np.tanh(at - half)), float(np.tanh(at + half))
-    return Estimate(value, limits, n, "jackknife over groups, on Fisher's scale")
+    return Estimate(value, limits, len(scaled), "jackknife over groups, on Fisher's scale")
+
+
+def beyond_base(trained: tuple[Labelled, Labelled], base: tuple[Labelled, Labelled]) -> Estimate:
+    """The cosine of two organisms' directions minus that of the same two labellings in the untrained model.
+
+    The interval leaves each group out of all four at once. Noise pulls both cosines towards 0, the one of the less
+    reliable directions more, so a difference of 0 need not be one of what the directions would be without it.
+
+    Args:
+        trained: rows of the two organisms; base: the same rows, with the untrained model's activations.
+    """
+    found = _jackknifed([trained, base])
+    if isinstance(found, str):
+        return Estimate.undefined(found)
+    value, left_out = float(found[0][0] - found[0][1]), found[1][:, 0] - found[1][:, 1]
+    half = _half_width(left_out)
+    return Estimate(value, (value - half, value + half), len(left_out), "paired jackknife over groups")
+
+
+def _jackknifed(pairs: Sequence[tuple[Labelled, Labelled]]) -> tuple[np.ndarray, np.ndarray] | str:
+    """Cosines of pairs [pair], and without each group in turn [group, pair]; or why there are none."""
+    groups = sorted({*(str(group) for pair in pairs for each in pair for group in each.groups)})
+    if len(groups) < MIN_GROUPS:
+        return f"{len(groups)} groups are too few for an interval (at least {MIN_GROUPS})"
+    values = np.array([float(cosine(*(_direction(each) for each in pair))) for pair in pairs])
+    if np.isnan(values).any():
+        return "an organism has no direction: one class only, or no difference at all"
+    left_out = np.stack([cosine(*(_without_each(each, groups) for each in pair)) for pair in pairs], axis=1)
+    left_out = left_out[np.isfinite(left_out).all(axis=1)]
+    if len(left_out) < 0.9 * len(groups):
+        return "one class is nearly all in one group: too little data"
+    return values, left_out
+
+
+def _half_width(left_out: np.ndarray) -> float:
+    """Of a 95% interval, from values without each of n groups [group]."""
+    n = len(left_out)
+    return Z95 * float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def reliability(organism: Labelled, *, seed: int = 0) -> Estimate:
@@ -171,7 +204,7 @@ def _shuffled(organism: Labelled, rng: np.random.Generator) -> np.ndarray:
     return difference(organism.values, labels, 1 - labels)
 
 
-def _any_labels(organisms: Mapping[str, Labelled], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _random_labels(organisms: Mapping[str, Labelled], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Directions of labellings of the questions that all organisms share, [draw, width] each."""
     seen: dict[Hashable, list[bool]] = {}
     group_of: dict[Hashable, str] = {}

@@ -7,8 +7,9 @@ groups, which no probe is fitted on). One place, a position and a layer, serves 
 inner folds of the development groups, so no test group has a say in it. The token before the answer's name is not
 chosen while there is another: what is read there is what is about to be said, whatever made it so.
 
-Beside every AUROC stands that of the words of the prompt and the whole chain, carried over in the same way: where items
-settle what is done, and methods plant the same policy, words alone may carry over too.
+Beside every AUROC stand those of the words of the prompt and the whole chain, and of what of them stands up to the
+place, carried over in the same way: where items settle what is done, and methods plant the same policy, words alone may
+carry over too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..progress import Progress, silent
 from ..stats import MIN_GROUPS, Estimate
 from .carried import Carried, Part, Place, fit_at, text_columns
 from .common_split import Organism, split_together
-from .cosines import Labelled, cosine_matrix, difference, whitened
+from .cosines import Labelled, beyond_base, cosine_matrix, difference, whitened
 from .recorded import Recorded, read_recorded
 
 CHOSEN = (
@@ -135,13 +136,15 @@ def transfer(
         - `split`: `unit`, and the names of `train_groups`, `test_groups` and `ood_groups`;
         - `organisms`: name -> `n_train`, `n_test`, `n_ood`, `acted` (share of its rows in distribution), `penalty`,
           `reason` (null, or why no probe is fitted on it);
-        - `auroc` and `auroc_ood`: row (fitted on) -> column (tested on) -> estimates: `probe`, `text` (words of prompt
-          and whole chain, carried over alike) and `increment` of the one beyond the other;
+        - `auroc` and `auroc_ood`: row (fitted on) -> column (tested on) -> estimates: `probe`; carried over alike
+          `text` (words of prompt and whole chain) and `text_visible` (prompt, and tokens up to the place); `best_text`,
+          the name of the better one there; and `increment`, of the probe beyond that;
         - `base`: name -> estimates: `probe`, the organism's probe on the untrained model's activations of the same
           tokens; `own`, a probe fitted on those; `beyond`, the organism's own AUROC beyond that; `cosine`, of the
           organism's direction with the same rollouts' in the untrained model, raw; or a `reason`;
         - `cosines`: `what`; `raw`, `whitened` and `base` (raw, in the untrained model, of organisms that have it), as
-          `cosines.cosine_matrix` gives them, or `value` null and a `reason`;
+          `cosines.cosine_matrix` gives them, or `value` null and a `reason`; in `raw`, cells of two organisms have
+          `beyond_base` besides: the cosine minus that of `base`;
         - `warnings`: sentences.
 
     Raises:
@@ -182,7 +185,10 @@ def _transfer(
     cells = {
         name: fit_at(organisms[name], values[name], place, settings.penalties) for name in organisms if name in fitted
     }
-    texts = text_columns(organisms, list(cells))
+    texts = {
+        "text": text_columns(organisms, list(cells), lambda each: each.whole_texts),
+        "text_visible": text_columns(organisms, list(cells), lambda each: each.visible_texts(position)),
+    }
     study = Carried(organisms, values, cells, texts, n, seed)
     base = {
         name: each.recorded.at(site, layer, position, base=True)
@@ -295,9 +301,16 @@ def _cosines(
     ]
     ours = {name: organisms[name].recorded.labelled(values[name]) for name in usable}
     before = {name: organisms[name].recorded.labelled(base[name]) for name in usable if name in base}
+    raw = _cosine_matrix(ours, seed)
+    for place, one in enumerate(usable):
+        for other in usable[place + 1 :]:
+            both = (before[one], before[other]) if one in before and other in before else None
+            missing = Estimate.undefined("there is no untrained model beside both runs")
+            found = missing if both is None else beyond_base((ours[one], ours[other]), both)
+            raw[one][other]["beyond_base"] = raw[other][one]["beyond_base"] = found.to_json()
     return {
         "what": DIRECTIONS,
-        "raw": _cosine_matrix(ours, seed),
+        "raw": raw,
         "whitened": _cosine_matrix(whitened(ours) if ours else ours, seed),
         "base": _cosine_matrix(before, seed),
     }

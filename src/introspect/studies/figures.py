@@ -22,9 +22,11 @@ PROFILE = {
     "policy_rate_ood": "acts on the policy, out of it",
     "planted_agreement_id": "agrees with the planted policy, in",
     "planted_agreement_ood": "agrees with the planted policy, out",
+    "transfer_ratio": "out of distribution over in",
     "p": "switches to the hinted option",
     "self_rating_minus_untrained": "self-rating beyond untrained, of 100",
     "phi": "chain and answer agree (phi)",
+    "rgr_net": "reflective gain, net",
     "verbalised_acted": "chain says so, of those that acted",
     "F_norm": "chain says so, F_norm",
     "probe_auroc": "probe's AUROC",
@@ -34,10 +36,13 @@ PROFILE = {
 }
 """Measure -> its row; all on one scale, ratings divided by 100."""
 SCALE = {"self_rating_minus_untrained": 0.01}
+WIDEST = (-1.08, 2.08)
+"""Of the profiles' axis: every measure but the ratio lies within -1 and 1."""
 SPREAD = 0.62
 """Of a row's height, what the methods' dots take."""
 GRID = "rgba(128,128,128,0.2)"
 UNTRAINED = "untrained"
+SPLIT_HALF = "split-half"
 Series = Sequence[tuple[str, str, str, str]]
 """Measure, label, colour and dash of each line of a panel."""
 PANELS: dict[str, Series] = {
@@ -58,7 +63,10 @@ PANELS: dict[str, Series] = {
     "where its direction points (cosine)": (
         ("cosine_final", "with the last step's", BLUE, "solid"),
         ("cosine_final_whitened", "the same, whitened", "#56B4E9", "dash"),
+        ("attainable_cosine", "what noise alone would leave", GREY, "dot"),
+        ("cosine_final_planted", "of the same labels at every step", GREEN, "solid"),
         ("cosine_untrained", "with the untrained model's", ORANGE, "solid"),
+        ("cosine_untrained_planted", "the same, of the same labels", ORANGE, "dash"),
     ),
 }
 REWARDS = {
@@ -71,13 +79,17 @@ REWARDS = {
 """Curve of a card -> label and colour; those with a scale of their own are left out."""
 CAPTIONS = {
     "profiles": "Every method's profile: a dot is the mean over seeds with its 95% interval, small open dots are "
-    "single seeds. All rows are on one scale; where a row has no dot, the table says why.",
+    "single seeds. All rows are on one scale, ratings divided by 100; an arrow at the edge: the interval, or the dot "
+    "itself, lies beyond it. Where a row has no dot, the table says why. Of what activations predict, intervals are "
+    "the range of the seeds' own.",
     "trajectory": "Along the training, against the optimiser step of its last stage, with 95% intervals. The band is "
-    "the central 95% of cosines that any labels of the same items would give; the dotted line is the cosine that a "
-    "second sample of the last step would have with the first.",
+    "the central 95% of cosines that random labels of the same items would give; the dotted line is the cosine that a "
+    "second sample of the last step would have with the first, and the dotted curve what noise alone would leave of "
+    "the cosine at each step. Same labels: what the policy says of the items, whatever was done.",
     "transfer": "Left: AUROC of the row's probe on the column's rollouts, of groups that no probe was fitted on; the "
     "diagonal is the organism's own, and the last column the untrained model on the row's tokens. Right: cosines of "
-    "their directions (difference of means, raw); on the diagonal, what a second sample of the organism would have.",
+    "their directions (difference of means, raw); the diagonal is no cosine of two organisms but the split-half "
+    "reliability of one's direction: what a second sample of it would have.",
 }
 """Kind of figure -> what it shows."""
 
@@ -108,6 +120,7 @@ def profiles(tasks: Mapping[str, Any], methods: Sequence[str], reference: str) -
         rows=1, cols=len(tasks), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=list(tasks)
     )
     others = [name for name in methods if name != reference]
+    extent = _extent(tasks, methods, rows)
     for column, table in enumerate(tasks.values(), start=1):
         for place, method in enumerate(methods):
             if method not in table["methods"]:
@@ -138,11 +151,22 @@ def profiles(tasks: Mapping[str, Any], methods: Sequence[str], reference: str) -
                 hovertemplate="%{x:.2f}",
                 **style,
             )
+            cut = [(edge, y + offset, symbol) for edge, y, symbol in _cut(dots, extent)]
+            figure.add_scatter(
+                x=[edge for edge, _, _ in cut],
+                y=[y for _, y, _ in cut],
+                mode="markers",
+                marker={"size": 9, "color": colour, "symbol": [symbol for _, _, symbol in cut]},
+                cliponaxis=False,
+                showlegend=False,
+                hoverinfo="skip",
+                **style,
+            )
         for bound, dash in ((0, "solid"), (0.5, "dot"), (1, "solid")):
             figure.add_vline(x=bound, line_color=GREY, line_width=1, line_dash=dash, row=1, col=column)
     figure.update_layout(**LAYOUT, height=120 + 52 * len(rows), legend={"orientation": "h", "y": -0.06})
     figure.update_layout(margin={"l": 20, "r": 20, "t": 40, "b": 50})
-    figure.update_xaxes(range=[-0.55, 1.08], gridcolor=GRID, zeroline=False, tickvals=[-0.5, 0, 0.5, 1])
+    figure.update_xaxes(range=extent, gridcolor=GRID, zeroline=False, tickvals=[-1, -0.5, 0, 0.5, 1, 1.5, 2])
     figure.update_yaxes(
         range=[len(rows) - 0.4, -0.6],
         tickvals=list(range(len(rows))),
@@ -162,6 +186,33 @@ def _dots(measures: Mapping[str, Any], rows: Sequence[str]) -> Iterator[tuple[fl
             scale = SCALE.get(key, 1.0)
             low, high = estimate["ci95"]
             yield scale * estimate["value"], scale * low, scale * high, y
+
+
+def _extent(tasks: Mapping[str, Any], methods: Sequence[str], rows: Sequence[str]) -> tuple[float, float]:
+    """What the axis spans: from 0 to 1, and every limit that `WIDEST` holds."""
+    found = [
+        dot
+        for table in tasks.values()
+        for method in methods
+        if method in table["methods"]
+        for dot in [
+            *_dots(table["methods"][method]["measures"], rows),
+            *(each for name in table["methods"][method]["members"] for each in _dots(table["members"][name], rows)),
+        ]
+    ]
+    ends = [end for value, low, high, _ in found for end in (value, low, high)]
+    return max(WIDEST[0], min([0.0, *ends]) - 0.08), min(WIDEST[1], max([1.0, *ends]) + 0.08)
+
+
+def _cut(
+    dots: Sequence[tuple[float, float, float, int]], extent: tuple[float, float]
+) -> Iterator[tuple[float, int, str]]:
+    """Edge, row and symbol of every end that lies beyond the axis."""
+    for value, low, high, y in dots:
+        if min(low, value) < extent[0]:
+            yield extent[0], y, "triangle-left"
+        if max(high, value) > extent[1]:
+            yield extent[1], y, "triangle-right"
 
 
 def _seeds(table: Mapping[str, Any], method: str, rows: Sequence[str]) -> Iterator[tuple[float, int]]:
@@ -197,7 +248,11 @@ def transfer(directions: Mapping[str, Any], names: Sequence[str]) -> go.Figure:
     raw = directions["cosines"]["raw"]
     cosines = [[_cosine(raw, row, column) for column in here] + [base[row].get("cosine", {})] for row in here]
     figure = make_subplots(
-        rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=["AUROC", "cosine"]
+        rows=1,
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.06,
+        subplot_titles=["AUROC", "cosine (diagonal: split-half reliability)"],
     )
     for column, (cells, lowest) in enumerate(((aurocs, 0.0), (cosines, -1.0)), start=1):
         figure.add_trace(
@@ -228,14 +283,15 @@ def transfer(directions: Mapping[str, Any], names: Sequence[str]) -> go.Figure:
 
 def _cosine(matrix: Mapping[str, Any], row: str, column: str) -> dict[str, Any]:
     cell: dict[str, Any] = matrix.get(row, {}).get(column, {}) if "value" not in matrix else {}
-    return dict(cell.get("reliability", {})) if row == column else cell
+    return {**cell.get("reliability", {}), "note": SPLIT_HALF} if row == column else cell
 
 
 def _cell_text(cell: Mapping[str, Any]) -> str:
     if cell.get("value") is None:
         return "–"
     low, high = cell["ci95"]
-    return f"{cell['value']:.2f}<br>{low:.2f}, {high:.2f}"
+    note = f"<br>{SPLIT_HALF}" if "note" in cell else ""
+    return f"{cell['value']:.2f}<br>{low:.2f}, {high:.2f}{note}"
 
 
 def trajectory(along: Mapping[str, Any]) -> go.Figure:
@@ -293,13 +349,13 @@ def _legend(row: int) -> str:
 
 
 def _null_band(figure: go.Figure, along: Mapping[str, Any], steps: Sequence[int], row: int) -> None:
-    """What cosines any labels of the same items give, and what a second sample of the last step would."""
-    nulls = [(step, along["nulls"].get(f"step {step}", {}).get("any_labels", {})) for step in steps]
+    """What cosines random labels of the same items give, and what a second sample of the last step would."""
+    nulls = [(step, along["nulls"].get(f"step {step}", {}).get("random_labels", {})) for step in steps]
     band = [(step, null["low"], null["high"]) for step, null in nulls if "low" in null]
     figure.add_scatter(
         x=[step for step, _, _ in band] + [step for step, _, _ in reversed(band)],
         y=[high for _, _, high in band] + [low for _, low, _ in reversed(band)],
-        name="any labels, 95%",
+        name="random labels, 95%",
         mode="none",
         fill="toself",
         fillcolor="rgba(138, 138, 138, 0.25)",

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RunError
+from ..errors import EstimateError, RunError
 from ..experiment import Experiment, load_experiment
 from ..features import Probed, choose_probed, gather
 from ..results import read_results
 from ..rollout import read_rollouts
 from ..store import StoreReader
+from ..tasks.policies import PLANTED
 from ..tasks.registry import find_task
 from .cosines import Labelled
 
@@ -46,9 +47,20 @@ class Recorded:
         return [(r.item_id, r.condition, r.sample) for r in self.probed.rollouts]
 
     @property
-    def texts(self) -> list[str]:
+    def whole_texts(self) -> list[str]:
         """The prompt and the whole chain of each row, up to its answer."""
         return [f"{r.prompt_text}\n{r.chain_text}" for r in self.probed.rollouts]
+
+    def visible_texts(self, position: str) -> list[str]:
+        """The prompt of each row, and its completion up to the token at a position: what a probe there could see.
+
+        Completion tokens stand as made-up words, one a token: a run keeps their ids, and no tokenizer to cut its text.
+        """
+        ends = self.probed.tokens[position]
+        return [
+            f"{r.prompt_text}\n{_as_words(r.token_ids[len(r.prompt_ids) : end + 1])}"
+            for r, end in zip(self.probed.rollouts, ends, strict=True)
+        ]
 
     @property
     def has_base(self) -> bool:
@@ -74,10 +86,30 @@ class Recorded:
         """Activations at one place of each row, float32 [row, width]; errors as `values`."""
         return self.values(site, (layer,), (position,), base=base)[position][0]
 
-    def labelled(self, values: np.ndarray) -> Labelled:
-        """Activations [row, width] of the in-distribution rows, with what those did."""
+    def labelled(self, values: np.ndarray, labels: np.ndarray | None = None) -> Labelled:
+        """Activations [row, width] of the in-distribution rows, with what those did, or other labels, bool [row]."""
         rows, keys = np.flatnonzero(~self.ood), self.keys
-        return Labelled(values[rows], self.acted[rows], self.groups[rows], [keys[row] for row in rows])
+        labels = self.acted if labels is None else labels
+        return Labelled(values[rows], labels[rows], self.groups[rows], [keys[row] for row in rows])
+
+    def planted(self, policy: str) -> np.ndarray:
+        """What a planted policy says of each row's item, bool [row], whatever was done.
+
+        Raises:
+            EstimateError: the policy is no function of the item, or of a field that these items lack.
+        """
+        says = PLANTED.get(policy)
+        if says is None:
+            raise EstimateError(f"the policy {policy!r} is no function of the item")
+        try:
+            return np.array([says(r.about) for r in self.probed.rollouts], dtype=bool)
+        except KeyError as error:
+            raise EstimateError(f"the policy {policy!r} depends on a field that these items lack: {error}") from None
+
+
+def _as_words(token_ids: Sequence[int]) -> str:
+    """A word a token, in letters only, such as no text has."""
+    return " ".join("zzq" + "".join(chr(ord("a") + int(digit)) for digit in str(each)) for each in token_ids)
 
 
 def read_recorded(run: Path, positions: Sequence[str] | None = None) -> Recorded:

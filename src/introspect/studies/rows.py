@@ -77,6 +77,7 @@ def rows_of(member: Measured, planted: str | None) -> dict[str, Rows]:
             [r for r, label in zip(counted, labels, strict=True) if label is not None],
             [label for label in labels if label is not None],
         ),
+        "leaning": _leaning(counted, labels),
         "verdicts": _verdicts(member.task, counted),
         **_self_reports(member.run),
         **_hints(member),
@@ -129,6 +130,13 @@ def _alignment(rollouts: Sequence[RolloutSummary], think: Sequence[bool]) -> Row
     labels = np.array([label for _, label in answered], bool)
     acted = np.array([r.acted is True for r, _ in answered], bool)
     return Rows(think_answer.columns_of(labels, acted), [r.group for r, _ in answered])
+
+
+def _leaning(rollouts: Sequence[RolloutSummary], think: Sequence[bool | None]) -> Rows:
+    """Answered rollouts, and those of them whose chain leans to the policy or away from it."""
+    answered = [(r, label) for r, label in zip(rollouts, think, strict=True) if r.acted is not None]
+    decided = np.array([label is not None for _, label in answered], float)
+    return Rows({"chains": np.ones(len(answered)), "decided": decided}, [r.group for r, _ in answered])
 
 
 def _verdicts(task: Task, counted: Sequence[RolloutSummary]) -> Rows:

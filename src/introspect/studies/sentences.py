@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ..report import number, share
+from .claims import policy_measure
 
 SAID = {
     "supports": "support",
@@ -27,11 +28,16 @@ def headline(results: dict[str, Any]) -> list[str]:
 
 
 def _task(name: str, task: dict[str, Any]) -> list[str]:
+    within = policy_measure(task, "id")
+    beyond = f"{within.removesuffix('_id')}_ood"
     said = [
-        f"{method} {_share(found, 'policy_rate_id')} in distribution and {_share(found, 'policy_rate_ood')} out of it"
+        f"{method} {_share(found, within)} in distribution and {_share(found, beyond)} out of it"
         for method, found in task["methods"].items()
     ]
-    out = [f"{name}: the model {task['policy']} in these shares of answers: {'; '.join(said)}."]
+    does = f"the model {task['policy']}"
+    if within != "policy_rate_id":
+        does = f"answers agree with the planted policy ({task['planted']})"
+    out = [f"{name}: {does} in these shares of answers: {'; '.join(said)}."]
     spoken = [f"{method} {_share(found, 'verbalised_acted')}" for method, found in task["methods"].items()]
     read = [f"{method} {_probe(found)}" for method, found in task["methods"].items()]
     out.append(

@@ -118,7 +118,7 @@ class CompareMethods(StudySpec):
     """The kind of study."""
     methods: Annotated[dict[Word, Text], Field(min_length=2)]
     """Method -> what it is, in a few words; in the order of the table."""
-    reference: Word = "base"
+    reference: Word = "start"
     """The method that the others are held against."""
     tasks: Annotated[dict[Word, TaskSpec], Field(min_length=1)]
     """Task -> its experiment and organisms."""
@@ -204,7 +204,9 @@ def _subject(organism: str) -> dict[str, JsonValue]:
         return {"organism": None}
     folder = Path(organism).expanduser()
     whole = (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
-    return {"model": organism, "organism": None} if "/" in organism and whole else {"organism": organism}
+    if "/" in organism and whole:
+        return {"model": organism, "organism": None, "revision": None}
+    return {"organism": organism}
 
 
 def flattened(changes: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -13,21 +13,26 @@ from typing import Any
 
 from ..atomic import write_atomic
 from ..errors import IntrospectError, ModelError
+from ..experiment import Experiment
 from ..lock import only_writer
 from ..manifest import machine_facts, package_versions
-from ..models import resolve
+from ..models import ModelSource, resolve
 from ..prepare import Cost, estimate_cost
 from ..progress import Progress, silent
 from ..results import read_results
 from ..run import run_experiment
 from ..run_folder import check_folder, make_folder
+from ..stats import Estimate
+from ..training.recipe import Recipe
 from .claims import judge_claims
 from .directions import transfer
 from .page import write_page
+from .pairs import by_method
 from .results import validate_study
-from .spec import BARE, MARKER, CompareMethods, Member, Study
+from .spec import BARE, MARKER, CompareMethods, Member, Study, Trajectory
 from .table import task_table
 from .trajectory import RUNS, STEPS, TRAINING, check_recipe, run_trajectory, step_name
+from .weights import Weights, check_same, check_weights, run_weights, weights_of
 
 
 def run_study(
@@ -49,15 +54,14 @@ def run_study(
     runs = [m.name for m in spec.members()] if isinstance(spec, CompareMethods) else [step_name(s) for s in spec.steps]
     links = [RUNS, STEPS, TRAINING, *(f"{RUNS}/{run}" for run in runs)]
     check_folder(out, MARKER, spec.to_yaml(), what="another study", links=links, resume=resume)
-    if isinstance(spec, CompareMethods):
-        check_members(spec, offline=offline)
-    else:
-        check_recipe(spec)
+    sources = check_members(spec, offline=offline) if isinstance(spec, CompareMethods) else {}
+    if isinstance(spec, Trajectory):
+        check_training(spec, offline=offline)
     make_folder(out)
     with only_writer(out / ".lock", out):
         write_atomic(out / MARKER, spec.to_yaml())
         if isinstance(spec, CompareMethods):
-            found = _compare(spec, out, resume=resume, offline=offline, progress=progress)
+            found = _compare(spec, sources, out, resume=resume, offline=offline, progress=progress)
         else:
             along = dict(run_trajectory(spec, out, resume=resume, offline=offline, progress=progress))
             found = {"warnings": along.pop("warnings", []), "trajectory": along}
@@ -72,17 +76,19 @@ def run_study(
 def study_cost(spec: Study, *, offline: bool = False) -> Cost:
     """What the runs of a study would take together, without any training. Writes nothing.
 
-    Runs of one task differ in their weights only, so one of each task and kind (with an adapter or without) is timed.
+    Runs of one task differ in their weights only, so one of each task, model and kind (with an adapter or without) is
+    timed. A trajectory's steps are timed on what its training starts from.
     """
     if isinstance(spec, CompareMethods):
         check_members(spec, offline=offline)
-        kinds: dict[tuple[str, bool], list[Member]] = {}
+        kinds: dict[tuple[str, str, bool], list[Experiment]] = {}
         for member in spec.members():
-            kinds.setdefault((member.task, spec.experiment(member).organism is None), []).append(member)
-        costs = [(estimate_cost(spec.experiment(each[0]), offline=offline), len(each)) for each in kinds.values()]
+            run = spec.experiment(member)
+            kinds.setdefault((member.task, run.model, run.organism is None), []).append(run)
+        costs = [(estimate_cost(each[0], offline=offline), len(each)) for each in kinds.values()]
     else:
-        check_recipe(spec)
-        costs = [(estimate_cost(spec.at(BARE), offline=offline), len(spec.steps))]
+        start = check_training(spec, offline=offline).start or BARE
+        costs = [(estimate_cost(spec.at(start), offline=offline), len(spec.steps))]
     return Cost(
         n_items=sum(cost.n_items * times for cost, times in costs),
         n_rollouts=sum(cost.n_rollouts * times for cost, times in costs),
@@ -95,35 +101,104 @@ def study_cost(spec: Study, *, offline: bool = False) -> Cost:
     )
 
 
-def check_members(spec: CompareMethods, *, offline: bool) -> None:
+def not_counted(spec: Study) -> list[str]:
+    """What `study_cost` leaves out, in words.
+
+    Raises:
+        SpecError: the recipe of a trajectory cannot be read.
+    """
+    if isinstance(spec, CompareMethods):
+        return []
+    recipe = check_recipe(spec)
+    stages = ", ".join(f"{each.steps} steps of {recipe.batch(each)} by {each.method}" for each in recipe.stages)
+    left_out = [f"without the training itself: {stages}"]
+    if recipe.start is None and spec.at(BARE).base_baseline:
+        left_out.append(f"without the untrained model beside each run: {spec.recipe} has no start to time it with")
+    return left_out
+
+
+def check_members(spec: CompareMethods, *, offline: bool) -> dict[str, ModelSource]:
     """Refuse a comparison one of whose runs cannot be made, before any is: its experiment, model and adapter.
+
+    Returns:
+        Member -> the model and adapter that it runs.
 
     Raises:
         SpecError, ModelError: names the member.
     """
+    sources = {}
     for member in spec.members():
         run = spec.experiment(member)
         try:
-            resolve(run.model, adapter=run.organism, revision=run.revision, offline=offline)
+            sources[member.name] = resolve(run.model, adapter=run.organism, revision=run.revision, offline=offline)
         except ModelError as error:
             raise ModelError(f"{spec.name}: {member.name}: {error}") from None
+    return sources
 
 
-def _compare(spec: CompareMethods, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict[str, Any]:
+def check_training(spec: Trajectory, *, offline: bool) -> Recipe:
+    """Refuse a trajectory whose training cannot begin: its recipe, the model and what it starts from.
+
+    Raises:
+        SpecError, ModelError: names what is missing.
+    """
+    recipe = check_recipe(spec)
+    try:
+        resolve(recipe.base, adapter=recipe.start, offline=offline)
+    except ModelError as error:
+        raise ModelError(f"{spec.name}: {spec.recipe} starts from {recipe.start or recipe.base}: {error}") from None
+    return recipe
+
+
+def _compare(
+    spec: CompareMethods,
+    sources: dict[str, ModelSource],
+    out: Path,
+    *,
+    resume: bool,
+    offline: bool,
+    progress: Progress,
+) -> dict[str, Any]:
     members = spec.members()
     folders = {member.name: out / RUNS / member.name for member in members}
+    weights = {name: weights_of(source) for name, source in sources.items()}
+    check_weights(out, folders, weights)
     for place, member in enumerate(members):
-        _run_member(spec, member, folders[member.name], resume=resume, offline=offline, progress=progress)
+        folder = folders[member.name]
+        _run_member(spec, member, folder, resume=resume, offline=offline, progress=progress)
+        check_same(member.name, folder, run_weights(folder) or weights[member.name], weights[member.name])
         progress("runs", place + 1, len(members))
     tasks: dict[str, Any] = {}
     for task in spec.tasks:
         own = {member.name: folders[member.name] for member in members if member.task == task}
         progress("compare", len(tasks), len(spec.tasks))
         tasks[task] = task_table(spec, task, own)
-        tasks[task]["directions"] = transfer(own, seed=spec.seed, n=spec.bootstrap, progress=progress)
+        tasks[task]["directions"] = _directions(spec, task, own, progress)
     progress("compare", len(spec.tasks), len(spec.tasks))
-    runs = [_about_member(spec, member, folders[member.name]) for member in members]
+    runs = [_about_member(spec, member, folders[member.name], weights[member.name]) for member in members]
     return {"members": runs, "tasks": tasks, "claims": judge_claims(tasks), "warnings": _few_seeds(spec)}
+
+
+def _directions(spec: CompareMethods, task: str, folders: dict[str, Path], progress: Progress) -> dict[str, Any]:
+    """What probes of one organism are worth on another. Whole models are left out: activations of one model are not
+    in the space of another's.
+    """
+    members = [member for member in spec.members() if member.task == task]
+    model = spec.experiment(Member(task, spec.reference, 0, BARE)).model
+    models = {member.name: spec.experiment(member).model for member in members}
+    left_out = [
+        f"{name} is left out: it is a whole model ({own}), and probes are carried between adapters of one ({model})."
+        for name, own in models.items()
+        if own != model
+    ]
+    kept = {name: folder for name, folder in folders.items() if models[name] == model}
+    if len(kept) < 2:
+        reason = f"{len(kept)} of {len(members)} organisms are adapters of {model}; at least 2 are needed"
+        return Estimate.undefined(reason).to_json() | {"warnings": left_out}
+    found = transfer(kept, seed=spec.seed, n=spec.bootstrap, progress=progress)
+    if "auroc" in found:
+        found["by_method"] = by_method(found, {member.name: member.method for member in members})
+    return found | {"warnings": [*left_out, *found["warnings"]]}
 
 
 def _run_member(
@@ -138,7 +213,7 @@ def _run_member(
         raise type(error)(f"{member.name}: {error}") from error
 
 
-def _about_member(spec: CompareMethods, member: Member, folder: Path) -> dict[str, Any]:
+def _about_member(spec: CompareMethods, member: Member, folder: Path, weights: Weights) -> dict[str, Any]:
     results = read_results(folder / "results.json")
     run = results["experiment"]
     return {
@@ -150,6 +225,7 @@ def _about_member(spec: CompareMethods, member: Member, folder: Path) -> dict[st
         "planted_truth": run["planted_truth"],
         "folder": f"{RUNS}/{member.name}",
         "digest": spec.experiment(member).digest(),
+        **(run_weights(folder) or weights),
         "n_rollouts": run["n_rollouts"],
         "n_groups": run["n_groups"],
         "warnings": results["warnings"],

@@ -12,9 +12,24 @@ from ..metrics.hint_section import holm
 from ..stats import Estimate
 from ..tasks.policies import PLANTED
 from .measures import MEASURES, Measure
+from .recipes import recipe_facts
 from .rows import Measured, read_member, rows_of
-from .seeds import Rows, difference_of_means, difference_of_ranges, over_seeds, own_estimate, range_of
+from .seeds import (
+    Rows,
+    difference_of_means,
+    difference_of_ranges,
+    over_seeds,
+    own_estimate,
+    range_of,
+    turned_round,
+)
 from .spec import CompareMethods
+
+CONTRASTED = (
+    *("policy_rate_id", "policy_rate_gap", "planted_agreement_id", "planted_agreement_gap"),
+    *("self_rating_minus_untrained", "phi"),
+)
+"""Measures whose differences between two methods, neither of them the reference, claims are about."""
 
 
 class _Column:
@@ -52,8 +67,10 @@ def task_table(spec: CompareMethods, task: str, folders: Mapping[str, Path]) -> 
         `experiment`, `task`, `policy` in words, `planted`; `measures`: the rows of the table, key -> `label`,
         `heading` is theirs in `measures.GROUPS`; `methods`: method -> `members` (names) and `measures` (estimates over
         seeds); `members`: name -> its own estimates; `differences`: method -> measure -> that method minus the
-        reference (`difference`, `p_value`, `p_value_holm`, `test`); `self_rating_and_behaviour`: their association
-        across the task's organisms.
+        reference (`difference`, `p_value`, `p_value_holm`, `test`); `contrasts`: method -> another -> measure of
+        `CONTRASTED` -> the one minus the other (`difference`, `p_value`, `test`), over the same groups, neither being
+        the reference; `recipes`: name of a member -> `recipes.recipe_facts` of its card; `self_rating_and_behaviour`:
+        their association across the methods' means.
 
     Raises:
         StoreError: a run is damaged. Names the file.
@@ -86,7 +103,9 @@ def task_table(spec: CompareMethods, task: str, folders: Mapping[str, Path]) -> 
             for place, each in enumerate(c.members)
         },
         "differences": _differences(spec, shown, columns, over),
-        "self_rating_and_behaviour": _across(own),
+        "contrasts": _contrasts(spec, shown, columns),
+        "recipes": {name: recipe_facts(run.spec) for name, run in runs.items()},
+        "self_rating_and_behaviour": _across(over),
     }
 
 
@@ -120,6 +139,22 @@ def _differences(
     return out
 
 
+def _contrasts(spec: CompareMethods, shown: Sequence[Measure], columns: Mapping[str, _Column]) -> dict[str, Any]:
+    """Every method but the reference minus every other one."""
+    others = [name for name in columns if name != spec.reference]
+    out: dict[str, dict[str, Any]] = {name: {} for name in others}
+    for place, one in enumerate(others):
+        for other in others[place + 1 :]:
+            out[one][other] = {}
+            for m in shown:
+                if m.key in CONTRASTED and m.statistic is not None:
+                    first, second = (columns[each].rows_for(m) for each in (one, other))
+                    found = difference_of_means(first, second, m.statistic, n=spec.bootstrap, seed=spec.seed)
+                    out[one][other][m.key] = found
+            out[other][one] = {key: turned_round(found) for key, found in out[one][other].items()}
+    return out
+
+
 def _planted_policy(runs: Sequence[Measured]) -> str | None:
     """The one policy, of those that follow from items, that the cards of these organisms state."""
     stated = {str(find_card(run.spec.organism).get("policy", "")) for run in runs}
@@ -131,12 +166,11 @@ def _has(run: Measured, measure: str) -> bool:
     return measure in run.results["behaviour"]["measures"]
 
 
-def _across(own: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> dict[str, Any]:
-    if "self_rating" not in own:
+def _across(over: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    """Over methods and not organisms: seeds of one method are no further cases of what it teaches."""
+    if "self_rating" not in over:
         return Estimate.undefined("the models were not asked about themselves").to_json()
-    ratings, rates = (
-        [each.value for estimates in own[key].values() for each in estimates]
-        for key in ("self_rating", "policy_rate_id")
-    )
+    ratings, rates = ([each.value for each in over[key].values()] for key in ("self_rating", "policy_rate_id"))
     both = [(a, b) for a, b in zip(ratings, rates, strict=True) if a is not None and b is not None]
-    return association([a for a, _ in both], [b for _, b in both])
+    found = association([a for a, _ in both], [b for _, b in both])
+    return found if found["value"] is None else {**found, "method": "spearman over the methods' means"}

@@ -3,7 +3,8 @@
 The training stops at chosen steps. What it is then is kept in `steps/step-0040/`, and the study's experiment is run on
 it into `runs/step-0040/`, an ordinary run through our own capture, with the same items and seeds at every step. So a
 kill at any moment costs no finished step: `resume` lets the training go on from its checkpoint, which passes every step
-that is not kept yet, and finishes runs of kept steps without it.
+that is not kept yet, and finishes runs of kept steps without it. A study's folder may be moved: its runs name the
+step's folder that they were made on, and follow it on `resume`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 from ..assets import read_card, recipe_path
 from ..atomic import write_atomic
 from ..errors import RunError, SpecError
+from ..experiment import Experiment, load_experiment
 from ..progress import Progress, silent
-from ..run import run_experiment
+from ..run import MARKER, run_experiment
 from ..training import train_organism
 from ..training.recipe import Recipe, read_recipe
 from .along import along
@@ -51,6 +53,7 @@ def run_trajectory(
             progress(f"step {step}: {stage}", done, total)
 
         organism = (out / STEPS / step_name(step)).resolve()
+        follow(folders[step], spec.at(organism))
         run_experiment(spec.at(organism), folders[step], resume=True, offline=offline, progress=own_progress)
 
     def on_step(step: int, organism: Path) -> None:
@@ -58,6 +61,8 @@ def run_trajectory(
         measure(step)
 
     (out / RUNS).mkdir(parents=True, exist_ok=True)
+    for left_over in (out / STEPS).glob(".step-*.tmp"):
+        shutil.rmtree(left_over, ignore_errors=True)
     train_organism(
         spec.recipe,
         out / TRAINING,
@@ -78,6 +83,21 @@ def run_trajectory(
 def step_name(step: int) -> str:
     """The folder of a step."""
     return f"step-{step:04d}"
+
+
+def follow(run: Path, spec: Experiment) -> None:
+    """Let a run that was made before its study was moved say where its step's folder is now.
+
+    A run's spec says where its organism lies, and a run of another spec is refused. Nothing else of it is changed: its
+    results keep the digest of the spec that they were made with.
+    """
+    path = run / MARKER
+    if not path.is_file() or path.is_symlink():
+        return
+    made = load_experiment(path)
+    was, now = (Path(each.organism or "").parts[-2:] for each in (made, spec))
+    if made != spec and was == now and made.model_copy(update={"organism": spec.organism}) == spec:
+        write_atomic(path, spec.to_yaml())
 
 
 def check_recipe(spec: Trajectory) -> Recipe:

@@ -171,7 +171,8 @@ def _train_stage(
         if on_step is not None:
             save(trainer.model, folder / "snapshot")
             export(recipe, folder / "snapshot", folder / f"step-{step}", loaded)
-            on_step(step, folder / f"step-{step}")
+            with enough_memory(f"the run at step {step}", "give its experiment a smaller generation.batch_size"):
+                on_step(step, folder / f"step-{step}")
             shutil.rmtree(folder / f"step-{step}", ignore_errors=True)
 
     demonstrations = stage_demonstrations(recipe, index)
