@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -99,14 +100,9 @@ def run(
     folder = out or Path("runs") / spec.name
     with progress_bars() as progress:
         results = run_experiment(spec, folder, resume=resume, offline=offline, progress=progress)
-    if as_json:
-        print_json(results)
-        return
     from ..report import headline
 
-    for sentence in headline(results):
-        typer.echo(sentence)
-    typer.echo(f"\n{folder / 'report.html'}")
+    _print_found(results, headline(results), folder, as_json)
 
 
 def _numbers(limit: int | None, seed: int | None) -> list[str]:
@@ -136,10 +132,14 @@ def _run_study(
     folder = out or Path("runs") / spec.name
     with progress_bars() as progress:
         results = run_study(spec, folder, resume=resume, offline=offline, progress=progress)
+    _print_found(results, headline(results), folder, as_json)
+
+
+def _print_found(results: dict[str, Any], sentences: Iterable[str], folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    for sentence in headline(results):
+    for sentence in sentences:
         typer.echo(sentence)
     typer.echo(f"\n{folder / 'report.html'}")
 

@@ -86,12 +86,9 @@ def over_seeds(members: Sequence[Rows], own: Sequence[Estimate], statistic: Rati
     Returns:
         Never narrower than the mean of the organisms' own limits; undefined where it is so for any of them.
     """
-    missing = [each.reason for each in own if each.value is None]
-    if missing:
-        where = "" if len(own) == 1 else f"{len(missing)} of {len(own)} seeds: "
-        return Estimate.undefined(f"{where}{missing[0]}")
-    if len(own) == 1:
-        return replace(own[0], method=f"{own[0].method}; one seed")
+    settled = _without_several(own)
+    if settled is not None:
+        return settled
     drawn = _replicates(members, statistic, _draws(members, n, seed), n, seed)
     if np.isnan(drawn).mean() > MOST_UNDEFINED:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
@@ -101,17 +98,23 @@ def over_seeds(members: Sequence[Rows], own: Sequence[Estimate], statistic: Rati
     return Estimate(value, limits, sum(each.n or 0 for each in own), method)
 
 
+def _without_several(own: Sequence[Estimate]) -> Estimate | None:
+    """What is said where a value is undefined, or there is only one; None where several are to be put together."""
+    missing = [each.reason for each in own if each.value is None]
+    if missing:
+        where = "" if len(own) == 1 else f"{len(missing)} of {len(own)} seeds: "
+        return Estimate.undefined(f"{where}{missing[0]}")
+    return replace(own[0], method=f"{own[0].method}; one seed") if len(own) == 1 else None
+
+
 def range_of(own: Sequence[Estimate]) -> Estimate:
     """The mean of values that cannot be resampled, with the ends of their own intervals as its limits.
 
     It leaves out no seed that there is. It is no interval of the mean over all seeds: see `COVERAGE`.
     """
-    missing = [each.reason for each in own if each.value is None]
-    if missing:
-        where = "" if len(own) == 1 else f"{len(missing)} of {len(own)} seeds: "
-        return Estimate.undefined(f"{where}{missing[0]}")
-    if len(own) == 1:
-        return replace(own[0], method=f"{own[0].method}; one seed")
+    settled = _without_several(own)
+    if settled is not None:
+        return settled
     ends = [each.ci95 for each in own if each.ci95 is not None]
     limits = min(low for low, _ in ends), max(high for _, high in ends)
     method = f"mean of {len(own)} seeds; from the lowest to the highest end of their own intervals"
