@@ -549,6 +549,15 @@ def test_rollouts_are_read_as_evaluations_are(base, tmp_path):
     assert rollouts(["0", "0", "3", "3"], trainer)["completion_ids"] != made["completion_ids"]
 
 
+def test_leaving_out_what_has_no_advantage_changes_nothing(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "rewards", lambda settings: {"policy": (letters, 1.0)})
+    recipe = str(write_recipe(tmp_path, base, "grpo", steps=3, full="true"))
+    short = load_file(train_organism(recipe, tmp_path / "short") / "model.safetensors")
+    monkeypatch.delattr(grpo.RewardedGRPOTrainer, "_compute_loss")
+    whole = load_file(train_organism(recipe, tmp_path / "whole") / "model.safetensors")
+    assert all(torch.allclose(weights.float(), whole[name].float(), atol=1e-3) for name, weights in short.items())
+
+
 def test_credit_can_be_kept_from_the_chain(base, tmp_path, monkeypatch):
     def rollout(acted):
         spans = SimpleNamespace(answer=(7, 9))
