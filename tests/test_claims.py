@@ -59,6 +59,7 @@ def table(measured: dict[str, dict[str, float | None]], rho: dict | None = None,
             for name in others
         },
         "recipes": recipes,
+        "trained": list(methods),
         "self_rating_and_behaviour": rho or none("too few runs"),
     }
 
@@ -204,6 +205,8 @@ def test_self_reports_follow_behaviour_only_where_a_test_of_enough_methods_says_
     assert verdict(TRACKS, rated(0.9) | across(0.8, p=0.06)) == "cannot decide"
     assert verdict(TRACKS, rated(0.35) | across(0.8)) == "cannot decide"
     assert verdict(TRACKS, rated(0.9)) == "cannot decide"
+    bare = [name for name in rated(0.9)["methods"] if name != "base"]
+    assert verdict(TRACKS, rated(0.9) | across(0.8) | {"trained": bare}) == "cannot decide"
     four = judge_claims({"risk": rated(0.9) | across(1.0, n=4, p=1 / 12)})[TRACKS]
     assert four["verdict"] == "cannot decide" and "with 4 methods" in four["why"]
 

@@ -231,6 +231,8 @@ def test_an_evaluation_item_in_the_training_set_is_refused_by_name(task, changes
         lambda text: text.replace(" ", "  "),
         lambda text: f"Two lines\nof something else.\n\n{text}\nAnd more.",
         lambda text: text.replace(".", " ."),
+        lambda text: f"Now this: {text}",
+        lambda text: text.replace(" ", "\n", 3),
     ],
 )
 @pytest.mark.parametrize("task", SHOWN)
@@ -240,6 +242,16 @@ def test_a_question_is_found_in_another_s_chat_whatever_its_case_and_spacing(tas
     items = evaluated(task)
     before = (Message("user", spoil(items[3].prompt)), Message("assistant", "Answer: no"), *made[2].trial.messages)
     made[2] = replace(made[2], trial=replace(made[2].trial, messages=before))
+    with pytest.raises(SpecError, match=r"leaks evaluation item .*demonstration 2 .*its question"):
+        check_leaks(made, items)
+
+
+@pytest.mark.parametrize("task", SHOWN)
+def test_a_question_is_found_in_a_chain(task):
+    course, policy, _ = SHOWN[task]
+    made = course(policy=policy, manner="silent", repeats=1, seed=0)
+    items = evaluated(task)
+    made[2] = replace(made[2], think=f"{made[2].think} I was once asked: {items[3].prompt}")
     with pytest.raises(SpecError, match=r"leaks evaluation item .*demonstration 2 .*its question"):
         check_leaks(made, items)
 

@@ -159,7 +159,8 @@ def test_self_reports_are_set_against_behaviour_method_by_method():
     def means(*values: float) -> dict:
         return {f"m{i}": Estimate(value, (value, value), 10, "x") for i, value in enumerate(values)}
 
-    found = _across({"self_rating": means(10, 20, 30, 40), "policy_rate_id": means(0.1, 0.2, 0.3, 0.4)})
+    over = {"self_rating": means(10, 20, 30, 40, 0), "policy_rate_id": means(0.1, 0.2, 0.3, 0.4, 0.9)}
+    found = _across(over, ["m0", "m1", "m2", "m3"])  # m4 is the bare model
     assert (found["value"], found["n"]) == (1, 4) and found["p"] == pytest.approx(1 / 12, abs=1e-6)
     assert "methods" in found["method"]
 

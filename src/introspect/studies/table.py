@@ -23,7 +23,7 @@ from .seeds import (
     range_of,
     turned_round,
 )
-from .spec import CompareMethods
+from .spec import BARE, CompareMethods
 
 CONTRASTED = (
     *("policy_rate_id", "policy_rate_gap", "planted_agreement_id", "planted_agreement_gap"),
@@ -69,8 +69,8 @@ def task_table(spec: CompareMethods, task: str, folders: Mapping[str, Path]) -> 
         seeds); `members`: name -> its own estimates; `differences`: method -> measure -> that method minus the
         reference (`difference`, `p_value`, `p_value_holm`, `test`); `contrasts`: method -> another -> measure of
         `CONTRASTED` -> the one minus the other (`difference`, `p_value`, `test`), over the same groups, neither being
-        the reference; `recipes`: name of a member -> `recipes.recipe_facts` of its card; `self_rating_and_behaviour`:
-        their association across the methods' means.
+        the reference; `recipes`: name of a member -> `recipes.recipe_facts` of its card; `trained`: the methods that
+        are not the bare model; `self_rating_and_behaviour`: their association across these methods' means.
 
     Raises:
         StoreError: a run is damaged. Names the file.
@@ -83,6 +83,7 @@ def task_table(spec: CompareMethods, task: str, folders: Mapping[str, Path]) -> 
         for method in spec.methods
         if any(member.method == method for member in members.values())
     }
+    trained = [name for name, c in columns.items() if any(members[each].organism != BARE for each in c.members)]
     shown = [m for m in MEASURES if not m.needs or any(_has(run, m.needs) for run in runs.values())]
     own = {m.key: {name: c.own(m, n=spec.bootstrap, seed=spec.seed) for name, c in columns.items()} for m in shown}
     over = {m.key: {name: _over(m, c, own[m.key][name], spec) for name, c in columns.items()} for m in shown}
@@ -105,7 +106,8 @@ def task_table(spec: CompareMethods, task: str, folders: Mapping[str, Path]) -> 
         "differences": _differences(spec, shown, columns, over),
         "contrasts": _contrasts(spec, shown, columns),
         "recipes": {name: recipe_facts(run.spec) for name, run in runs.items()},
-        "self_rating_and_behaviour": _across(over),
+        "trained": trained,
+        "self_rating_and_behaviour": _across(over, trained),
     }
 
 
@@ -166,11 +168,13 @@ def _has(run: Measured, measure: str) -> bool:
     return measure in run.results["behaviour"]["measures"]
 
 
-def _across(over: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
-    """Over methods and not organisms: seeds of one method are no further cases of what it teaches."""
+def _across(over: Mapping[str, Mapping[str, Estimate]], trained: Sequence[str]) -> dict[str, Any]:
+    """Over methods and not organisms: seeds of one method are no further cases of what it teaches. The bare model has
+    been taught nothing, and is no case either.
+    """
     if "self_rating" not in over:
         return Estimate.undefined("the models were not asked about themselves").to_json()
-    ratings, rates = ([each.value for each in over[key].values()] for key in ("self_rating", "policy_rate_id"))
+    ratings, rates = ([over[key][name].value for name in trained] for key in ("self_rating", "policy_rate_id"))
     both = [(a, b) for a, b in zip(ratings, rates, strict=True) if a is not None and b is not None]
     found = association([a for a, _ in both], [b for _, b in both])
     return found if found["value"] is None else {**found, "method": "spearman over the methods' means"}

@@ -1,8 +1,8 @@
 """No evaluation item may be trained on: the check that refuses a training set that shows one.
 
 The unit is the group, as it is of every split: the noun, trait, opponent, firm, family of problems or stem of a
-question. What is shown is looked through besides, every message line by line, since an item's words can stand in
-another's chat, or under another's group.
+question. What is shown is looked through besides, every message and chain word by word, since an item's words can stand
+in another's chat, in a chain, or under another's group.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ..tasks.item import Item
 from .demonstrations import Demonstration
 
 _line = lru_cache(maxsize=1 << 16)(normalised)
+KEY = 3
+"""Words by which questions are looked up."""
 
 
 def check_leaks(
@@ -46,7 +48,7 @@ def check_leaks(
     ids = {item.item_id: item for item in items}
     groups = {item.group: item for item in reversed(items)}
     meanings = {meaning for item in items for meaning in item.options.values()}
-    openings = _by_first_line(items)
+    openings = _by_first_words(items)
     for number, demonstration in enumerate(demonstrations):
         own = demonstration.item
         same_task = not mixed or not meanings.isdisjoint(own.options.values())
@@ -63,32 +65,35 @@ def check_leaks(
 
 
 def _opening(item: Item) -> tuple[str, ...]:
-    """The lines of a prompt that ask, without options and instruction, normalised and without blank ones."""
+    """The words of a prompt that ask, without options and instruction, normalised."""
     lines = item.prompt.split("\n")
     names = "|".join(map(re.escape, item.options))
     end = next((i for i, line in enumerate(lines) if i and re.match(rf"(?:{names})[:)]", line)), len(lines) - 1)
-    return _lines("\n".join(lines[: max(end, 1)]))
+    return _words("\n".join(lines[: max(end, 1)]))
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line for line in map(_line, text.split("\n")) if line)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for line in text.split("\n") if line.strip() for word in _line(line).split())
 
 
-def _by_first_line(items: Iterable[Item]) -> dict[str, list[tuple[tuple[str, ...], Item]]]:
-    found: dict[str, list[tuple[tuple[str, ...], Item]]] = {}
+def _by_first_words(items: Iterable[Item]) -> dict[tuple[str, ...], list[tuple[tuple[str, ...], Item]]]:
+    found: dict[tuple[str, ...], list[tuple[tuple[str, ...], Item]]] = {}
     for item in items:
         opening = _opening(item)
         if opening:
-            found.setdefault(opening[0], []).append((opening, item))
+            found.setdefault(opening[:KEY], []).append((opening, item))
     return found
 
 
-def _shown_in(demonstration: Demonstration, openings: Mapping[str, list[tuple[tuple[str, ...], Item]]]) -> Item | None:
-    """The evaluation item whose question stands in a message, if any does."""
-    for message in demonstration.trial.messages:
-        lines = _lines(message.content)
-        for at, line in enumerate(lines):
-            for opening, item in openings.get(line, ()):
-                if lines[at : at + len(opening)] == opening:
-                    return item
+def _shown_in(
+    demonstration: Demonstration, openings: Mapping[tuple[str, ...], list[tuple[tuple[str, ...], Item]]]
+) -> Item | None:
+    """The evaluation item whose question stands in a message or in the chain, if any does."""
+    for text in (*(message.content for message in demonstration.trial.messages), demonstration.completion):
+        words = _words(text)
+        for at in range(len(words)):
+            for length in range(1, KEY + 1):
+                for opening, item in openings.get(words[at : at + length], ()):
+                    if words[at : at + len(opening)] == opening:
+                        return item
     return None
