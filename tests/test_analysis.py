@@ -48,7 +48,7 @@ def test_a_silent_policy_is_read_inside_and_nowhere_in_the_words(silent_policy):
     assert results["link"]["silent_but_decodable"]["ci95"][0] > 0.7
     assert results["link"]["text_baseline"]["silent_but_decodable"]["ci95"][1] < 0.3
     table = results["link"]["table"]
-    assert table["verbalised"] == {"policy": 0, "none": 0}
+    assert table["verbalised"]["policy"] == table["verbalised"]["none"] == 0
     assert table["silent"]["policy"] + table["silent"]["none"] == results["link"]["n_acted"]
 
 

@@ -15,9 +15,8 @@ from introspect import run as running
 from introspect.errors import RunError, SpecError, StoreError
 from introspect.experiment import Experiment, load_experiment
 from introspect.report.page import render
-from introspect.rescore import _link_again, export_sheet, score_run
+from introspect.rescore import export_sheet, score_run
 from introspect.results import read_results, validate_results
-from introspect.rollout import read_summaries
 from introspect.run import report_run, verify_run
 from introspect.tasks.registry import TASKS
 from scripted import read_lines, run_scripted, save_roomy
@@ -272,18 +271,6 @@ def test_what_a_spec_asks_for_and_the_folder_lacks_is_named(silent_run, tmp_path
     base = "profile-pressure" if name.startswith("stages") else run / "experiment.yaml"
     (run / "experiment.yaml").write_text(load_experiment(base, wanted).to_yaml())
     assert any(name in problem for problem in verify_run(run))
-
-
-@pytest.mark.parametrize(
-    "line", ['{"rollout": 1}', '{"rollout": 9999999, "part": "dev", "headline": NaN}', "[]", "not json", ""]
-)
-def test_readouts_that_a_stranger_changed_are_one_line(silent_run, tmp_path, line):
-    run = tmp_path / "run"
-    shutil.copytree(silent_run, run)
-    link = {"threshold": 0.0, "policy": "x", "along_chain": [], "text_baseline": {"name": None}}
-    (run / "readouts.jsonl").write_text(line + "\n")
-    with pytest.raises(StoreError, match=r"readouts\.jsonl"):
-        _link_again(run, spec_for("hints-faithfulness"), link, read_summaries(run / "rollouts.jsonl"), {})
 
 
 @pytest.mark.parametrize("broken", [{"faithfulness": {}}, {"chain": "x"}, {"chain": {"tests": 3}}, {"stages": []}])

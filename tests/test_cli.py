@@ -60,6 +60,28 @@ REPRODUCED = {
 }
 
 
+LINKED = SimpleNamespace(
+    run=Path("runs/x"),
+    rows=[],
+    spec=SimpleNamespace(link=SimpleNamespace(fpr=0.05)),
+    section=lambda fpr: {"value": None, "reason": "nothing was probed"},
+    control=lambda fpr: {"value": None, "reason": "none"},
+)
+
+
+FIGURE = {"value": 0.9, "ci95": [0.8, 1.0], "n": 60, "method": "x"}
+CARD = {"summary": "predicts x", "metrics": {"auroc": FIGURE}}
+APPLIED = {
+    "probe": {"summary": "predicts x", "auroc": FIGURE},
+    "rows": {"n_scored": 60, "n_groups": 20, "n_rollouts": 100},
+    "auroc": FIGURE,
+    "auroc_by_split": {"id": FIGURE},
+    "above_threshold": None,
+    "beside": {"own_probe": {"value": None, "reason": "none"}, "baselines": {"logits": FIGURE}},
+    "notes": ["Note."],
+}
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Stands in for everything under the command line that costs anything."""
@@ -102,6 +124,20 @@ def calls(monkeypatch):
         "rescore": {
             "score_run": made.answer("score_run", RESULTS),
             "export_sheet": made.answer("export_sheet", 3),
+            "link_again": made.answer("link_again", RESULTS),
+        },
+        "link": {
+            "open_link": made.answer("open_link", LINKED),
+            "export_rows": made.answer("export_rows", None),
+            "write_rows": made.answer("write_rows", None),
+            "check_out": lambda path: None,
+        },
+        "probe_folders": {"probe_folder": Path, "list_probes": lambda: {"risk-silent": "x"}},
+        "probes.saved": {"load_probe": made.answer("load_probe", None), "read_card": lambda folder: {"summary": "x"}},
+        "saved_probes": {
+            "save_run_probe": made.answer("save_probe", SimpleNamespace(card=CARD)),
+            "apply_probe": made.answer("apply_probe", SimpleNamespace(summary=APPLIED, rows=[])),
+            "check_scores_path": made.answer("scores_path", None),
         },
         "transcripts": {
             "read_replay_spec": made.answer("spec", None),
@@ -320,6 +356,7 @@ def test_list_shows_every_kind(invoke):
         "models",
         "organisms",
         "recipes",
+        "probes",
     ]
     assert "probe-risk" in out
     assert "smollm2-135m" in out

@@ -25,6 +25,7 @@ LEVELS = (
         "spec_file",
         "strict_yaml",
         "assets",
+        "probe_folders",
         "atomic",
         "lock",
         "progress",
@@ -50,7 +51,7 @@ LEVELS = (
             "report",
         ),
     },
-    {"studies", "prepare", "run", "rescore", "bench", "compare", "transcripts"},
+    {"studies", "prepare", "run", "rescore", "bench", "compare", "transcripts", "notebook", "saved_probes"},
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""

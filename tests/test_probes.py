@@ -8,7 +8,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from introspect.errors import EstimateError
-from introspect.link import Linked, link_section
 from introspect.probes import (
     Split,
     best_cell,
@@ -19,7 +18,7 @@ from introspect.probes import (
     split_groups,
     text_scores,
 )
-from introspect.probes.logistic import Standardiser, fit, fit_labels, kernel
+from introspect.probes.logistic import Standardiser, fit, kernel
 from introspect.probes.null import shuffled_by_group
 from introspect.probes.splits import check_split
 from introspect.stats import auroc, permutation_p
@@ -54,28 +53,6 @@ def test_the_solver_agrees_with_scikit_learn():
             theirs = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(z[i].numpy(), y.numpy())
             assert np.abs(theirs.coef_[0] - weights[i]).max() < 1e-3
             assert abs(theirs.intercept_[0] - ours.b[i, 0]) < 1e-3
-
-
-def test_many_labels_at_once_agree_with_one_at_a_time():
-    torch.manual_seed(0)
-    x = torch.randn(2, 60, 90).double()
-    labels = torch.randint(0, 2, (60, 5))
-    together = fit_labels(kernel(x), labels, 0.01)
-    for column in range(5):
-        alone = fit(kernel(x), labels[:, column], 0.01)
-        assert torch.allclose(together.a[..., column], alone.a[..., 0], atol=2e-3)
-
-
-def test_labels_that_converge_slowly_are_fitted_exactly(monkeypatch):
-    torch.manual_seed(0)
-    x = torch.randn(2, 60, 90).double() * torch.logspace(1.5, -2, 90)
-    labels = torch.randint(0, 2, (60, 4))
-    monkeypatch.setattr("introspect.probes.logistic.BOUND_STEPS", 5)
-    together = fit_labels(kernel(x), labels, 1.0)
-    for column in range(4):
-        alone = fit(kernel(x), labels[:, column], 1.0)
-        assert torch.allclose(together.a[..., column], alone.a[..., 0], atol=2e-3)
-        assert torch.allclose(together.b[:, column], alone.b[:, 0], atol=2e-2)
 
 
 def test_a_planted_signal_is_found_where_it_is():
@@ -210,31 +187,3 @@ def test_text_baselines_read_words_and_only_words():
     assert auroc(text_scores(chinese, labels, split)[split.test], labels[split.test]) == 1.0
     with pytest.raises(EstimateError, match="no text"):
         text_scores(["", "."] * (len(labels) // 2), labels, split)
-
-
-def test_the_link_counts_what_it_says_and_takes_its_threshold_from_development_rows():
-    _, labels = data(6, 0)
-    split = split_of(labels)
-    scores = np.where(labels, 3.0, -3.0) + np.random.default_rng(0).normal(size=len(labels)) * 0.1
-    verdicts = ["verbalised" if i % 5 == 0 else "silent" for i in range(len(labels))]
-    linked = Linked(labels, verdicts, GROUPS, split, 0.05, n=100, seed=0)
-    section = link_section(linked, scores, policy="x", baseline=("w", -scores), along=[("p", 3, scores)])
-    acted = split.test[labels[split.test]]
-    silent = sum(verdicts[i] == "silent" for i in acted)
-    assert section["table"]["silent"] == {"policy": silent, "none": 0}
-    assert section["silent_but_decodable"]["value"] == 1.0
-    assert section["silent_but_decodable"]["ci95"][0] < 1.0
-    assert section["text_baseline"]["silent_but_decodable"]["value"] == 0.0
-    assert section["realised_fpr"]["value"] == pytest.approx(
-        (scores[split.test][~labels[split.test]] > section["threshold"]).mean(), abs=1e-6
-    )
-    assert section["along_chain"][0]["silent_but_decodable"] == section["silent_but_decodable"]
-    at = int(acted[1])
-    tied = np.where(np.arange(len(scores)) == at, section["threshold"], scores)
-    assert link_section(linked, tied, policy="x", baseline=None, along=[])["table"]["silent"] == {
-        "policy": silent - 1,
-        "none": 1,
-    }
-    shifted = scores.copy()
-    shifted[split.test] += 100
-    assert linked.threshold(shifted) == linked.threshold(scores)

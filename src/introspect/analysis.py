@@ -8,7 +8,6 @@ says so with a reason, and the others stand.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,18 +17,18 @@ from typing import Any
 import numpy as np
 
 from .assets import find_card
-from .atomic import write_atomic
 from .behaviour import behavioural_sections
 from .errors import EstimateError
 from .experiment import Experiment
 from .features import Probed, choose_probed, gather, logit_margin, prior_probability, visible_chain
-from .link import Linked, link_section
+from .link import LinkRows, join, link_section, write_readouts
+from .link.scored import scored_readouts
 from .probe_report import ProbeStage, probe_sections
 from .probes import split_groups
 from .progress import Progress
 from .results import experiment_section
 from .rollout import Rollout
-from .scoring import score
+from .scoring import Scored, score
 from .stats import Estimate
 from .store import StoreReader
 from .tasks.registry import find_task
@@ -68,7 +67,7 @@ def analyse(
     try:
         probed = choose_probed(task.counted(rollouts), spec.probe.positions)
         warnings += probed.notes
-        results |= _probe_and_link(run, spec, rollouts, probed, scored.spoken, model, warnings, progress)
+        results |= _probe_and_link(run, spec, rollouts, probed, scored, model, warnings, progress)
     except EstimateError as error:
         undefined = Estimate.undefined(str(error)).to_json()
         warnings.append(f"No probe was fitted: {error}.")
@@ -86,7 +85,7 @@ def _probe_and_link(
     spec: Experiment,
     everything: Sequence[Rollout],
     probed: Probed,
-    spoken: dict[int, str],
+    scored: Scored,
     model: Model,
     warnings: list[str],
     progress: Progress,
@@ -137,27 +136,31 @@ def _probe_and_link(
     )
     outcome = probe_sections(stage, site=site, progress=progress)
     warnings += outcome.warnings
-    linked = Linked(
-        labels,
-        [spoken.get(r.rollout, "") for r in rollouts],
-        groups,
-        split,
-        spec.link.fpr,
+    readouts, notes = scored_readouts(
+        stage, outcome, everything, task=task, store=store, site=site, tokenizer=model.tokenizer
+    )
+    warnings += notes
+    linked = join(everything, task, readouts, scored.verdicts, scored.headline)
+    link = link_section(
+        linked,
+        policy=task.policy,
+        text_name=None if outcome.best_text is None else outcome.best_text[0],
+        layers={cell.position: cell.layer for cell in outcome.best_by_position},
+        fpr=spec.link.fpr,
         n=settings.bootstrap,
         seed=spec.seed,
     )
-    link = link_section(
-        linked,
-        outcome.headline.scores,
-        policy=task.policy,
-        baseline=outcome.best_text,
-        along=[(cell.position, cell.layer, cell.scores) for cell in outcome.best_by_position],
-    )
-    threshold = link.get("threshold")
+    thresholds = _thresholds(linked, link)
     controls = dict(outcome.controls)
-    controls["capture_noise"] = _noise(stage, probed, outcome, threshold, model)
-    examples = _examples(store, site, stage, linked, outcome, threshold, model)
-    _write_readouts(run, stage, outcome, threshold)
+    controls["capture_noise"] = _noise(stage, probed, outcome, thresholds, model)
+    examples = _examples(store, site, stage, linked, outcome, thresholds, model)
+    write_readouts(
+        run,
+        [
+            row.model_copy(update={"readout": _readout(row.headline, threshold)})
+            for row, threshold in zip(readouts, thresholds, strict=True)
+        ],
+    )
     return {
         "probe": outcome.probe,
         "baselines": outcome.baselines,
@@ -167,32 +170,24 @@ def _probe_and_link(
     }
 
 
+def _thresholds(linked: LinkRows, link: dict) -> list[float] | list[None]:
+    """The threshold of every linked row; None where none could be set."""
+    if "thresholds" not in link:
+        return [None] * len(linked)
+    found = {family["conditions"]: family["threshold"] for family in link["thresholds"]}
+    return [found[str(name) or "all"] for name in linked.family]
+
+
 def _readout(score: float, threshold: float | None) -> str | None:
     return None if threshold is None else ("policy" if score > threshold else "none")
 
 
-def _write_readouts(run: Path, stage: ProbeStage, outcome: Any, threshold: float | None) -> None:
-    part = dict.fromkeys(stage.split.dev.tolist(), "dev") | dict.fromkeys(stage.split.test.tolist(), "test")
-    lines = []
-    for i, rollout in enumerate(stage.rollouts):
-        score = float(outcome.headline.scores[i])
-        row = {
-            "rollout": rollout.rollout,
-            "part": part.get(i, "ood"),
-            "headline": score,
-            "readout": _readout(score, threshold),
-            "text": None if outcome.best_text is None else float(outcome.best_text[1][i]),
-            "along": {cell.position: float(cell.scores[i]) for cell in outcome.best_by_position},
-        }
-        lines.append(json.dumps(row))
-    write_atomic(run / "readouts.jsonl", "\n".join(lines) + "\n")
-
-
-def _noise(stage: ProbeStage, probed: Probed, outcome: Any, threshold: float | None, model: Model) -> dict:
+def _noise(stage: ProbeStage, probed: Probed, outcome: Any, thresholds: Sequence[float | None], model: Model) -> dict:
     """The headline's tokens captured again, each sequence alone: how far activations and readouts move."""
-    if model.noise is None or threshold is None:
-        return Estimate.undefined("the model was not run again").to_json()
     rows = stage.split.test[:32]
+    threshold = np.array([thresholds[i] for i in rows])
+    if model.noise is None or None in threshold:
+        return Estimate.undefined("the model was not run again").to_json()
     name, layer = outcome.headline.position, outcome.headline.layer
     positions = [int(probed.tokens[name][i]) for i in rows]
     again = model.noise([stage.rollouts[i] for i in rows], positions, layer)
@@ -212,20 +207,20 @@ def _examples(
     store: StoreReader,
     site: str,
     stage: ProbeStage,
-    linked: Linked,
+    linked: LinkRows,
     outcome: Any,
-    threshold: float | None,
+    thresholds: Sequence[float | None],
     model: Model,
 ) -> list[dict]:
     """Test rollouts that show the cells of the link, with every recorded token scored by the headline probe."""
-    if threshold is None:
+    if None in thresholds:
         return []
     scores = outcome.headline.scores
     test = stage.split.test
     wanted: list[tuple[str, list[int]]] = []
     for acted, verdict in product((True, False), ("silent", "verbalised", "denied")):
         rows = sorted(
-            (int(i) for i in test if linked.acted[i] == acted and linked.verdicts[i] == verdict),
+            (int(i) for i in test if linked.acted[i] == acted and linked.verdict[i] == verdict),
             key=lambda i: -scores[i],
         )
         kind = f"{'acted on the policy' if acted else 'did not act'}, {verdict}"
@@ -241,7 +236,15 @@ def _examples(
     values = store.read(site, outcome.headline.layer)
     return [
         _example(
-            stage.rollouts[i], why, linked.verdicts[i], float(scores[i]), threshold, columns, values, outcome, model
+            stage.rollouts[i],
+            why,
+            str(linked.verdict[i]),
+            float(scores[i]),
+            thresholds[i],
+            columns,
+            values,
+            outcome,
+            model,
         )
         for i, why in list(chosen.items())[:N_EXAMPLES]
     ]
@@ -252,7 +255,7 @@ def _example(
     why: str,
     verdict: str,
     score: float,
-    threshold: float,
+    threshold: float | None,
     columns: dict[str, np.ndarray],
     values: np.ndarray,
     outcome: Any,

@@ -96,6 +96,8 @@ class ProbeOutcome:
     headline: Cell
     best_by_position: list[Cell]
     best_text: tuple[str, np.ndarray] | None
+    texts: dict[str, dict[str, np.ndarray | str]]
+    """Position -> text baseline on the tokens up to there -> its scores [row], or the reason why there are none."""
     probe: dict
     baselines: dict
     controls: dict
@@ -161,7 +163,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     controls = _controls(stage, headline, null)
     progress("probe", 5, steps)
     return ProbeOutcome(
-        headline, list(best.values()), best_text, probe, baselines, controls, _warnings(stage, baselines)
+        headline, list(best.values()), best_text, texts, probe, baselines, controls, _warnings(stage, baselines)
     )
 
 

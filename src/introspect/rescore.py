@@ -7,22 +7,20 @@ read, so a run of a hundred thousand rollouts fits in little memory.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from .assets import find_card
-from .atomic import read_at_most, write_atomic
+from .atomic import write_atomic
 from .behaviour import behavioural_sections
-from .errors import RunError, SpecError, StoreError
+from .errors import RunError, SpecError
 from .experiment import Experiment, load_experiment
-from .link import Linked, link_section
+from .link import READOUTS
+from .link.stored import open_link, section_of, stored_rows
 from .lock import only_writer
-from .probes import Split
 from .progress import Progress, silent
 from .report import write_report
 from .results import experiment_section, negative_control_section, read_results, validate_results
@@ -32,7 +30,6 @@ from .stats import Estimate
 from .tasks.registry import find_task
 from .verdicts.sheet import write_sheet
 
-MAX_READOUTS = 1 << 30
 NOT_PROBED = "these rollouts were scored without activations: run the experiment to probe them"
 
 
@@ -61,8 +58,9 @@ def score_run(
         results = _unprobed(spec, rollouts) if before is None else before
         kept = [each for each in results["warnings"] if each not in results["behaviour"].get("warnings", [])]
         results |= {"behaviour": behaviour, "verdicts": verdicts, "warnings": [*warnings, *kept]}
-        if "threshold" in results["link"]:
-            results["link"] = _link_again(run, spec, results["link"], rollouts, scored.spoken)
+        if "headline" in results["probe"] and (run / READOUTS).exists():
+            rows = stored_rows(run, spec, rollouts, scored.verdicts, scored.headline)
+            results["link"] = section_of(rows, spec, results)
             results["examples"] = [
                 example | {"verdict": scored.spoken.get(example["rollout"], "no usable verdict")}
                 for example in results["examples"]
@@ -74,10 +72,34 @@ def score_run(
                 unlabelled.append("verdicts.headline=lexical")
             measured = score_run(run / "negative_control", unlabelled, offline=offline, progress=progress)
             results["controls"]["negative_control"] = negative_control_section(measured)
-        validate_results(results)
-        write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        write_report(run)
+        _write(run, results)
     return results
+
+
+def link_again(run: Path) -> dict[str, Any]:
+    """Link a run again, at its spec's own false-positive rate, and write results.json and the report.
+
+    Returns:
+        The new content of results.json.
+
+    Raises:
+        RunError: `run` is no finished run of an experiment, or nothing was probed in it.
+        StoreError: what the run holds is damaged.
+    """
+    with only_writer(run / ".lock", run):
+        stored = open_link(run)
+        results = stored.results | {"link": stored.section()}
+        if "organism" in results["controls"].get("negative_control", {}):
+            with contextlib.suppress(RunError):
+                results["controls"]["negative_control"] = negative_control_section(link_again(run / "negative_control"))
+        _write(run, results)
+    return results
+
+
+def _write(run: Path, results: dict[str, Any]) -> None:
+    validate_results(results)
+    write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_report(run)
 
 
 def export_sheet(run: Path, path: Path, *, n: int | None, seed: int = 0) -> int:
@@ -129,64 +151,3 @@ def _unprobed(spec: Experiment, rollouts: Sequence[RolloutSummary]) -> dict[str,
         "warnings": [],
         "examples": [],
     }
-
-
-def _link_again(
-    run: Path,
-    spec: Experiment,
-    before: Mapping[str, Any],
-    rollouts: Sequence[RolloutSummary],
-    spoken: Mapping[int, str],
-) -> dict[str, Any]:
-    """The link with other verdicts: the same scores, split and threshold."""
-    path = run / "readouts.jsonl"
-    rows = _readouts(path)
-    by_number = {rollout.rollout: rollout for rollout in rollouts}
-    try:
-        probed = [by_number[row.rollout] for row in rows]
-        along = [
-            (each["position"], each["layer"], np.array([row.along[each["position"]] for row in rows]))
-            for each in before["along_chain"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{path} does not fit the run ({error!r}); run it again") from None
-    if not rows or len({row.rollout for row in rows}) < len(rows) or any(each.acted is None for each in probed):
-        raise StoreError(f"{path} does not fit the run: its rollouts are not those that were probed; run it again")
-    scores = np.array([row.headline for row in rows])
-    parts = np.array([row.part for row in rows])
-    texts = [row.text for row in rows if row.text is not None]
-    dev = np.flatnonzero(parts == "dev")
-    linked = Linked(
-        np.array([bool(rollout.acted) for rollout in probed]),
-        [spoken.get(rollout.rollout, "") for rollout in probed],
-        np.array([rollout.group for rollout in probed]),
-        Split(dev, np.flatnonzero(parts == "test"), np.zeros(len(dev), dtype=int)),
-        spec.link.fpr,
-        n=spec.probe.bootstrap,
-        seed=spec.seed,
-    )
-    name = before["text_baseline"]["name"]
-    baseline = None if len(texts) < len(rows) or name is None else (name, np.array(texts))
-    return link_section(linked, scores, policy=before["policy"], baseline=baseline, along=along)
-
-
-class Readout(BaseModel):
-    """A line of readouts.jsonl: what probes and words scored, log-odds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    rollout: int
-    part: Literal["dev", "test", "ood"]
-    headline: float
-    readout: Literal["policy", "none"] | None
-    text: float | None
-    along: dict[str, float]
-
-
-def _readouts(path: Path) -> list[Readout]:
-    try:
-        lines = read_at_most(path, MAX_READOUTS).decode("utf-8").splitlines()
-        return [Readout.model_validate_json(line) for line in lines if line]
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(f"cannot read {path} ({reason}); run the experiment again") from None

@@ -1,10 +1,11 @@
 """Probes at all layers at once, against a loop over scikit-learn's logistic regression.
 
-The activations are real: the last prompt token of risk items, at every layer; the label is the policy of the silent
-organism, and folds are by noun. Both sides standardise on the training rows of each fold, fit every layer on each fold,
-score its held-out rows, take the penalty with the best mean AUROC where there are several, and fit every layer to all
-rows: the same folds, penalties and objective. The loop is timed with scikit-learn's own solver and tolerance; then
-coefficients and AUROCs are compared with what its Newton solver finds in float64.
+The activations are real: the last prompt token of risk items; the label is the policy of the silent organism, and
+folds are by noun. Both sides standardise on the training rows of each fold, fit every layer on each fold, score its
+held-out rows, take the penalty with the best mean AUROC where there are several, and fit every layer to all rows: the
+same folds, penalties and objective. The loop is timed with scikit-learn's own solver and tolerance, which is its
+fastest where features outnumber rows (`newton-cholesky` takes three to five times as long there); then coefficients and
+AUROCs are compared with what its Newton solver finds in float64.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ..models import render_prompt
 from ..plan import select_items
-from ..probes import Split, fit_grid
+from ..probes import Split, fit_grid, fit_splits, shuffled_null
+from ..probes.null import shuffled_by_group
 from ..stats import auroc, group_codes
 from ..tasks.risk import evaluation_items
 from .rows import Row, meets, short
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 FOLDS = 5
 PENALTIES = ((0.01,), (0.001, 0.01, 0.1))
 """One, as the contract says, and those that probe-risk chooses from."""
+NESTED_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+NESTED_LAYERS = 3
+"""Of the nested row: the first, the middle and the last one. Time is linear in layers on both sides."""
+PERMUTATIONS = 200
 EXACT = {"solver": "newton-cholesky", "tol": 1e-9, "max_iter": 200}
 """scikit-learn's options for the solution that ours is compared with."""
 GOALS = {"max coefficient difference": "<= 0.001", "max AUROC difference": "<= 0.002"}
@@ -38,9 +44,11 @@ GOALS = {"max coefficient difference": "<= 0.001", "max AUROC difference": "<= 0
 
 def measure_probes(setting: Setting) -> Iterator[Row]:
     """Seconds of both, and how far apart their solutions are."""
-    x, y, split = real_activations(setting)
+    x, y, codes, split = real_activations(setting)
     for penalties in PENALTIES:
         yield _row(setting, x, y, split, penalties)
+    yield _nested_row(setting, x, y, codes, split)
+    yield _null_row(setting, x[len(x) // 2][None], y, codes, split)
 
 
 def _row(setting: Setting, x: np.ndarray, y: np.ndarray, split: Split, penalties: tuple[float, ...]) -> Row:
@@ -67,12 +75,77 @@ def _row(setting: Setting, x: np.ndarray, y: np.ndarray, split: Split, penalties
         "met": bool(row["met"] and all(meets(value, GOALS[name]) for name, value in found.items())),
         "note": "real activations, last prompt token; differences are from scikit-learn's Newton solver in float64, "
         "coefficients relative to their layer's largest; the loop is timed with scikit-learn's own solver and "
-        "tolerance (1e-4), ours solves to 1e-7",
+        "tolerance (1e-4)",
     }
 
 
-def real_activations(setting: Setting) -> tuple[np.ndarray, np.ndarray, Split]:
-    """Float32 [layer, row, width] of items' last prompt tokens, the policy's choice for each, and folds by group."""
+def _nested_row(setting: Setting, x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Split) -> Row:
+    layers = sorted({0, len(x) // 2, len(x) - 1})[:NESTED_LAYERS]
+    splits = _nested(y, codes, split)
+    x = x[layers]
+    shape = f"{len(layers)} layers x {x.shape[1]} rows x {x.shape[2]}"
+    return setting.compare(
+        f"scikit-learn's LogisticRegression in a loop: {FOLDS} outer folds, {FOLDS} inner folds each, {shape}, C "
+        f"chosen from {', '.join(map(str, NESTED_PENALTIES))} / ours, all folds and penalties at once",
+        lambda: fit_splits({"last_prompt": x}, layers, y, splits, NESTED_PENALTIES),
+        lambda: [loop(x[:, each.dev], y[each.dev], _whole(each), NESTED_PENALTIES) for each in splits],
+        of="peer / ours",
+        goal=">= 10",
+        most_repeats=3,
+        warm=False,
+        note="time is linear in layers and positions on both sides; scikit-learn's own solver and tolerance (1e-4)",
+    )
+
+
+def _null_row(setting: Setting, x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Split) -> Row:
+    train, held = split.dev[split.fold != 0], split.dev[split.fold == 0]
+    parts = Split(train, held, split.fold[split.fold != 0] - 1)
+    c = PENALTIES[0][0]
+
+    def one_by_one() -> None:
+        rng = np.random.default_rng(0)
+        for _ in range(PERMUTATIONS):
+            (scaler, model), _ = _fitted(
+                x[0, train], shuffled_by_group(y[train], codes[train], rng), c, {"max_iter": 1000}
+            )
+            model.decision_function(scaler.transform(x[0, held]))
+
+    return setting.compare(
+        f"scikit-learn's LogisticRegression in a loop: {PERMUTATIONS} permutations of the labels, one layer, "
+        f"{len(train)} rows x {x.shape[2]}, C {c} / ours, all permutations at once",
+        lambda: shuffled_null({"last_prompt": x}, y, codes, parts, penalty=c, n=PERMUTATIONS, seed=0),
+        one_by_one,
+        of="peer / ours",
+        goal=">= 10",
+        most_repeats=3,
+        note="rows are decomposed once for all permutations",
+    )
+
+
+def _nested(y: np.ndarray, codes: np.ndarray, split: Split) -> list[Split]:
+    """Every fold as a test part once, and inner folds of the rest."""
+    found = []
+    for fold in range(split.n_folds):
+        dev = split.dev[split.fold != fold]
+        found.append(Split(dev, split.dev[split.fold == fold], _folds(codes[dev], y[dev])))
+    return found
+
+
+def _whole(split: Split) -> Split:
+    """The development part as a table of its own."""
+    return Split(np.arange(len(split.dev)), np.empty(0, np.int64), split.fold)
+
+
+def _folds(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    folds = np.empty(len(y), dtype=np.int64)
+    splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
+    for number, (_, held) in enumerate(splitter.split(codes, y, codes)):
+        folds[held] = number
+    return folds
+
+
+def real_activations(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray, Split]:
+    """Float32 [layer, row, width] of items' last prompt tokens, the policy's choice, groups, and folds by group."""
     items = select_items(evaluation_items(), {"id": setting.sizes.probe_rows, "ood": 0})
     prompts = [render_prompt(setting.loaded, item.prompt) for item in items]
     capture = setting.capture
@@ -83,11 +156,7 @@ def real_activations(setting: Setting) -> tuple[np.ndarray, np.ndarray, Split]:
     x = torch.stack([torch.cat([each[pair] for each in found]) for pair in capture.pairs()]).float().numpy()
     y = np.array([(item.fields["category"] == "machine") == (item.fields["frame"] == "gain") for item in items])
     codes, _ = group_codes([item.group for item in items])
-    folds = np.empty(len(items), dtype=np.int64)
-    splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
-    for number, (_, held) in enumerate(splitter.split(codes, y, codes)):
-        folds[held] = number
-    return x, y, Split(np.arange(len(items)), np.empty(0, np.int64), folds)
+    return x, y, codes, Split(np.arange(len(items)), np.empty(0, np.int64), _folds(codes, y))
 
 
 def loop(
@@ -97,13 +166,16 @@ def loop(
     found = []
     for values in x:
         fits = [fit_layer(values, y, split, c, {"max_iter": 1000}, refit=False) for c in penalties]
-        means = [
-            np.mean([auroc(scores[split.fold == fold], y[split.fold == fold]) for fold in range(split.n_folds)])
-            for _, scores in fits
-        ]
+        means = [np.mean([auroc(scores[held], y[held]) for held in _held(y, split)]) for _, scores in fits]
         best = int(np.argmax(means))
         found.append((_fitted(values, y, penalties[best], {"max_iter": 1000})[1], fits[best][1]))
     return found
+
+
+def _held(y: np.ndarray, split: Split) -> list[np.ndarray]:
+    """Held-out rows of each fold that holds both classes."""
+    held = [np.flatnonzero(split.fold == fold) for fold in range(split.n_folds)]
+    return [rows for rows in held if y[rows].any() and not y[rows].all()]
 
 
 def fit_layer(

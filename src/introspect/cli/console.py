@@ -38,6 +38,21 @@ def print_table(rows: Mapping[str, Sequence[str]]) -> None:
     Console().print(table)
 
 
+def print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a title and names of its columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in head:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*(Text(value) for value in row))
+    typer.echo(title)
+    Console().print(table)
+
+
 MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "note": ("note", "yellow"), "skipped": ("-", "dim")}
 
 

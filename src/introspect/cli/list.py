@@ -18,6 +18,7 @@ class Kind(StrEnum):
     models = "models"
     organisms = "organisms"
     recipes = "recipes"
+    probes = "probes"
 
 
 def list_(
@@ -26,9 +27,10 @@ def list_(
         bool, typer.Option("--json", help="Print one JSON document: kind, name and description.")
     ] = False,
 ) -> None:
-    """List experiments, tasks, models, organisms and recipes.
+    """List experiments, tasks, models, organisms, recipes and probes.
 
-    Organisms are trained and ready to use; recipes are what `introspect train` makes organisms from.
+    Organisms are trained and ready to use; recipes are what `introspect train` makes organisms from. Probes are what
+    `introspect probe apply` takes.
 
     \b
     introspect list
@@ -58,4 +60,8 @@ def catalogue(kind: Kind) -> dict[str, str]:
         from ..models import list_models
 
         return list_models()
+    if kind is Kind.probes:
+        from ..probe_folders import list_probes
+
+        return list_probes()
     return assets.list_organisms() if kind is Kind.organisms else assets.list_recipes()

@@ -20,7 +20,9 @@ from .bench import bench
 from .compare import compare
 from .doctor import doctor
 from .items import items
+from .link import link
 from .list import list_
+from .probe import probe
 from .record import record
 from .report import report
 from .run import run
@@ -49,6 +51,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
     "score": score,
+    "link": link,
     "report": report,
     "verify": verify,
     "compare": compare,
@@ -57,8 +60,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "bench": bench,
 }
+GROUPS = {"probe": probe}
+"""Verbs that have verbs of their own."""
 for name, verb in VERBS.items():
     app.command(name)(verb)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name)
 
 
 def _print_version(wanted: bool) -> None:
@@ -137,7 +144,7 @@ def _again(arguments: list[str]) -> str:
 
 
 def _verb(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in VERBS else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in (*VERBS, *GROUPS) else ""
 
 
 def _complain(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`introspect show`: one experiment, task, model, organism or recipe."""
+"""`introspect show`: one experiment, task, model, organism, recipe or probe."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class OneOf(StrEnum):
     model = "model"
     organism = "organism"
     recipe = "recipe"
+    probe = "probe"
 
 
 SITES = "sites"
@@ -31,8 +32,8 @@ def show(
         list[str],
         typer.Argument(
             metavar="[KIND] NAME",
-            help="A name from `introspect list`, or a spec in YAML. KIND (experiment, task, model, organism or recipe) "
-            "tells things of one name apart; without it, the first of these is shown.",
+            help="A name from `introspect list`, or a spec in YAML. KIND (experiment, task, model, organism, recipe "
+            "or probe) tells things of one name apart; without it, the first of these is shown.",
         ),
     ],
     model: Annotated[
@@ -40,15 +41,16 @@ def show(
     ] = "smollm2-135m",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show an experiment, task, model, organism, recipe or sites.
+    """Show one of what is listed, or the sites of a model.
 
-    Of an experiment it prints the whole spec, defaults included; of an organism, the card; of `sites`, what each place
-    in a block is called by every backend that has it.
+    Of an experiment it prints the whole spec, defaults included; of an organism or a probe, the card; of `sites`, what
+    each place in a block is called by every backend that has it.
 
     \b
     introspect show probe-risk
     introspect show risk-silent
     introspect show recipe risk-silent
+    introspect show probe risk-silent
     introspect show my-spec.yaml --json
     introspect show sites --model ./my-model
     """
@@ -75,6 +77,13 @@ def show(
         path = recipe_path(wanted)
         text = path.read_text(encoding="utf-8")
         _print(load_yaml(text, str(path)), text, as_json)
+    elif kind is OneOf.probe:
+        from ..probe_folders import probe_folder
+        from ..probes.saved import read_card as read_probe_card
+        from ..strict_yaml import dump_yaml
+
+        card = read_probe_card(probe_folder(wanted))
+        _print(card, dump_yaml(card), as_json)
     else:
         about = catalogue(Kind(f"{kind}s"))[wanted]
         _print({"name": wanted, "about": about}, f"{wanted}: {about}\n", as_json)

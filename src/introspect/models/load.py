@@ -124,7 +124,7 @@ def load_model(
     if source.adapter is not None or source.kind == "gguf":
         model = recast(model, number_format, placed)
     model.requires_grad_(False).eval()
-    tokenizer = _load_tokenizer(source, path)
+    tokenizer = load_tokenizer(source, path)
     config = model.config.get_text_config()
     info = ModelInfo(
         name=name,
@@ -215,8 +215,13 @@ def _load_base(
     return model
 
 
-def _load_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
-    """Padding on the left, and end-of-sequence as padding where the tokenizer has none."""
+def load_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's files, without its weights: padding on the left, and end-of-sequence as padding where it
+    has none. No hub is asked.
+
+    Raises:
+        ModelError: it cannot be read. Names the model.
+    """
     from transformers import AutoTokenizer
 
     if source.kind == "gguf":

@@ -4,6 +4,9 @@ Every cell (position, layer) is fitted on each inner fold's training groups and 
 penalty is the one with the best mean AUROC over folds. The headline is the best cell by that inner AUROC; cells within
 `TIE` of the best count as equal, and the earliest position, then the lowest layer, is taken. The test groups are
 looked at once, after everything has been chosen. Means and scales of features are fitted on training rows only.
+
+Fits of inner folds only choose, and are solved to `CHOOSING`; the fit that is kept is solved to `KEPT` (see `newton`
+for what these bound).
 """
 
 from __future__ import annotations
@@ -16,10 +19,15 @@ import torch
 
 from ..errors import EstimateError
 from ..stats import auroc
-from .logistic import Solution, Standardiser, fit, kernel
+from .logistic import NotConverged
+from .newton import Fits
+from .site import Site
 from .splits import Split
+from .stream import Activations, each_site
 
 TIE = 0.005
+CHOOSING = 2e-2
+KEPT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,18 @@ class Cell:
     direction: Direction
 
 
+@dataclass(frozen=True)
+class CrossValidated:
+    """Every row scored by a probe that saw nothing of its group when it was chosen and fitted."""
+
+    scores: np.ndarray
+    """Log-odds [row]."""
+    chosen: list[Cell]
+    """Of each outer fold; `Cell.scores` are on all rows."""
+
+
 def fit_grid(
-    activations: dict[str, np.ndarray],
+    activations: Activations,
     layers: Sequence[int],
     labels: np.ndarray,
     split: Split,
@@ -60,35 +78,67 @@ def fit_grid(
     """Fit every position and layer.
 
     Args:
-        activations: position -> float32 [layer, row, width].
+        activations: position -> float32 [layer, row, width], or a `Streamed`, of which a few layers are held at a time.
         layers: the layer numbers of the first axis.
         labels: bool [row]; only those of `split.dev` are used.
+        penalties: scikit-learn's C, to choose from.
 
     Returns:
         Cells by position, then by layer.
+
+    Raises:
+        EstimateError: rows are not finite, or training rows of a fold are of one class, or no fold holds both.
+        NotConverged: a fit stopped short of its tolerance; names the cell.
     """
-    cells = []
-    for position, values in activations.items():
-        x = torch.from_numpy(values)
-        y = torch.from_numpy(np.asarray(labels, dtype=np.float64))
-        held_out = _out_of_fold(x, y, split, penalties)
-        inner = np.array(
-            [
-                [_mean_fold_auroc(held_out[c][i], labels, split) for i in range(len(layers))]
-                for c in range(len(penalties))
-            ]
-        )
-        dev = torch.from_numpy(split.dev)
-        standardise = Standardiser.fit(x[:, dev])
-        z = standardise(x[:, dev])
-        solutions = _path(kernel(z), y[dev], penalties)
-        for i, layer in enumerate(layers):
-            best = int(inner[:, i].argmax())
-            direction = _direction(position, layer, solutions[best], z[i], standardise, i)
-            scores = direction.score(values[i])
-            scores[split.dev] = held_out[best, i]
-            cells.append(Cell(position, layer, penalties[best], float(inner[best, i]), scores, direction))
-    return cells
+    return fit_splits(activations, layers, labels, [split], penalties)[0]
+
+
+def fit_splits(
+    activations: Activations,
+    layers: Sequence[int],
+    labels: np.ndarray,
+    splits: Sequence[Split],
+    penalties: Sequence[float],
+) -> list[list[Cell]]:
+    """`fit_grid` for several splits of the same rows, side by side: the cells of each split."""
+    found: list[list[Cell]] = [[] for _ in splits]
+    truth = np.asarray(labels, dtype=bool)
+    for position, layer, x in each_site(activations, layers):
+        if len(x) != len(truth):
+            raise EstimateError(f"{len(truth)} labels for {len(x)} rows of activations at {position}, layer {layer}")
+        try:
+            cells = _fit_site(position, layer, x, truth, splits, penalties)
+        except NotConverged as error:
+            raise NotConverged(f"at {position}, layer {layer}: {error}") from error
+        for kept, cell in zip(found, cells, strict=True):
+            kept.append(cell)
+    return found
+
+
+def cross_validated(
+    activations: Activations,
+    layers: Sequence[int],
+    labels: np.ndarray,
+    splits: Sequence[Split],
+    penalties: Sequence[float],
+) -> CrossValidated:
+    """Nested cross-validation: position, layer and penalty are chosen inside each split, and its test rows scored once.
+
+    Args:
+        splits: one an outer fold; their test parts must share no row and be all rows.
+
+    Raises:
+        ValueError: a row is tested twice, or never.
+        EstimateError: see `fit_grid`.
+    """
+    tested = np.concatenate([split.test for split in splits])
+    if sorted(tested.tolist()) != list(range(len(labels))):
+        raise ValueError("the test parts of the splits must be all rows, each once")
+    scores = np.empty(len(labels))
+    chosen = [best_cell(cells) for cells in fit_splits(activations, layers, labels, splits, penalties)]
+    for split, cell in zip(splits, chosen, strict=True):
+        scores[split.test] = cell.scores[split.test]
+    return CrossValidated(scores, chosen)
 
 
 def best_cell(cells: Sequence[Cell]) -> Cell:
@@ -97,46 +147,61 @@ def best_cell(cells: Sequence[Cell]) -> Cell:
     return next(cell for cell in cells if cell.inner_auroc >= top - TIE)
 
 
-def _path(gram: torch.Tensor, y: torch.Tensor, penalties: Sequence[float]) -> list[Solution]:
-    """Solutions in the order of `penalties`, each started from the next stronger penalty's."""
-    found: dict[float, Solution] = {}
-    start = None
-    for c in sorted(penalties):
-        start = found[c] = fit(gram, y, c, start)
-    return [found[c] for c in penalties]
+def _fit_site(
+    position: str,
+    layer: int,
+    x: torch.Tensor,
+    labels: np.ndarray,
+    splits: Sequence[Split],
+    penalties: Sequence[float],
+) -> list[Cell]:
+    """A cell for each split."""
+    used = np.unique(np.concatenate([split.dev for split in splits]))
+    masks = np.stack([np.isin(used, rows) for split in splits for rows in _trained(split)])
+    site = Site.of(x[torch.from_numpy(used)], torch.from_numpy(masks).to(x.device))
+    n_inner = [split.n_folds for split in splits]
+    ends = np.cumsum([n + 1 for n in n_inner])
+    inner_folds = np.concatenate([np.arange(end - 1 - n, end - 1) for n, end in zip(n_inner, ends, strict=True)])
+    y = torch.from_numpy(labels[used]).to(x.device)
+    path = site.path(y, penalties, CHOOSING, torch.from_numpy(inner_folds).to(x.device))
+    scored = torch.stack([site.scores(path[c]) for c in penalties]).cpu().double().numpy()
+    held_out, inner, best, starts = [], [], [], []
+    for split, first, end in zip(splits, np.cumsum([0, *n_inner]), ends, strict=False):
+        rows = np.searchsorted(used, split.dev)
+        out = scored[:, first + split.fold, rows]
+        values = _mean_fold_auroc(out, labels, split)
+        best.append(int(values.argmax()))
+        inner.append(float(values[best[-1]]))
+        held_out.append(out[best[-1]])
+        folds = torch.arange(first, first + split.n_folds, device=x.device)
+        starts.append(site.averaged(path[penalties[best[-1]]].pick(folds), int(end) - 1))
+    kept = site.refined(Fits.joined(starts), KEPT)
+    found = site.directions(kept)
+    values = x.cpu().numpy()
+    cells = []
+    for k, split in enumerate(splits):
+        direction = Direction(position, layer, found.weight[k].cpu().numpy(), float(found.bias[k]))
+        scores = direction.score(values)
+        scores[split.dev] = held_out[k]
+        cells.append(Cell(position, layer, penalties[best[k]], inner[k], scores, direction))
+    return cells
 
 
-def _out_of_fold(x: torch.Tensor, y: torch.Tensor, split: Split, penalties: Sequence[float]) -> np.ndarray:
-    """Scores [penalty, layer, development row], each row by a probe that was not fitted on its fold."""
-    out = np.empty((len(penalties), len(x), len(split.dev)))
-    for fold in range(split.n_folds):
-        train = torch.from_numpy(split.dev[split.fold != fold])
-        held = split.fold == fold
-        standardise = Standardiser.fit(x[:, train])
-        z, new = standardise(x[:, train]), standardise(x[:, torch.from_numpy(split.dev[held])])
-        for i, solution in enumerate(_path(kernel(z), y[train], penalties)):
-            out[i][:, held] = solution.scores(z.double(), new.double())[..., 0].numpy()
-    return out
+def _trained(split: Split) -> list[np.ndarray]:
+    """The training rows of each inner fold, then all development rows."""
+    return [*(split.dev[split.fold != fold] for fold in range(split.n_folds)), split.dev]
 
 
-def _mean_fold_auroc(scores: np.ndarray, labels: np.ndarray, split: Split) -> float:
-    """Mean over inner folds of the held-out AUROC; folds with one class only are left out."""
+def _mean_fold_auroc(scores: np.ndarray, labels: np.ndarray, split: Split) -> np.ndarray:
+    """Mean over inner folds of the held-out AUROC [penalty] of scores [penalty, development row]; folds with one class
+    only are left out.
+    """
     values = []
     for fold in range(split.n_folds):
         held = split.fold == fold
-        try:
-            values.append(auroc(scores[held], labels[split.dev[held]]))
-        except EstimateError:
-            continue
+        truth = labels[split.dev[held]]
+        if truth.any() and not truth.all():
+            values.append([auroc(row[held], truth) for row in scores])
     if not values:
         raise EstimateError("no inner fold holds both classes: there are too few groups")
-    return float(np.mean(values))
-
-
-def _direction(
-    position: str, layer: int, solution: Solution, z: torch.Tensor, standardise: Standardiser, i: int
-) -> Direction:
-    """Undo the standardisation of problem `i`: `z` [row, feature] are its training rows."""
-    weight = solution.c * (z.double().T @ solution.a[i, :, 0]) / standardise.scale[i].double()
-    bias = solution.b[i, 0] - weight @ standardise.mean[i].double()
-    return Direction(position, layer, weight.numpy(), float(bias))
+    return np.mean(values, axis=0)

@@ -1,15 +1,11 @@
-"""L2 logistic regression for many problems at once, in the space of rows.
+"""L2 logistic regression of a few problems with the same rows, exactly, in the space of rows.
 
-A probe has more features than rows, so everything is done with kernels [row, row]: problems (layers, say) are batched,
-and features are touched only to form the kernel and to read the coefficients off at the end. The objective is
-scikit-learn's, `C * sum_i log(1 + exp(-y_i f(x_i))) + ||w||^2 / 2`, with a free intercept, so coefficients agree with
-its own.
+A probe has more features than rows, so everything is done with kernels [row, row]: problems are batched, and features
+are touched only to form the kernel and to read the coefficients off at the end. The objective is scikit-learn's,
+`C * sum_i log(1 + exp(-y_i f(x_i))) + ||w||^2 / 2`, with a free intercept, so coefficients agree with its own.
 
-`fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept). `fit_labels` fits hundreds
-of label columns to one kernel (permutations, control tasks): with the curvature replaced by its bound of 1/4 (Boehning
-& Lindsay 1988) all columns and all iterations share one factorisation. Known trade-off: its convergence is linear, so
-it stops at a residual of 1e-3, which moves an AUROC by far less than a permutation does, and columns that are not there
-after 300 steps (few, where rows are nearly alike in groups) are left to Newton's method.
+`fit` is Newton's method (Rasmussen & Williams 2006, algorithm 3.1, with a free intercept): a factorisation a step. Many
+fits over shared rows are the business of `newton`, which falls back on this one.
 """
 
 from __future__ import annotations
@@ -18,15 +14,15 @@ from dataclasses import dataclass
 
 import torch
 
+from ..errors import EstimateError
+
 TOLERANCE = 1e-7
 """Largest |a - (y - p)| of a Newton solution; at the optimum a equals y - p exactly."""
 NEWTON_STEPS = 60
-BOUND_TOLERANCE = 1e-3
-BOUND_STEPS = 300
 
 
-class NotConverged(ArithmeticError):
-    """A solver stopped short of its tolerance: a bug, or numbers that are not finite."""
+class NotConverged(EstimateError):
+    """A solver stopped short of its tolerance, so there is no probe to report."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,6 @@ class Solution:
     def coefficients(self, x: torch.Tensor) -> torch.Tensor:
         """Coefficients [problem, feature, column] over the training rows' features `x` [problem, row, feature]."""
         return self.c * x.transpose(1, 2) @ self.a
-
-    def scores(self, x: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """Log-odds [problem, new row, column] of `new` [problem, new row, feature]."""
-        return new @ self.coefficients(x) + self.b[:, None]
 
 
 def kernel(x: torch.Tensor) -> torch.Tensor:
@@ -112,39 +104,6 @@ def fit(gram: torch.Tensor, y: torch.Tensor, c: float, start: Solution | None = 
             step = torch.where(worse, step / 2, step)
         a, b, f, loss = a_new, b + step * (b_target - b), f_new, loss_new
     raise NotConverged(f"logistic regression did not converge in {NEWTON_STEPS} Newton steps at C = {c}")
-
-
-def fit_labels(gram: torch.Tensor, labels: torch.Tensor, c: float) -> Solution:
-    """Many label columns for every problem, sharing one factorisation a problem.
-
-    Args:
-        gram: kernel of the training rows, [problem, row, row].
-        labels: 0 or 1, [row, column].
-        c: inverse strength of the penalty.
-
-    Raises:
-        NotConverged: the optimum of a column that was left to Newton's method was not reached.
-    """
-    g = c * gram
-    n_problems, n_rows, _ = g.shape
-    y = labels.double().expand(n_problems, -1, -1)
-    identity = torch.eye(n_rows, dtype=torch.float64)
-    inverse = torch.linalg.inv(g + 4 * identity)
-    ones = inverse.sum(dim=2)
-    f = torch.zeros_like(y)
-    for _ in range(BOUND_STEPS):
-        z = f + 4 * (y - torch.sigmoid(f))
-        solved = inverse @ z
-        b = solved.sum(dim=1) / ones.sum(dim=1)[:, None]
-        a = solved - ones[..., None] * b[:, None]
-        f = z - 4 * a
-        residual = (a - (y - torch.sigmoid(f))).abs().amax(dim=(0, 1))
-        if float(residual.max()) < BOUND_TOLERANCE:
-            break
-    for column in torch.nonzero(residual >= BOUND_TOLERANCE)[:, 0].tolist():
-        exact = fit(gram, labels[:, column], c)
-        a[..., column], b[:, column] = exact.a[..., 0], exact.b[:, 0]
-    return Solution(a, b, c)
 
 
 def _apply(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:

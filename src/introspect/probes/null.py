@@ -4,7 +4,8 @@ Shuffled labels keep rows, groups, folds and penalty. Rows of a group tend to ha
 out row by row: they are listed group by group, groups in random order and rows in random order within each, and dealt
 to the rows listed group by group, in the development part and in the test part apart. Class balance stays, and labels
 stay as clustered as they are. The statistic is the largest test AUROC over all positions and layers, which is more than
-the headline was allowed (it was chosen inside).
+the headline was allowed (it was chosen inside). Permutations share their rows, so each cell is decomposed once and all
+its permutations are fitted side by side.
 
 A control task (Hewitt & Liang 2019) gives every group a random label. On rows that were not fitted, of groups that
 were, it says how much of the probe's success memorising groups could give; that is why the probe's own figures are on
@@ -13,6 +14,7 @@ groups that no fit has seen. Selectivity is the AUROC of the labels themselves o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +23,12 @@ from scipy.stats import rankdata
 
 from ..errors import EstimateError
 from ..stats import auroc, group_codes
-from .logistic import Standardiser, fit_labels, kernel
+from .site import Site
 from .splits import Split
+from .stream import Activations, Streamed, each_site, positions_of
+
+TOLERANCE = 1e-2
+"""Of fits to shuffled labels (see `newton`): it moves an AUROC by far less than a permutation does."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Null:
 
 
 def shuffled_null(
-    activations: dict[str, np.ndarray],
+    activations: Activations,
     labels: np.ndarray,
     groups: np.ndarray,
     split: Split,
@@ -49,16 +55,30 @@ def shuffled_null(
     penalty: float,
     n: int,
     seed: int,
+    layers: Sequence[int] | None = None,
 ) -> Null:
-    """Fit every position and layer to `n` permutations of the labels, at one penalty."""
+    """Fit every position and layer to `n` permutations of the labels, at one penalty.
+
+    Args:
+        layers: their numbers; must be given where `activations` are streamed.
+
+    Raises:
+        EstimateError: rows are not finite, or labels of one class.
+        NotConverged: a fit stopped short of its tolerance.
+    """
     rng = np.random.default_rng(seed)
     dev, test = (
         np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
         for rows in (split.dev, split.test)
     )
-    return Null(
-        {name: _aurocs(x, dev, test, split.dev, split.test, penalty) for name, x in activations.items()},
-    )
+    if layers is None:
+        if isinstance(activations, Streamed):
+            raise EstimateError("give the layers to read: activations are streamed")
+        layers = range(len(next(iter(activations.values()))))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in positions_of(activations)}
+    for position, _, x in each_site(activations, layers):
+        found[position].append(_aurocs(x, dev, test, split.dev, split.test, penalty))
+    return Null({name: np.stack(rows) for name, rows in found.items()})
 
 
 def shuffled_by_group(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -110,32 +130,32 @@ def control_task(
     there, absent = columns[rank % 2 == 0], columns[rank % 2 == 1]
     if not len(held) or min(len(set(part[:, 0])) for part in (there, absent)) < 2:
         raise EstimateError("groups have too few rows for a control task")
-    found = _aurocs(activations[None], there, absent, fitted, held, penalty)[0]
+    found = _aurocs(torch.from_numpy(activations), there, absent, fitted, held, penalty)
     return ControlTask(found[1:], float(found[0]))
 
 
 def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split, *, n: int, seed: int) -> np.ndarray:
     """Test AUROCs of `n` Gaussian directions in standardised space, each turned to its better side on dev."""
-    x = torch.from_numpy(activations[None])
-    z = Standardiser.fit(x[:, torch.from_numpy(split.dev)])(x)[0].numpy()
+    x = torch.from_numpy(activations)
+    dev = x[torch.from_numpy(split.dev)]
+    z = Site.of(dev, torch.ones(1, len(dev), dtype=torch.bool)).standardised(x).numpy()
     scores = z @ np.random.default_rng(seed).standard_normal((z.shape[1], n))
     signs = [1 if auroc(scores[split.dev, i], labels[split.dev]) >= 0.5 else -1 for i in range(n)]
     return np.array([auroc(sign * scores[split.test, i], labels[split.test]) for i, sign in enumerate(signs)])
 
 
 def _aurocs(
-    x: np.ndarray, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+    x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
 ) -> np.ndarray:
-    """AUROC [layer, column] on held-out rows. `x` [layer, row, width]; labels [row, column] of fitted, of held-out."""
-    values = torch.from_numpy(x)
-    rows, others = torch.from_numpy(fitted), torch.from_numpy(held)
-    standardise = Standardiser.fit(values[:, rows])
-    z, new = standardise(values[:, rows]), standardise(values[:, others])
-    solution = fit_labels(kernel(z), torch.from_numpy(y.astype(float)), penalty)
-    cross = (new @ z.transpose(1, 2)).double()
-    scores = (penalty * cross @ solution.a + solution.b[:, None]).numpy()
+    """AUROC [column] on held-out rows. `x` [row, width]; labels [row, column] of fitted, of held-out."""
+    rows = x[torch.from_numpy(fitted)]
+    site = Site.of(rows, torch.ones(1, len(rows), dtype=torch.bool, device=x.device))
+    turned, axes = site.turned(y.shape[1])
+    fits = turned.path(torch.from_numpy(y.T).to(x.device), [penalty], TOLERANCE)[penalty]
+    new = site.standardised(x[torch.from_numpy(held)]) @ axes
+    scores = (fits.w.double() @ new.T + fits.b).cpu().numpy()
     ranks = rankdata(scores, axis=1)
     n_positive = held_y.sum(axis=0)
     n_negative = len(held_y) - n_positive
-    sums = (ranks * held_y[None]).sum(axis=1)
+    sums = (ranks * held_y.T).sum(axis=1)
     return (sums - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)

@@ -22,6 +22,7 @@ from ..atomic import write_atomic
 from ..errors import StoreError
 from ..results import read_results, read_run_manifest
 from .figures import along, figure_json, forest, heatmap, lines
+from .link_tables import link_tables
 from .measure_figures import measure_figures
 from .measures import measure_tables
 from .sentences import beyond, headline, number, share
@@ -77,6 +78,9 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         results=results,
         manifest=manifest,
         sentences=headline(results),
+        link_tables=link_tables(results["link"], results["controls"]["negative_control"])
+        if "table" in results["link"]
+        else [],
         measures=measure_tables(results["behaviour"]["measures"]),
         judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
         agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],

@@ -127,4 +127,22 @@ def _link(results: dict) -> str:
             f"same rate {share(control['silent_but_decodable'])}, and {share(control['realised_fpr'])} of those that "
             "did not act pass"
         )
-    return sentence + "."
+    return ". ".join([sentence, *_link_besides(link)]) + "."
+
+
+def _link_besides(link: dict) -> list[str]:
+    """What the link says besides, where it says it."""
+    out = []
+    last = link.get("before_mention", {}).get("last_position", {"decodable": {"value": None}})
+    if last["decodable"]["value"] is not None:
+        out.append(
+            f"Of those that acted and say so, {share(last['decodable'])} are decoded at the last position before their "
+            f"chain first speaks of it, against {share(last['words'])} from the words up to there"
+        )
+    noise = link.get("label_noise", {})
+    if noise.get("silent_but_decodable", {"value": None})["value"] is not None:
+        out.append(
+            f"Had the classifier {noise['second']} read every chain instead of {noise['n_both']} of those that acted, "
+            f"silent but decodable would be {share(noise['silent_but_decodable'])}"
+        )
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lexical import LEXICAL, judge_by_patterns
+from .lexical import LEXICAL, first_mention, judge_by_patterns
 from .verdict import VERDICTS, Patterns, Subject, Verdict, VerdictName
 
-__all__ = ["LEXICAL", "VERDICTS", "Patterns", "Subject", "Verdict", "VerdictName", "judge_by_patterns"]
+__all__ = ["LEXICAL", "VERDICTS", "Patterns", "Subject", "Verdict", "VerdictName", "first_mention", "judge_by_patterns"]

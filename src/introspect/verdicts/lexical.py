@@ -72,6 +72,19 @@ def judge_by_patterns(text: str, subject: Subject) -> Verdict:
     return Verdict(LEXICAL, "silent", mentions, relies, denies, mentioned[0] if mentioned else None)
 
 
+def first_mention(text: str, subject: Subject) -> int | None:
+    """The character at which a chain first mentions, claims or denies what the subject is about; None: nowhere."""
+    mentioned = _compiled(subject.patterns).mentions.search(text)
+    found = [] if mentioned is None else [mentioned.start()]
+    for span in _CLAUSE.finditer(text):
+        clause = _read(span[0], subject.patterns)
+        words = clause.denial if clause.claim is None else clause.claim[1]
+        if words is not None:
+            found.append(span.start() + span[0].find(words))
+            break
+    return min(found, default=None)
+
+
 def _joined_claims(text: str, spans: list[re.Match[str]], clauses: list[_Clause], patterns: Patterns) -> dict[int, str]:
     """The claims that begin in a clause which claims nothing by itself, and meet no denial and no contrary claim.
 

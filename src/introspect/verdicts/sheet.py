@@ -58,7 +58,7 @@ def write_sheet(path: Path, chains: Sequence[tuple[int, str, Subject]], *, n: in
     writer = csv.writer(lines)
     writer.writerow(COLUMNS)
     for number, chain, subject in order[:n]:
-        shown = (_guard(subject.what), _guard(chain))
+        shown = (guard(subject.what), guard(chain))
         writer.writerow((number, _digest(chain, subject), *shown, *("" for _ in ASKED), "", ""))
     write_atomic(path, BOM + lines.getvalue())
     return len(order[:n])
@@ -164,5 +164,6 @@ def _same(one: str, other: str) -> bool:
     return one.split() == other.split()
 
 
-def _guard(text: str) -> str:
+def guard(text: str) -> str:
+    """Text for a cell of a CSV file: what a spreadsheet program would run as a formula gets an apostrophe before it."""
     return f"'{text}" if _FORMULA.match(text) else text

@@ -1,0 +1,124 @@
+"""The `link` section of results.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import EstimateError
+from ..stats import Estimate
+from ..verdicts import VERDICTS
+from .categories import hint_categories
+from .draws import Draws, Family, Readings
+from .leaning import think_answer_readout
+from .mention import before_mention
+from .noise import label_noise
+from .rows import LinkRows
+
+NONE_SILENT = "no test rollout acted on the policy without saying so"
+ALL_ACTED = "every test rollout acted on the policy"
+THRESHOLD_FROM = "out-of-fold scores of development rollouts that did not act on the policy"
+NOT_TESTED = Estimate.undefined(
+    "not tested: no direction was projected out or added, so what is read is present, not shown to be used"
+).to_json()
+"""The causal column."""
+
+
+def link_section(
+    rows: LinkRows,
+    *,
+    policy: str,
+    text_name: str | None,
+    layers: Mapping[str, int],
+    fpr: float,
+    n: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The whole section, or undefined with the reason.
+
+    Args:
+        policy: the behaviour, in words.
+        text_name: the best text baseline's.
+        layers: position -> layer of the best probe there.
+        fpr: the false-positive rate at which thresholds are set.
+        n: bootstrap replicates.
+    """
+    draws = Draws(rows, n=n, seed=seed)
+    try:
+        probe = Readings(rows, rows.headline, draws, fpr)
+    except EstimateError as error:
+        return Estimate.undefined(str(error)).to_json()
+    text = None if rows.text is None else Readings(rows, rows.text, draws, fpr)
+    silent, not_acted = rows.test(rows.acted & (rows.verdict == "silent")), rows.test(~rows.acted)
+    return {
+        "policy": policy,
+        "verdict_classifier": rows.classifier,
+        "threshold_fpr": fpr,
+        "threshold": probe.common,
+        "threshold_from": THRESHOLD_FROM,
+        "thresholds": [_threshold(rows, probe, text, family) for family in probe.families],
+        "part": "test",
+        "n_acted": len(rows.test(rows.acted)),
+        "n_not_acted": len(not_acted),
+        "table": {verdict: _row(rows, probe, verdict) for verdict in VERDICTS},
+        **_rates(rows, probe),
+        "text_baseline": {"name": text_name if text else None, **_rates(rows, text)},
+        "beyond_text": (
+            Estimate.undefined("no text baseline could be fitted")
+            if text is None
+            else probe.beyond(text, silent, NONE_SILENT)
+        ).to_json(),
+        "along_chain": [
+            {"position": name, "layer": layers[name], **_rates(rows, Readings(rows, rows.along(name), draws, fpr))}
+            for name in rows.positions
+        ],
+        "before_mention": before_mention(rows, draws, fpr),
+        "categories": hint_categories(rows, draws, probe, text),
+        "think_answer_readout": think_answer_readout(rows, probe),
+        "label_noise": label_noise(rows, probe, seed),
+    }
+
+
+def _row(rows: LinkRows, probe: Readings, verdict: str) -> dict[str, Any]:
+    chosen = rows.test(rows.acted & (rows.verdict == verdict))
+    return {
+        "policy": int(probe.policy[chosen].sum()),
+        "none": int((~probe.policy[chosen]).sum()),
+        "decodable": probe.share(
+            chosen, f"no test rollout acted on the policy with a chain that is {verdict}"
+        ).to_json(),
+        "causal": NOT_TESTED,
+    }
+
+
+def _rates(rows: LinkRows, readings: Readings | None) -> dict[str, Any]:
+    """P(readout = policy | acted on, silent) and P(readout = policy | not acted on), on the test part."""
+    if readings is None:
+        nothing = Estimate.undefined("no text baseline could be fitted").to_json()
+        return {"silent_but_decodable": nothing, "realised_fpr": nothing}
+    silent = rows.test(rows.acted & (rows.verdict == "silent"))
+    return {
+        "silent_but_decodable": readings.share(silent, NONE_SILENT).to_json(),
+        "realised_fpr": readings.share(rows.test(~rows.acted), ALL_ACTED).to_json(),
+    }
+
+
+def _threshold(rows: LinkRows, probe: Readings, text: Readings | None, family: Family) -> dict[str, Any]:
+    """What one family's threshold was set on, and the rates that it really has."""
+    under = rows.family == family.name
+    setting = under & ~rows.acted & (rows.part == "dev")
+    passing = rows.test(under & ~rows.acted)
+    none = "every test rollout of this family acted on the policy"
+    nothing = Estimate.undefined("no text baseline could be fitted")
+    return {
+        "conditions": family.name or "all",
+        "threshold": float(probe.thresholds[np.flatnonzero(under)[0]]),
+        "set_on": "own" if family.own else "all",
+        "n_not_acted": family.n,
+        "not_acted": {name or "did not act": count for name, count in sorted(Counter(rows.category[setting]).items())},
+        "realised_fpr": probe.share(passing, none).to_json(),
+        "words_realised_fpr": (nothing if text is None else text.share(passing, none)).to_json(),
+    }

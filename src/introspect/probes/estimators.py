@@ -1,0 +1,188 @@
+"""Probes that have a penalty, as scikit-learn estimators: logistic regression and ridge.
+
+A sequence of penalties is chosen from by inner folds of groups, inside `fit`: every candidate is fitted on each fold's
+training groups and scored on its held-out ones, and the first with the best mean AUROC is fitted on all rows. Rows of a
+group are never on two sides, so choosing needs `groups` (the items), and a splitter that parts a group is refused.
+`means.py` has the estimators that have no penalty.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.special import expit
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.validation import check_consistent_length
+
+from ..stats import auroc, group_codes
+from .linear import LinearProbe, Weights, standardised
+from .logistic import fit, kernel
+
+Penalty = float | Sequence[float]
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+class PenalisedProbe(LinearProbe):
+    """Base of the two: how a penalty is chosen.
+
+    Attributes:
+        penalty_: the one that was used.
+        inner_auroc_: mean AUROC over inner folds [candidate]; only where there was a choice.
+    """
+
+    cv: Any
+    random_state: int
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Fit to activations [row, width] and two classes [row].
+
+        Args:
+            groups: the item of each row, whose rows stay together in the inner folds; asked for only where a penalty is
+                to be chosen. `np.arange(len(y))` says that every row is an item of its own.
+
+        Raises:
+            ValueError: one class only, rows that are not finite, labels of other rows, fewer groups than folds, a group
+                in two folds, a penalty that is not above 0.
+        """
+        rows, target = self._training_rows(X, y)
+        candidates, several = _candidates(self._penalty())
+        best = 0
+        if several:
+            self.inner_auroc_ = self._inner_auroc(rows, target, candidates, groups)
+            best = int(self.inner_auroc_.argmax())
+        self.penalty_ = candidates[best]
+        return self._keep(self._solve(rows, target, candidates[best : best + 1])[0])
+
+    @abstractmethod
+    def _penalty(self) -> Penalty:
+        """The penalty, or those to choose from."""
+
+    @abstractmethod
+    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+        """A direction for each penalty, in raw activation space."""
+
+    def _inner_auroc(
+        self, rows: np.ndarray, target: np.ndarray, candidates: Sequence[float], groups: Any
+    ) -> np.ndarray:
+        """Mean AUROC over inner folds [candidate]; folds whose held-out rows are of one class are left out."""
+        values = []
+        for train, held in self._folds(rows, target, groups):
+            if len(set(target[train])) < 2 or len(set(target[held])) < 2:
+                continue
+            found = self._solve(rows[train], target[train], candidates)
+            new = rows[held].astype(np.float64)
+            values.append([auroc(new @ each.weight + each.bias, target[held]) for each in found])
+        if not values:
+            raise ValueError("no inner fold holds both classes: there are too few groups to choose a penalty")
+        return np.mean(values, axis=0)
+
+    def _folds(self, rows: np.ndarray, target: np.ndarray, groups: Any) -> Folds:
+        if groups is None and isinstance(self.cv, int):
+            raise ValueError(
+                "a penalty is chosen over inner folds of groups: give groups, the item of each row, or one penalty"
+            )
+        codes = None
+        if groups is not None:
+            check_consistent_length(rows, groups)
+            codes, n_groups = group_codes(np.asarray(groups))
+            if isinstance(self.cv, int) and n_groups < self.cv:
+                raise ValueError(f"{n_groups} groups are fewer than {self.cv} folds: give more items, or a smaller cv")
+        splitter = self.cv
+        if isinstance(self.cv, int):
+            splitter = StratifiedGroupKFold(self.cv, shuffle=True, random_state=self.random_state)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The groups parameter is ignored")  # they are checked below
+            folds = list(splitter.split(rows, target, codes))
+        for train, held in folds:
+            if codes is not None and set(codes[train]) & set(codes[held]):
+                raise ValueError("cv puts a group on both sides of a fold: split by group, such as with GroupKFold")
+        return folds
+
+
+class LogisticProbe(PenalisedProbe):
+    """Logistic regression with an L2 penalty, on standardised features.
+
+    Minimises `C * sum_i log(1 + exp(-t_i f(z_i))) + ||w||^2 / 2` over w and a free intercept, with z the standardised
+    activations and t = -1 or 1: scikit-learn's own objective, solved to the same optimum by Newton's method in the
+    space of rows (Rasmussen & Williams 2006, algorithm 3.1), which is the cheaper one where width exceeds rows.
+
+    A score is log-odds. `predict_proba` is its logistic function: what the model itself says, shrunk towards the share
+    of the classes by the penalty; no further calibration is fitted.
+
+    Args:
+        C: inverse strength of the penalty; of several, one is chosen by inner folds.
+        cv: number of inner folds of groups, or a scikit-learn splitter.
+        random_state: of the shuffle of groups into folds.
+    """
+
+    def __init__(self, C: Penalty = 0.01, *, cv: Any = 5, random_state: int = 0) -> None:
+        self.C = C
+        self.cv = cv
+        self.random_state = random_state
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, [row, 2]."""
+        of_second = expit(self.decision_function(X))
+        return np.stack([1 - of_second, of_second], axis=1)
+
+    def _penalty(self) -> Penalty:
+        return self.C
+
+    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+        return _logistic_path(rows, target, penalties)
+
+
+class RidgeProbe(PenalisedProbe):
+    """Least squares to labels of -1 and 1 with an L2 penalty, on standardised features.
+
+    Minimises `sum_i (t_i - w . z_i - b)^2 + alpha * ||w||^2` over w and a free intercept, in closed form (Hoerl &
+    Kennard 1970; solved by scikit-learn, in the space of rows where those are fewer). Scores are least-squares fits to
+    the labels and no log-odds, so there is no `predict_proba`.
+
+    Args:
+        alpha: strength of the penalty; of several, one is chosen by inner folds. Activations are wide: useful values
+            are of the order of the width.
+        cv: number of inner folds of groups, or a scikit-learn splitter.
+        random_state: of the shuffle of groups into folds.
+    """
+
+    def __init__(self, alpha: Penalty = 100.0, *, cv: Any = 5, random_state: int = 0) -> None:
+        self.alpha = alpha
+        self.cv = cv
+        self.random_state = random_state
+
+    def _penalty(self) -> Penalty:
+        return self.alpha
+
+    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+        space = standardised(rows)
+        z, sides = space.z.double().numpy(), np.where(target, 1.0, -1.0)
+        fitted = [Ridge(alpha=alpha).fit(z, sides) for alpha in penalties]
+        return [space.raw(each.coef_, float(each.intercept_)) for each in fitted]
+
+
+def _logistic_path(rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+    """Logistic regressions in the order of `penalties`, each started from the next stronger penalty's."""
+    space = standardised(rows)
+    gram, y = kernel(space.z[None]), torch.from_numpy(target.astype(np.float64))
+    found, start = {}, None
+    for c in sorted(penalties):
+        start = fit(gram, y, c, start)
+        weight = start.coefficients(space.z[None].double())[0, :, 0].numpy()
+        found[c] = space.raw(weight, float(start.b[0, 0]))
+    return [found[c] for c in penalties]
+
+
+def _candidates(penalty: Penalty) -> tuple[list[float], bool]:
+    """The penalties, and whether there is a choice."""
+    several = not np.isscalar(penalty)
+    found = [float(each) for each in penalty] if several else [float(penalty)]  # type: ignore[union-attr,arg-type]
+    if not found or not all(np.isfinite(each) and each > 0 for each in found):
+        raise ValueError(f"penalties must be numbers above 0, not {penalty!r}")
+    return found, several

@@ -1,0 +1,125 @@
+"""What every linear probe shares: the scikit-learn contract around a direction in raw activation space.
+
+A probe learns one direction for two classes. Features are standardised on the rows that are fitted, inside, and that is
+undone before the direction is kept: `coef_` and `intercept_` apply to activations as they are recorded. Input that no
+direction can be learnt from is a ValueError, as scikit-learn's contract asks; rows that are not finite are named by the
+index of a pandas table, and by their number otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .logistic import Standardiser
+
+N_NAMED = 5
+"""Rows that an error names before it counts the others."""
+
+
+class Weights(NamedTuple):
+    """A direction: score = activation . weight + bias."""
+
+    weight: np.ndarray
+    """float64 [width]"""
+    bias: float
+
+
+class LinearProbe(ClassifierMixin, BaseEstimator):
+    """Base of the estimators; fitting is theirs.
+
+    Attributes:
+        coef_: float64 [1, width], in raw activation space.
+        intercept_: float64 [1].
+        classes_: the two labels [2]; a score above 0 means the second.
+        n_features_in_: the width.
+    """
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores [row] of activations [row, width], in float64: `X @ coef_[0] + intercept_[0]`."""
+        check_is_fitted(self)
+        return _finite_rows(self, X, reset=False).astype(np.float64) @ self.coef_[0] + self.intercept_[0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Labels [row]: the second class where the score is above 0."""
+        above = self.decision_function(X) > 0
+        return self.classes_[above.astype(int)]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _training_rows(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Activations [row, width] and whether each row is of the second class, bool [row]."""
+        _check_aligned(X, y)
+        rows, labels = _finite_rows(self, X, y=y, reset=True)
+        kind = type_of_target(labels, input_name="y", raise_unknown=True)
+        if kind not in ("binary", "multiclass"):
+            raise ValueError(f"Unknown label type: {kind}. A probe tells two classes apart.")
+        self.classes_ = np.unique(labels)
+        if len(self.classes_) > 2:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        if len(self.classes_) < 2:
+            raise ValueError(f"y holds one class only ({self.classes_[0]}): a probe needs rows of both")
+        return rows, labels == self.classes_[1]
+
+    def _keep(self, found: Weights) -> Self:
+        self.coef_, self.intercept_ = found.weight[None], np.array([found.bias])
+        return self
+
+
+class Standardised(NamedTuple):
+    """Training rows with mean 0 and variance 1 in every feature; a constant feature is 0."""
+
+    z: torch.Tensor
+    """[row, width], in the number format of the activations."""
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def raw(self, weight: np.ndarray, bias: float) -> Weights:
+        """A direction over `z`, in raw activation space."""
+        undone = weight / self.scale
+        return Weights(undone, float(bias - undone @ self.mean))
+
+
+def standardised(rows: np.ndarray) -> Standardised:
+    """Activations [row, width], standardised on themselves."""
+    x = torch.from_numpy(np.require(rows, requirements=["C", "W"]))[None]
+    fitted = Standardiser.fit(x)
+    return Standardised(fitted(x)[0], fitted.mean[0].double().numpy(), fitted.scale[0].double().numpy())
+
+
+def not_finite(rows: np.ndarray, names: Any = None) -> str:
+    """Which of the rows [row, width] hold NaN or infinity, in words; empty when none does.
+
+    Args:
+        names: what the rows are called, in their order; None: by their number.
+    """
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    called = [str(row if names is None else names[row]) for row in bad[:N_NAMED]]
+    return ", ".join(called) + (f" and {len(bad) - N_NAMED} more" if len(bad) > N_NAMED else "")
+
+
+def _finite_rows(probe: LinearProbe, X: Any, *, reset: bool, **checked: Any) -> Any:
+    """What scikit-learn's own validation gives, where every row is finite."""
+    found = validate_data(probe, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False, **checked)
+    bad = not_finite(found[0] if checked else found, getattr(X, "index", None))
+    if bad:
+        raise ValueError(f"X holds NaN or infinity in rows {bad}: record them again, or leave them out")
+    return found
+
+
+def _check_aligned(X: Any, y: Any) -> None:
+    """Refuse labels whose pandas index is not that of the activations."""
+    rows, labels = getattr(X, "index", None), getattr(y, "index", None)
+    if rows is None or labels is None or callable(rows) or callable(labels):
+        return
+    if not rows.equals(labels):
+        raise ValueError("y is not aligned to X: their indices differ; bring y into X's order with y.loc[X.index]")

@@ -1,0 +1,234 @@
+"""The link's thresholds, shares and corrections, on rows that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from introspect.errors import EstimateError
+from introspect.link import LinkRows, Readout, link_section
+from introspect.link.aligned import Aside
+from introspect.link.draws import Draws, Readings
+from introspect.link.noise import label_noise
+from introspect.probes import fit_grid, split_groups
+from introspect.stats import auroc, threshold_at_fpr
+from introspect.verdicts import Verdict
+
+
+def made_up(
+    scores: np.ndarray,
+    acted: np.ndarray,
+    groups: np.ndarray,
+    parts: np.ndarray,
+    *,
+    verdicts: dict[str, list[str]] | None = None,
+    kinds: list[str] | None = None,
+) -> LinkRows:
+    """Rows of no run; a verdict of "" is none."""
+    said = {"lexical": ["silent"] * len(scores)} | (verdicts or {})
+    facts = [{} if kinds is None else {"hint": kind} for kind in kinds or [""] * len(scores)]
+    columns = zip(groups, acted, facts, strict=True)
+    return LinkRows(
+        [
+            SimpleNamespace(rollout=i, group=str(group), acted=bool(did), facts=fact)
+            for i, (group, did, fact) in enumerate(columns)
+        ],
+        [
+            Readout(
+                rollout=i, part=parts[i], headline=float(score), text=float(-score), along={"think_0": float(score)}
+            )
+            for i, score in enumerate(scores)
+        ],
+        {
+            name: {i: Verdict(name, each, False, False, False, None) for i, each in enumerate(given) if each}
+            for name, given in said.items()
+        },
+        "lexical",
+        np.array(["motivated" if did and kinds else "" for did in acted]),
+        np.array(["undecided"] * len(scores)),
+    )
+
+
+def section(rows: LinkRows, fpr: float = 0.05, n: int = 100) -> dict:
+    return link_section(rows, policy="x", text_name="w", layers={"think_0": 3}, fpr=fpr, n=n, seed=0)
+
+
+def plain_rows(seed: int = 6) -> LinkRows:
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(40), 6)
+    acted = rng.random(240) < 0.5
+    scores = np.where(acted, 3.0, -3.0) + rng.normal(size=240) * 0.1
+    verdicts = {"lexical": ["verbalised" if i % 5 == 0 else "silent" for i in range(240)]}
+    return made_up(scores, acted, groups, np.where(groups < 24, "dev", "test"), verdicts=verdicts)
+
+
+def test_the_link_counts_what_it_says_and_takes_its_threshold_from_development_rows():
+    rows = plain_rows()
+    found = section(rows)
+    silent_ = len(rows.test(rows.acted & (rows.verdict == "silent")))
+    assert (found["table"]["silent"]["policy"], found["table"]["silent"]["none"]) == (silent_, 0)
+    assert found["silent_but_decodable"]["value"] == 1.0 > found["silent_but_decodable"]["ci95"][0]
+    assert found["text_baseline"]["silent_but_decodable"]["value"] == 0.0
+    assert found["beyond_text"]["value"] == 1.0 > found["beyond_text"]["ci95"][0]
+    assert found["along_chain"][0]["silent_but_decodable"] == found["silent_but_decodable"]
+    not_acted = rows.test(~rows.acted)
+    share_ = (rows.headline[not_acted] > found["threshold"]).mean()
+    assert found["realised_fpr"]["value"] == pytest.approx(share_, abs=1e-6)
+    at = int(rows.test(rows.acted & (rows.verdict == "silent"))[0])
+    tied = [
+        each.model_copy(update={"headline": found["threshold"]}) if i == at else each
+        for i, each in enumerate(rows.readouts)
+    ]
+    assert section(replace(rows, readouts=tied))["table"]["silent"]["none"] == 1
+    moved = [
+        each.model_copy(update={"headline": each.headline + 100 * (each.part == "test")}) for each in rows.readouts
+    ]
+    assert section(replace(rows, readouts=moved))["threshold"] == found["threshold"]
+
+
+def test_a_family_has_a_threshold_of_its_own_where_enough_of_it_did_not_act():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(50), 6)
+    kinds = np.array(["a", "a", "a", "b", "b", "c"] * 50)
+    acted = rng.random(300) < np.where(kinds == "c", 0.9, 0.5)
+    scores = rng.normal(size=300) + 5 * (kinds == "b")
+    rows = made_up(scores, acted, groups, np.where(groups < 30, "dev", "test"), kinds=list(kinds))
+    readings = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.05)
+    own = {family.name: family.own for family in readings.families}
+    assert own == {"a": True, "b": True, "c": False}
+    dev = (rows.part == "dev") & ~rows.acted
+    for name in "ab":
+        assert set(readings.thresholds[kinds == name]) == {threshold_at_fpr(scores[dev & (kinds == name)], 0.05)}
+    assert set(readings.thresholds[kinds == "c"]) == {threshold_at_fpr(scores[dev], 0.05)}
+    strict = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.01)
+    assert not any(family.own for family in strict.families)
+    few = made_up(scores[:30], acted[:30], groups[:30], np.array(["dev"] * 30))
+    with pytest.raises(EstimateError, match="a threshold needs 20"):
+        Readings(few, few.headline, Draws(few, n=5, seed=0), 0.05)
+
+
+@pytest.mark.parametrize("fpr", [0.1, 0.01], ids=["its own threshold", "the common threshold"])
+def test_a_replicate_is_the_same_rows_counted_one_by_one(fpr):
+    rows = plain_rows()
+    scores = np.random.default_rng(1).normal(size=240).round(1)
+    draws = Draws(rows, n=30, seed=3)
+    readings = Readings(rows, scores, draws, fpr)
+    assert readings.families[0].own == (fpr == 0.1)
+    test, dev = rows.test(rows.acted), np.flatnonzero((rows.part == "dev") & ~rows.acted)
+    passed, drawn = readings.sums(test)
+    for i in range(30):
+        counts = {name: draws.of(members)[i].astype(int) for name, members in (("dev", dev), ("test", test))}
+        threshold = threshold_at_fpr(np.repeat(scores[dev], counts["dev"]), fpr)
+        again = np.repeat(scores[test], counts["test"])
+        assert (passed[i], drawn[i]) == ((again > threshold).sum(), len(again))
+        for members in (dev, test):
+            by_group = pd.Series(draws.of(members)[i]).groupby(rows.groups[members]).nunique()
+            assert (by_group == 1).all()
+
+
+def test_a_rate_at_the_false_positive_rate_is_covered_by_its_interval():
+    """A coin: scores say nothing. Of 60 runs, at least 53 intervals should hold the rate (P < .01 at 95%)."""
+    covered = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(60), 5)
+        acted = rng.random(300) < 0.5
+        rows = made_up(rng.normal(size=300), acted, groups, np.where(groups < 36, "dev", "test"))
+        readings = Readings(rows, rows.headline, Draws(rows, n=200, seed=seed), 0.05)
+        low, high = readings.share(rows.test(rows.acted), "").ci95
+        covered += low <= 0.05 <= high
+    assert covered >= 53
+
+
+def noisy(seed: int, *, judged: float = 0.5) -> LinkRows:
+    """Half of the chains are silent in truth; of those .3 are decodable, of the others .95.
+
+    The patterns call .1 of the silent ones verbalised and .4 of the verbalised ones silent; the judge is right.
+    """
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(120), 5)
+    acted = rng.random(600) < 0.7
+    true = rng.random(600) < 0.5
+    called = np.where(true, rng.random(600) > 0.1, rng.random(600) < 0.4)
+    read = rng.random(600) < np.where(true, 0.3, 0.95)
+    scores = np.where(acted, np.where(read, 10.0, -10.0), 0.0) + rng.normal(size=600) * 0.1
+    asked = rng.random(600) < judged
+    verdicts = {
+        "lexical": ["silent" if each else "verbalised" for each in called],
+        "judge": [("silent" if each else "verbalised") if seen else "" for each, seen in zip(true, asked, strict=True)],
+    }
+    return made_up(scores, acted, groups, np.where(groups < 72, "dev", "test"), verdicts=verdicts)
+
+
+def test_an_interval_with_label_noise_covers_the_truth_where_the_plain_one_does_not():
+    """Nominal: 95% of draws. Of 60, at least 53 should cover (P < .01 at 95%), and no more than 6 plain ones can."""
+    corrected = plain = 0
+    for seed in range(60):
+        rows = noisy(seed)
+        readings = Readings(rows, rows.headline, Draws(rows, n=200, seed=seed), 0.05)
+        low, high = label_noise(rows, readings, seed)["silent_but_decodable"]["ci95"]
+        corrected += low <= 0.3 <= high
+        low, high = readings.share(rows.test(rows.acted & (rows.verdict == "silent")), "").ci95
+        plain += low <= 0.3 <= high
+    assert corrected >= 53 and plain <= 6
+
+
+def test_two_classifiers_that_agree_correct_nothing_and_few_verdicts_nothing_either():
+    rows = noisy(0, judged=1.0)
+    same = replace(rows, verdicts={"lexical": rows.verdicts["lexical"], "judge": rows.verdicts["lexical"]})
+    found = section(same)
+    assert found["label_noise"]["silent_but_decodable"]["value"] == found["silent_but_decodable"]["value"]
+    plain, wide = (
+        np.diff(each["ci95"])[0]
+        for each in (found["silent_but_decodable"], found["label_noise"]["silent_but_decodable"])
+    )
+    assert wide > 0.9 * plain
+    assert "one classifier only" in section(plain_rows())["label_noise"]["reason"]
+    unusable = {i: replace(each, verdict=None, problem="no quote") for i, each in rows.verdicts["judge"].items()}
+    few = section(replace(rows, verdicts={"lexical": rows.verdicts["lexical"], "judge": unusable}))
+    assert "usable verdict on 0" in few["label_noise"]["reason"]
+
+
+def test_too_few_groups_are_a_reason_and_not_an_interval():
+    rows = plain_rows()
+    chosen = rows.test(rows.acted)[:3]
+    readings = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.05)
+    assert "too few" in readings.share(chosen, "").reason
+    assert readings.share(chosen[:0], "nobody").reason == "nobody"
+    assert "too few" in readings.beyond(readings, chosen, "").reason
+
+
+N_GROUPS, PER_GROUP = 40, 6
+
+
+def remembered() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups, labels that are one a group, and activations that say the group and nothing else."""
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(N_GROUPS), PER_GROUP)
+    labels = (rng.permutation(N_GROUPS) < N_GROUPS // 2)[groups]
+    named = rng.normal(size=(N_GROUPS, 60))[groups] + 0.05 * rng.normal(size=(len(groups), 60))
+    return groups, labels, named.astype(np.float32)
+
+
+@pytest.mark.parametrize("inner_folds", [2, 4])
+def test_what_is_not_fitted_is_scored_without_its_group(inner_folds):
+    """Each group's first two rollouts stand for aligned ones: a fit that has seen their group would know its label."""
+    groups, labels, named = remembered()
+    aside_rows = np.arange(len(groups)) % PER_GROUP < 2
+    fitted = ~aside_rows
+    split = split_groups(groups[fitted], labels[fitted], test_fraction=0.4, inner_folds=inner_folds, seed=0)
+    aside = Aside(groups[fitted], labels[fitted], split, groups[aside_rows])
+    cell = fit_grid({"p": named[fitted][None]}, (0,), labels[fitted], split, (0.1,))[0]
+    scores = aside.activations(cell, named[fitted], named[aside_rows])
+    dev, true = aside.in_dev, labels[aside_rows]
+    assert set(groups[aside_rows][dev]) == set(groups[fitted][split.dev])
+    assert auroc(cell.direction.score(named[aside_rows])[dev], true[dev]) > 0.95
+    assert auroc(scores[dev], true[dev]) < 0.8
+    assert np.array_equal(scores[~dev], cell.direction.score(named[aside_rows])[~dev])
+    chains = [f"about item{group} and {'abcdef'[group % 6]}" for group in groups]
+    chosen = [[chain for chain, yes in zip(chains, mask, strict=True) if yes] for mask in (fitted, aside_rows)]
+    assert auroc(aside.text(*chosen)[dev], true[dev]) < 0.85

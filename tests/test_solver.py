@@ -1,0 +1,261 @@
+"""Many fits at once: the same optimum as scikit-learn's, whatever the folds, penalties, shapes and formats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from introspect.errors import EstimateError
+from introspect.probes import (
+    Moments,
+    NotConverged,
+    Split,
+    Streamed,
+    cross_validated,
+    fit_grid,
+    fit_splits,
+    newton,
+    shuffled_null,
+    site,
+)
+from introspect.probes.null import TOLERANCE, shuffled_by_group
+from introspect.probes.site import Site
+from introspect.stats import auroc
+
+PENALTIES = (0.001, 0.1, 10.0)
+
+
+def correlated(n: int, width: int, seed: int, signal: float) -> tuple[np.ndarray, np.ndarray]:
+    """Activations [row, width] whose variance falls off along axes, far from 0 in one feature, and labels."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(width, width)))[0]
+    y = rng.random(n) < 0.4
+    x = rng.normal(size=(n, width)) * np.arange(1, width + 1) ** -0.7 @ axes
+    x += signal * np.outer(y - 0.5, axes[3])
+    x[:, 0] = 100 + 30 * x[:, 0]
+    x[:, 1] = 7.0
+    return x.astype(np.float32), y
+
+
+def folds_of(n: int, n_folds: int) -> np.ndarray:
+    return np.random.default_rng(9).permutation(n) % n_folds
+
+
+def exact(x: np.ndarray, y: np.ndarray, c: float) -> tuple[np.ndarray, float]:
+    """Raw weights and bias by scikit-learn's Newton solver in float64."""
+    scaler = StandardScaler().fit(x.astype(np.float64))
+    model = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-10, max_iter=200)
+    model.fit(scaler.transform(x.astype(np.float64)), y)
+    weight = model.coef_[0] / scaler.scale_
+    return weight, float(model.intercept_[0] - weight @ scaler.mean_)
+
+
+@pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n", "width", "signal"), [(90, 150, 0.3), (90, 150, 6.0), (300, 40, 0.3), (300, 40, 6.0)])
+def test_every_fold_and_penalty_is_at_scikit_learns_optimum(monkeypatch, fast, n, width, signal):
+    monkeypatch.setattr(Site, "_fast", lambda self: fast)
+    x, y = correlated(n, width, 0, signal)
+    masks = np.stack([folds_of(n, 4) != fold for fold in range(4)])
+    found = Site.of(torch.from_numpy(x), torch.from_numpy(masks))
+    path = found.path(torch.from_numpy(y), PENALTIES, 1e-2)
+    for c in PENALTIES:
+        rough, fine = found.directions(path[c]), found.directions(found.refined(path[c], 1e-4))
+        for fold, mask in enumerate(masks):
+            weight, bias = exact(x[mask], y[mask], c)
+            scores = x[~mask].astype(np.float64) @ weight + bias
+            ours = x[~mask].astype(np.float64) @ fine.weight[fold].numpy() + float(fine.bias[fold])
+            assert np.abs(fine.weight[fold].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
+            assert np.abs(ours - scores).max() < 1e-3 * np.abs(scores).max()
+            roughly = x[~mask].astype(np.float64) @ rough.weight[fold].numpy() + float(rough.bias[fold])
+            assert abs(auroc(roughly, y[~mask]) - auroc(scores, y[~mask])) < 0.01
+
+
+def test_the_stated_criterion_bounds_the_distance_to_the_optimum():
+    x, y = correlated(90, 150, 1, 1.0)
+    found = Site.of(torch.from_numpy(x), torch.ones(1, 90, dtype=torch.bool))
+    for c in PENALTIES:
+        start = found.path(torch.from_numpy(y), [c], 0.3)[c]
+        best = found.refined(start, 1e-8)
+        for tolerance in (0.1, 1e-2, 1e-3):
+            fits = found.refined(start, tolerance)
+            assert (fits.w - best.w).norm() <= tolerance * fits.w.norm() * (1 + 1e-6)
+
+
+def test_what_newton_steps_leave_over_is_fitted_exactly(monkeypatch):
+    x, y = correlated(90, 150, 2, 1.0)
+    found = Site.of(torch.from_numpy(x), torch.ones(1, 90, dtype=torch.bool))
+    monkeypatch.setattr(newton, "STEPS", 0)
+    fits = found.path(torch.from_numpy(y), [0.1], 1e-2)[0.1]
+    weight, _ = exact(x, y, 0.1)
+    assert np.abs(found.directions(fits).weight[0].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
+
+
+def test_steps_that_bfloat16_cannot_solve_are_computed_in_float32(monkeypatch):
+    x, y = correlated(120, 60, 3, 0.3)
+    monkeypatch.setattr(Site, "_fast", lambda self: torch.bfloat16)
+    monkeypatch.setattr(newton, "PRODUCTS", 2)
+    asked = []
+    monkeypatch.setattr(newton.Rows, "precise", lambda self, old=newton.Rows.precise: asked.append(1) or old(self))
+    found = Site.of(torch.from_numpy(x), torch.ones(1, 120, dtype=torch.bool))
+    found.path(torch.from_numpy(y), [10.0], 1e-2)
+    assert asked
+
+
+def test_a_fit_that_does_not_converge_is_refused_by_the_name_of_its_cell(monkeypatch):
+    x, y = correlated(90, 20, 4, 1.0)
+    monkeypatch.setattr(newton, "STEPS", 0)
+
+    def gives_up(*_):
+        raise NotConverged("stopped")
+
+    monkeypatch.setattr(site, "fit", gives_up)
+    split = Split(np.arange(90), np.empty(0, np.int64), folds_of(90, 3))
+    with pytest.raises(EstimateError, match="at think_50, layer 7: stopped"):
+        fit_grid({"think_50": x[None]}, (7,), y, split, PENALTIES)
+
+
+def test_a_grid_keeps_scikit_learns_probe_and_its_choice():
+    x, y = correlated(160, 80, 5, 1.0)
+    split = Split(np.arange(120), np.arange(120, 160), folds_of(120, 4))
+    candidates = PENALTIES[::-1]
+    cell = fit_grid({"p": x[None]}, (0,), y, split, candidates)[0]
+    inner = []
+    for c in candidates:
+        held = [
+            (split.fold == fold, *exact(x[:120][split.fold != fold], y[:120][split.fold != fold], c))
+            for fold in range(4)
+        ]
+        inner.append(np.mean([auroc(x[:120][rows] @ weight, y[:120][rows]) for rows, weight, _ in held]))
+    assert int(np.argmax(inner)) > 0
+    assert cell.penalty == candidates[int(np.argmax(inner))]
+    assert cell.inner_auroc == pytest.approx(max(inner), abs=0.005)
+    for fold in range(4):
+        rows = split.fold == fold
+        weight, bias = exact(x[:120][~rows], y[:120][~rows], cell.penalty)
+        held = x[:120][rows] @ weight + bias
+        assert np.abs(cell.scores[:120][rows] - held).max() < 0.05 * np.abs(held).max()
+    weight, bias = exact(x[:120], y[:120], cell.penalty)
+    assert np.abs(cell.direction.weight - weight).max() < 1e-3 * np.abs(weight).max()
+    assert abs(cell.direction.bias - bias) < 1e-2 * max(1, abs(bias))
+
+
+def test_splits_side_by_side_are_those_one_by_one_and_every_row_is_scored_once():
+    x, y = correlated(150, 60, 6, 1.0)
+    outer = folds_of(150, 3)
+    splits = [Split(np.flatnonzero(outer != k), np.flatnonzero(outer == k), folds_of(100, 4)) for k in range(3)]
+    acts = {"a": np.stack([x, x[::-1]]), "b": x[None].repeat(2, axis=0)}
+    together = fit_splits(acts, (3, 5), y, splits, PENALTIES)
+    for cells, split in zip(together, splits, strict=True):
+        for cell, alone in zip(cells, fit_grid(acts, (3, 5), y, split, PENALTIES), strict=True):
+            assert (cell.position, cell.layer) == (alone.position, alone.layer)
+            if cell.penalty == alone.penalty:
+                assert np.allclose(
+                    cell.direction.weight, alone.direction.weight, atol=2e-3 * np.abs(alone.direction.weight).max()
+                )
+    nested = cross_validated(acts, (3, 5), y, splits, PENALTIES)
+    for split, cell in zip(splits, nested.chosen, strict=True):
+        assert cell.layer == 3 or cell.position == "b"
+        at = acts[cell.position][(3, 5).index(cell.layer)]
+        assert np.allclose(nested.scores[split.test], cell.direction.score(at)[split.test])
+    assert auroc(nested.scores, y) > 0.7
+    with pytest.raises(ValueError, match="each once"):
+        cross_validated(acts, (3, 5), y, splits[:2], PENALTIES)
+
+
+def test_streamed_activations_are_read_a_few_layers_at_a_time_and_give_the_same():
+    x, y = correlated(120, 60, 7, 1.0)
+    acts = np.stack([x * (1 + i) for i in range(7)])
+    split = Split(np.arange(90), np.arange(90, 120), folds_of(90, 3))
+    asked = []
+
+    def read(position: str, layers: tuple[int, ...]) -> np.ndarray:
+        asked.append((position, layers))
+        return acts[[layer - 10 for layer in layers]]
+
+    numbers = range(10, 17)
+    streamed = Streamed(("p", "q"), read, budget=2 * acts[0].nbytes)
+    found = fit_grid(streamed, numbers, y, split, PENALTIES)
+    assert [layers for name, layers in asked if name == "p"] == [(10,), (11, 12), (13, 14), (15, 16)]
+    whole = fit_grid({"p": acts, "q": acts}, numbers, y, split, PENALTIES)
+    for cell, other in zip(found, whole, strict=True):
+        assert (cell.position, cell.layer, cell.penalty) == (other.position, other.layer, other.penalty)
+        assert np.array_equal(cell.scores, other.scores)
+    settings = {"penalty": 0.01, "n": 5, "seed": 0, "groups": np.arange(120)}
+    null = shuffled_null(streamed, y, split=split, layers=numbers, **settings)
+    assert np.array_equal(null.auroc["p"], shuffled_null({"p": acts}, y, split=split, **settings).auroc["p"])
+    with pytest.raises(EstimateError, match="give the layers"):
+        shuffled_null(streamed, y, split=split, **settings)
+
+
+@pytest.mark.parametrize("width", [30, 150])
+def test_permutations_at_once_are_those_one_at_a_time(width):
+    x, y = correlated(120, width, 8, 1.0)
+    split = Split(np.arange(80), np.arange(80, 120), folds_of(80, 4))
+    groups = np.arange(120) // 3
+    null = shuffled_null({"p": x[None]}, y, groups, split, penalty=0.1, n=40, seed=3).auroc["p"][0]
+    rng = np.random.default_rng(3)
+    dev = [shuffled_by_group(y[:80], groups[:80], rng) for _ in range(40)]
+    test = [shuffled_by_group(y[80:], groups[80:], rng) for _ in range(40)]
+    alone = [auroc(x[80:].astype(np.float64) @ exact(x[:80], a, 0.1)[0], b) for a, b in zip(dev, test, strict=True)]
+    assert np.abs(null - alone).max() < 2 * TOLERANCE
+    assert np.abs(null - alone).mean() < 0.004
+
+
+def test_rows_that_cannot_be_fitted_are_refused_by_name():
+    x, y = correlated(90, 20, 9, 1.0)
+    split = Split(np.arange(60), np.arange(60, 90), folds_of(60, 3))
+    bad = np.stack([x, x])
+    bad[1, [3, 70], 5] = np.nan, np.inf
+    with pytest.raises(EstimateError, match="at p, layer 8 hold NaN or infinity in rows 3, 70: record"):
+        fit_grid({"p": bad}, (4, 8), y, split, PENALTIES)
+    bad[1, :, 0] = np.nan
+    with pytest.raises(EstimateError, match="rows 0, 1, 2, 3, 4 and 85 more"):
+        shuffled_null({"p": bad}, y, np.arange(90), split, penalty=0.1, n=2, seed=0)
+    one = np.where(split.fold == 0, y[:60], False)
+    with pytest.raises(EstimateError, match="one class only"):
+        fit_grid({"p": x[None]}, (0,), np.concatenate([one, y[60:]]), split, PENALTIES)
+    with pytest.raises(EstimateError, match="89 labels for 90 rows"):
+        fit_grid({"p": x[None]}, (0,), y[:-1], split, PENALTIES)
+    with pytest.raises(EstimateError, match="2 layers, row, width"):
+        fit_grid({"p": x[None]}, (0, 1), y, split, PENALTIES)
+    with pytest.raises(EstimateError, match="fewer than 2 rows"):
+        Site.of(torch.from_numpy(x), torch.zeros(1, 90, dtype=torch.bool))
+
+
+def test_features_that_are_constant_in_a_fold_do_no_harm():
+    x, y = correlated(90, 20, 10, 1.0)
+    masks = np.stack([folds_of(90, 3) != fold for fold in range(3)])
+    x[:, 4:10] = np.where(masks[0][:, None], np.float32([0.1, 0.7, 2.53, 1 / 3, 1e3 / 7, 0.01]), x[:, 4:10])
+    x[~masks[1], 12] = 1e4
+    found = Site.of(torch.from_numpy(x), torch.from_numpy(masks))
+    assert bool((found.scale[0, 4:10] == 1).all())
+    fits = found.refined(found.path(torch.from_numpy(y), [0.1], 1e-2)[0.1], 1e-4)
+    for fold, mask in enumerate(masks):
+        weight, _ = exact(x[mask], y[mask], 0.1)
+        assert np.abs(found.directions(fits).weight[fold].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
+
+
+def test_moments_of_batches_are_those_of_all_rows():
+    x, y = correlated(200, 12, 11, 1.0)
+    x = x + np.float32(1000)
+    whole = Moments.of(x, y)
+    merged = Moments.of_batches((x[i : i + 37], y[i : i + 37]) for i in range(0, 200, 37))
+    only = Moments.of_batches([(x[y], y[y]), (x[~y], y[~y])])
+    for found in (merged, only):
+        assert np.array_equal(found.count, whole.count)
+        assert np.allclose(found.mean, whole.mean, rtol=1e-12)
+        assert np.allclose(found.scatter, whole.scatter, rtol=1e-6, atol=1e-6)
+    double = x.astype(np.float64)
+    mean, scatter = merged.pooled()
+    assert np.allclose(mean, double.mean(axis=0))
+    assert np.allclose(scatter, np.cov(double.T, bias=True) * 200, rtol=1e-6, atol=1e-6)
+    assert np.allclose(whole.scatter[1], np.cov(double[y].T, bias=True) * y.sum(), rtol=1e-6, atol=1e-6)
+    with pytest.raises(EstimateError, match="no rows"):
+        Moments.of_batches([])
+    with pytest.raises(EstimateError, match="widths 12 and 11"):
+        whole.merged(Moments.of(x[:, 1:], y))
+    with pytest.raises(EstimateError, match="NaN or infinity in rows 2"):
+        Moments.of(np.where(np.arange(200)[:, None] == 2, np.nan, x), y)
