@@ -73,10 +73,12 @@ def test_every_row_has_both_sides_and_their_ratio(model, one_process):
 
 
 def test_probes_agree_with_scikit_learn(model):
-    one, several = measure(model, "probes")["rows"]
+    one, several, nested, null = measure(model, "probes")["rows"]
     for row in (one, several):
         assert row["max coefficient difference"] < 1e-3 and row["max AUROC difference"] < 0.002
     assert "chosen from" in several["what"] and "chosen from" not in one["what"]
+    assert "inner" in nested["what"] and "permutations" in null["what"]
+    assert nested["ratio"] > 0 and null["ratio"] > 0
 
 
 def test_sides_take_turns_and_the_clock_is_read_around_each():

@@ -5,8 +5,8 @@ penalty is the one with the best mean AUROC over folds. The headline is the best
 `TIE` of the best count as equal, and the earliest position, then the lowest layer, is taken. The test groups are
 looked at once, after everything has been chosen. Means and scales of features are fitted on training rows only.
 
-Fits of inner folds only choose, and are solved to `CHOOSING`; the fit that is kept is solved to `KEPT` (see `newton`
-for what these bound).
+Fits that only choose are solved to `CHOOSING`; at the chosen penalty those of inner folds, whose scores are given, are
+taken on to `SCORED`, and the one that is kept to `KEPT` (see `newton` for what these bound).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .stream import Activations, each_site
 
 TIE = 0.005
 CHOOSING = 2e-2
+SCORED = 1e-3
 KEPT = 1e-4
 
 
@@ -163,27 +164,29 @@ def _fit_site(
     ends = np.cumsum([n + 1 for n in n_inner])
     inner_folds = np.concatenate([np.arange(end - 1 - n, end - 1) for n, end in zip(n_inner, ends, strict=True)])
     y = torch.from_numpy(labels[used]).to(x.device)
-    path = site.path(y, penalties, CHOOSING, torch.from_numpy(inner_folds).to(x.device))
+    path = site.path(
+        y, penalties, CHOOSING if len(penalties) > 1 else SCORED, torch.from_numpy(inner_folds).to(x.device)
+    )
     scored = torch.stack([site.scores(path[c]) for c in penalties]).cpu().double().numpy()
-    held_out, inner, best, starts = [], [], [], []
-    for split, first, end in zip(splits, np.cumsum([0, *n_inner]), ends, strict=False):
-        rows = np.searchsorted(used, split.dev)
-        out = scored[:, first + split.fold, rows]
-        values = _mean_fold_auroc(out, labels, split)
-        best.append(int(values.argmax()))
-        inner.append(float(values[best[-1]]))
-        held_out.append(out[best[-1]])
+    best, chosen = [], []
+    for split, first in zip(splits, np.cumsum([0, *n_inner]), strict=False):
+        out = scored[:, first + split.fold, np.searchsorted(used, split.dev)]
+        best.append(int(_mean_fold_auroc(out, labels, split).argmax()))
         folds = torch.arange(first, first + split.n_folds, device=x.device)
-        starts.append(site.averaged(path[penalties[best[-1]]].pick(folds), int(end) - 1))
-    kept = site.refined(Fits.joined(starts), KEPT)
+        chosen.append(path[penalties[best[-1]]].pick(folds))
+    parts = site.refined(Fits.joined(chosen), SCORED, torch.float32).split(n_inner)
+    starts = [site.averaged(part, int(end) - 1) for part, end in zip(parts, ends, strict=True)]
+    kept = site.refined(Fits.joined(starts), KEPT, torch.float64)
     found = site.directions(kept)
     values = x.cpu().numpy()
     cells = []
     for k, split in enumerate(splits):
         direction = Direction(position, layer, found.weight[k].cpu().numpy(), float(found.bias[k]))
+        held_out = site.scores(parts[k]).cpu().double().numpy()[split.fold, np.searchsorted(used, split.dev)]
+        inner = float(_mean_fold_auroc(held_out[None], labels, split)[0])
         scores = direction.score(values)
-        scores[split.dev] = held_out[k]
-        cells.append(Cell(position, layer, penalties[best[k]], inner[k], scores, direction))
+        scores[split.dev] = held_out
+        cells.append(Cell(position, layer, penalties[best[k]], inner, scores, direction))
     return cells
 
 

@@ -49,9 +49,16 @@ class Rows:
     """Its squares in float32, where features differ so much in size that curvatures of coordinates help."""
 
     @classmethod
-    def of(cls, x: torch.Tensor, exact: torch.dtype, fast: torch.dtype, *, uneven: bool = False) -> Rows:
-        """From rows in any number format; `uneven` says that the sizes of features differ much."""
-        return cls(x.to(exact), x.to(fast), x.T.contiguous().to(fast), x.float().square() if uneven else None)
+    def of(cls, x: torch.Tensor, fast: torch.dtype, *, uneven: bool = False) -> Rows:
+        """From rows in any number format, with gradients in float32.
+
+        Args:
+            fast: the number format of conjugate gradients.
+            uneven: whether the sizes of features differ much.
+        """
+        exact = x.float()
+        quick = exact.to(fast)
+        return cls(exact, quick, quick.T.contiguous(), exact.square() if uneven else None)
 
     def precise(self) -> Rows:
         """The same with conjugate gradients in float32."""
@@ -81,6 +88,11 @@ class Fits:
     def pick(self, which: torch.Tensor) -> Fits:
         """Some of the fits."""
         return Fits(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    def split(self, sizes: Sequence[int]) -> list[Fits]:
+        """So many fits to each part."""
+        columns = [getattr(self, name).split(list(sizes)) for name in self.__dataclass_fields__]
+        return [Fits(*part) for part in zip(*columns, strict=True)]
 
     def to(self, dtype: torch.dtype) -> Fits:
         """The same in another number format."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -92,7 +93,6 @@ class Site:
         positive = (labels * self.masks).sum(dim=1)
         if bool(((positive < 1) | (positive > self.masks.sum(dim=1) - 1)).any()):
             raise EstimateError("the rows to fit hold one class only: there are too few groups")
-        rows = Rows.of(self.x, torch.float32, self._fast(), uneven=self.uneven)
         found: dict[float, list[Fits]] = {c: [] for c in sorted(penalties)}
         every = torch.arange(len(labels), device=labels.device)
         for chunk in (every if folds is None else folds).split(self._at_once()):
@@ -109,7 +109,7 @@ class Site:
             before = flat
             for c in found:
                 start = replace(flat, c=torch.full_like(flat.c, c))
-                flat, before = self._solved(rows, further(rows, start, before), tolerance), flat
+                flat, before = self._solved(self._rows, further(self._rows, start, before), tolerance), flat
                 found[c].append(flat)
         return {c: Fits.joined(parts) for c, parts in found.items()}
 
@@ -120,18 +120,17 @@ class Site:
         b = fits.b.mean(dim=0, keepdim=True)
         return Fits(fits.y[:1], mask, scale, fits.c[:1], weight * scale, b).to(torch.float64)
 
-    def refined(self, fits: Fits, tolerance: float) -> Fits:
-        """The same fits, in float64 to a smaller tolerance.
+    def refined(self, fits: Fits, tolerance: float, exact: torch.dtype) -> Fits:
+        """The same fits to a smaller tolerance, with gradients in the number format `exact`.
 
         Raises:
             NotConverged: an optimum was not reached.
         """
-        rows = Rows.of(self.x, torch.float64, self._fast(), uneven=self.uneven)
-        return self._solved(rows, fits.to(torch.float64), tolerance)
+        return self._solved(replace(self._rows, exact=self.x.to(exact)), fits.to(exact), tolerance)
 
     def scores(self, fits: Fits) -> torch.Tensor:
         """Log-odds [fit, row] of all rows of the site."""
-        return (fits.w / fits.scale) @ self.x.to(fits.w.dtype).T + fits.b
+        return (fits.w / fits.scale) @ self._rows.exact.to(fits.w.dtype).T + fits.b
 
     def directions(self, fits: Fits) -> Directions:
         """The fits in raw activation space."""
@@ -177,6 +176,10 @@ class Site:
             fits.w[k] = exact.coefficients(z)[0, :, 0].to(fits.w.dtype)
             fits.b[k] = exact.b[0, 0].to(fits.b.dtype)
         return fits
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows.of(self.x, self._fast(), uneven=self.uneven)
 
     def _fast(self) -> torch.dtype:
         cuda = self.x.device.type == "cuda"
