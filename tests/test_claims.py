@@ -196,6 +196,14 @@ def test_a_self_rating_counts_only_where_what_it_is_about_has_changed():
     assert verdict(GRPO_REPORTS, rated(0.32, grpo=20.0)) == "cannot decide"
 
 
+def test_a_self_rating_that_differs_by_next_to_nothing_counts_for_nothing():
+    clear = rated(0.9, grpo=5.9)
+    assert clear["contrasts"]["grpo"]["sft"]["self_rating_minus_untrained"]["difference"]["ci95"][0] > 0
+    found = judge_claims({"risk": clear})[GRPO_REPORTS]
+    assert found["verdict"] == "cannot decide" and "less than 5 points of 100" in found["why"]
+    assert verdict(GRPO_REPORTS, rated(0.9, grpo=6.1)) == "supports"
+
+
 def test_self_reports_follow_behaviour_only_where_a_test_of_enough_methods_says_so():
     def across(value: float, n: int = 6, p: float = 0.01) -> dict:
         return {"self_rating_and_behaviour": estimate(value, 0.15) | {"n": n, "p": p, "p_method": "exact permutation"}}

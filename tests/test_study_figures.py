@@ -145,6 +145,29 @@ def test_maps_show_numbers_and_leave_empty_what_is_not_there():
     assert (left.zmin, right.zmin) == (0, -1)
 
 
+def test_a_crowded_map_keeps_its_intervals_under_the_pointer_and_leaves_out_what_has_no_number():
+    found = results()
+    risk = found["tasks"]["risk"]
+    for name in ("risk-grpo-1", "risk-grpo-2"):
+        risk["methods"]["grpo"]["members"].append(name)
+        risk["members"][name] = risk["members"]["risk-grpo"]
+    names = [name for method in risk["methods"].values() for name in method["members"]]
+    made = risk["directions"] = directions(*names)
+    drawn = study_figures(found)["transfer risk"].data[0]
+    assert drawn.text[0][0] == "0.80" and drawn.customdata[0][0] == "0.80<br>0.75, 0.85"
+    gone = {"probe": none()}
+    made["auroc"] = {
+        row: {each: gone if "sft" in row + each else cell for each, cell in cells.items()}
+        for row, cells in made["auroc"].items()
+    }
+    made["cosines"]["raw"] = none("one class only")
+    left = [name for name in names if "sft" not in name]
+    drawn = study_figures(found)["transfer risk"].data[0]
+    assert list(drawn.y) == left and list(drawn.x) == [*left, "untrained"]
+    made["auroc"] = {row: dict.fromkeys(cells, gone) for row, cells in made["auroc"].items()}
+    assert "transfer risk" not in study_figures(found)
+
+
 def test_a_trajectory_shows_its_steps_its_null_and_its_curves():
     figure = study_figures({"trajectory": along()})["trajectory"]
     acts = traces(figure, "acts, in distribution")[0]

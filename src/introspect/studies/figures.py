@@ -92,6 +92,8 @@ CAPTIONS = {
     "reliability of one's direction: what a second sample of it would have.",
 }
 """Kind of figure -> what it shows."""
+CROWDED = 4
+"""Organisms in a map above which there is no room for intervals in its cells."""
 
 
 def study_figures(results: dict[str, Any]) -> dict[str, go.Figure]:
@@ -102,8 +104,9 @@ def study_figures(results: dict[str, Any]) -> dict[str, go.Figure]:
     out = {"profiles": profiles(tasks, list(study["methods"]), study["reference"])}
     for task, table in tasks.items():
         names = [member for method in table["methods"].values() for member in method["members"]]
-        if "auroc" in table["directions"]:
-            out[f"transfer {task}"] = transfer(table["directions"], names)
+        measured = _measured(table["directions"], names) if "auroc" in table["directions"] else []
+        if len(measured) > 1:
+            out[f"transfer {task}"] = transfer(table["directions"], measured)
     return out
 
 
@@ -234,13 +237,25 @@ def _bars(values: Sequence[float], limits: Sequence[Sequence[float]], colour: st
     }
 
 
-def transfer(directions: Mapping[str, Any], names: Sequence[str]) -> go.Figure:
-    """Heat maps of AUROCs and cosines, with their numbers.
+def _measured(directions: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The organisms of which there is an AUROC or a cosine at all, in order."""
+    aurocs, raw, base = directions["auroc"], directions["cosines"]["raw"], directions["base"]
+
+    def cells(name: str) -> Iterator[Mapping[str, Any]]:
+        yield from (base[name].get(each, {}) for each in ("probe", "cosine"))
+        for other in names:
+            if other in aurocs:
+                yield from (aurocs[name][other]["probe"], aurocs[other][name]["probe"], _cosine(raw, name, other))
+
+    return [name for name in names if name in aurocs and any(cell.get("value") is not None for cell in cells(name))]
+
+
+def transfer(directions: Mapping[str, Any], here: Sequence[str]) -> go.Figure:
+    """Heat maps of AUROCs and cosines, with their numbers; of many organisms, intervals are under the pointer only.
 
     Args:
-        directions: as `directions.transfer` gives them; names: the organisms, in order.
+        directions: as `directions.transfer` gives them; here: the organisms, in order.
     """
-    here = [name for name in names if name in directions["auroc"]]
     base = directions["base"]
     aurocs = [
         [directions["auroc"][row][column]["probe"] for column in here] + [base[row].get("probe", {})] for row in here
@@ -260,14 +275,15 @@ def transfer(directions: Mapping[str, Any], names: Sequence[str]) -> go.Figure:
                 z=[[cell.get("value") for cell in row] for row in cells],
                 x=[*here, UNTRAINED],
                 y=here,
-                text=[[_cell_text(cell) for cell in row] for row in cells],
+                text=[[_cell_text(cell, brief=len(here) > CROWDED) for cell in row] for row in cells],
+                customdata=[[_cell_text(cell) for cell in row] for row in cells],
                 texttemplate="%{text}",
-                textfont={"size": 10 if len(here) > 5 else 12},
+                textfont={"size": 12},
                 zmin=lowest,
                 zmax=1.0,
                 colorscale="RdBu_r",
                 showscale=False,
-                hovertemplate="%{y} on %{x}: %{text}<extra></extra>",
+                hovertemplate="%{y} on %{x}: %{customdata}<extra></extra>",
                 xgap=2,
                 ygap=2,
             ),
@@ -286,12 +302,13 @@ def _cosine(matrix: Mapping[str, Any], row: str, column: str) -> dict[str, Any]:
     return {**cell.get("reliability", {}), "note": SPLIT_HALF} if row == column else cell
 
 
-def _cell_text(cell: Mapping[str, Any]) -> str:
+def _cell_text(cell: Mapping[str, Any], *, brief: bool = False) -> str:
     if cell.get("value") is None:
         return "–"
     low, high = cell["ci95"]
-    note = f"<br>{SPLIT_HALF}" if "note" in cell else ""
-    return f"{cell['value']:.2f}<br>{low:.2f}, {high:.2f}{note}"
+    limits = "" if brief else f"<br>{low:.2f}, {high:.2f}"
+    note = f"<br>{SPLIT_HALF}" if "note" in cell and not brief else ""
+    return f"{cell['value']:.2f}{limits}{note}"
 
 
 def trajectory(along: Mapping[str, Any]) -> go.Figure:
