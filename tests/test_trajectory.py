@@ -12,7 +12,7 @@ from introspect.errors import RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.metrics.resampling import share
 from introspect.studies import trajectory
-from introspect.studies.along import along, settled_from
+from introspect.studies.along import _by_warning, along, settled_from
 from introspect.studies.along_directions import directions_along
 from introspect.studies.rows import read_member, rows_of
 from introspect.studies.seeds import own_estimate
@@ -395,3 +395,7 @@ def test_a_run_of_another_spec_does_not_follow(tmp_path):
         marker.write_text(made.to_yaml())
         trajectory.follow(tmp_path, made.model_copy(update=other))
         assert marker.read_text() == made.to_yaml()
+
+
+def test_a_warning_of_several_steps_is_given_once():
+    assert _by_warning({0: ["a", "b"], 20: ["a"], 60: ["a", "c"]}) == ["steps 0, 20, 60: a", "step 0: b", "step 60: c"]

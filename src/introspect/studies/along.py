@@ -103,7 +103,7 @@ def along(
         "sentences": _sentences(measures, settled, list(folders), found[last]["behaviour"]["policy"]),
         "warnings": [
             *across["warnings"],
-            *(f"step {step}: {warning}" for step, each in found.items() for warning in each["warnings"]),
+            *_by_warning({step: each["warnings"] for step, each in found.items()}),
         ],
     }
 
@@ -129,6 +129,18 @@ READ = {
     **{measure.key: measure.found for measure in MEASURES if measure.found is not None and measure.key in PROBES},
 }
 """Measure -> where a run's results have it."""
+
+
+def _by_warning(warnings: Mapping[int, Sequence[str]]) -> list[str]:
+    """Every warning once, with the steps that it is of."""
+    steps: dict[str, list[int]] = {}
+    for step, own in warnings.items():
+        for warning in own:
+            steps.setdefault(warning, []).append(step)
+    return [
+        f"{'step' if len(those) == 1 else 'steps'} {', '.join(map(str, those))}: {warning}"
+        for warning, those in steps.items()
+    ]
 
 
 def _by_step(found: Mapping[int, dict[str, Any]]) -> dict[str, dict[str, Any]]:
