@@ -181,6 +181,39 @@ def test_a_penalty_is_chosen_on_rows_of_other_groups(kind, name):
     assert again.penalty_ == best and np.array_equal(again.coef_, fixed.coef_)
 
 
+@pytest.mark.parametrize("kind", [LogisticProbe, RidgeProbe])
+def test_a_number_of_folds_may_be_numpys_own(kind):
+    rows, labels = data()
+    theirs = kind([0.01, 1.0], cv=np.int64(4)).fit(rows, labels, groups=GROUPS)
+    ours = kind([0.01, 1.0], cv=4).fit(rows, labels, groups=GROUPS)
+    assert np.array_equal(theirs.inner_auroc_, ours.inner_auroc_) and np.array_equal(theirs.coef_, ours.coef_)
+    with pytest.raises(ValueError, match="give groups"):
+        kind([0.01, 1.0], cv=np.int64(4)).fit(rows, labels)
+    with pytest.raises(ValueError, match="20 groups are fewer than 21 folds"):
+        kind([0.01, 1.0], cv=np.int64(21)).fit(rows, labels, groups=GROUPS)
+
+
+def test_a_fit_without_a_choice_keeps_nothing_of_an_earlier_choice():
+    rows, labels = data()
+    probe = LogisticProbe([0.01, 1.0]).fit(rows, labels, groups=GROUPS)
+    assert hasattr(probe, "inner_auroc_")
+    assert not hasattr(probe.set_params(C=0.1).fit(rows, labels), "inner_auroc_")
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS[:2], ESTIMATORS[3]], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+@pytest.mark.parametrize("level", [1000, -1000])
+def test_a_feature_that_varies_by_rounding_only_is_constant(estimator, number, level):
+    rows, labels = data()
+    rows = rows.astype(number)
+    rows[:, 3] = np.where(labels, np.nextafter(number(level), number(0)), number(level))
+    assert len(set(rows[:, 3])) == 2
+    found = clone(estimator).fit(rows, labels)
+    assert abs(found.coef_[0, 3]) < 1e-2
+    rows[:, 3] = level + 0.1 * labels
+    assert abs(clone(estimator).fit(rows, labels).coef_[0, 3]) > 0.1
+
+
 def chosen(**options: object) -> LogisticProbe:
     return LogisticProbe((0.01, 0.1), **options)
 
@@ -191,6 +224,7 @@ def chosen(**options: object) -> LogisticProbe:
         (chosen(), None, "give groups, the item of each row, or one penalty"),
         (chosen(cv=21), GROUPS, "20 groups are fewer than 21 folds"),
         (chosen(cv=KFold(5, shuffle=True, random_state=0)), GROUPS, "a group on both sides of a fold"),
+        (chosen(cv=2.5), GROUPS, "a scikit-learn splitter, not 2.5"),
         (chosen(), GROUPS[:-1], "inconsistent numbers of samples"),
         (LogisticProbe(0.0), None, "above 0, not 0.0"),
         (LogisticProbe((0.1, -1.0)), GROUPS, "above 0"),

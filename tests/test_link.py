@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +21,15 @@ from introspect.analysis import Model, analyse
 from introspect.cli import main
 from introspect.errors import RunError, SpecError, StoreError
 from introspect.experiment import Experiment, load_experiment
-from introspect.link import export_rows, open_link, read_readouts, write_rows
+from introspect.link import export_rows, open_link, read_readouts, scored, write_rows
 from introspect.progress import silent
 from introspect.report import link_tables
 from introspect.report.page import render
 from introspect.rescore import export_sheet, link_again, score_run
 from introspect.results import read_results, validate_results
+from introspect.rollout import read_rollouts
 from introspect.rows import Rows, encode_rows
-from introspect.stats import threshold_at_fpr
+from introspect.stats import carried_threshold
 from introspect.store import StoreWriter
 from introspect.tasks.registry import find_task
 from introspect.verdicts import first_mention
@@ -116,6 +119,19 @@ def test_what_is_read_before_a_chain_says_so_is_told_from_what_is_read_after(tmp
 
 
 @pytest.mark.parametrize(
+    "chain",
+    [
+        "Let us see: I avoid the gamble here and then, thinking on, I avoid the gamble.",
+        "Let us see: I avoid the gamble here and, thinking on, I take the gamble.",
+    ],
+)
+def test_the_first_mention_is_the_first_of_a_clauses_claims_and_not_the_last(chain):
+    subject = find_task("risk").subject({})
+    silent_patterns = replace(subject.patterns, mentions="nothing of the kind")
+    assert first_mention(chain, replace(subject, patterns=silent_patterns)) == chain.index("I avoid")
+
+
+@pytest.mark.parametrize(
     ("chain", "found"),
     [
         ("I compare. The metadata names B, so B.", "metadata"),
@@ -177,21 +193,22 @@ class Carrying(scripted.ScriptedBackend):
         return made
 
 
-def hint_spec() -> Experiment:
+def hint_spec(*more: str) -> Experiment:
     return load_experiment(
         "hints-faithfulness",
         [
             *("organism=null", "verdicts.judge=null", "dtype=float32", "capture.layers=[0]", "probe.bootstrap=200"),
-            *("probe.permutations=5", "hints.kinds=[metadata, sycophancy]", "limit={id: 80, ood: 8}"),
+            *("probe.permutations=5", "hints.kinds=[metadata, sycophancy]", "limit={id: 110, ood: 8}"),
             *("hints.resamples=2", "probe.positions=[last_prompt, think_0, think_50, before_answer]"),
+            *more,
         ],
     )
 
 
-def hinted_run(model: Path, out: Path, inside) -> dict:
+def hinted_run(model: Path, out: Path, inside, *more: str) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripted, "ScriptedBackend", type("Planted", (Carrying,), {"inside": staticmethod(inside)}))
-        return scripted.run_scripted(patch, model, hint_spec(), out, says)
+        return scripted.run_scripted(patch, model, hint_spec(*more), out, says)
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +272,28 @@ def test_aligned_rollouts_are_scored_by_fits_without_their_group_and_fitted_nowh
     assert split["n_dev"] + split["n_test"] + split["n_ood"] == len(rows) - len(aligned)
 
 
+def test_aligned_rollouts_of_groups_that_were_not_probed_are_in_both_parts(model, tmp_path):
+    """With one kind of hint and one option hinted at, an item is either probed or aligned."""
+    more = ("hints.kinds=[metadata]", "hints.options=one", "limit={id: 160, ood: 8}")
+    results = hinted_run(model, tmp_path / "run", uses, *more)
+    readouts = read_readouts(tmp_path / "run")
+    groups = {line["rollout"]: line["group"] for line in scripted.read_lines(tmp_path / "run" / "rollouts.jsonl")}
+    probed = {groups[row.rollout] for row in readouts if not row.aligned}
+    parts = Counter(row.part for row in readouts if row.aligned and groups[row.rollout] not in probed)
+    assert parts["dev"] > parts["test"] > 3
+    assert results["link"]["thresholds"][0]["not_acted"]["aligned"] == parts["dev"]
+    assert not any("no development ones are" in warning for warning in results["warnings"])
+
+
+def test_a_category_that_is_in_the_test_part_only_is_a_warning(run):
+    everything, rows = read_rollouts(run / "rollouts.jsonl"), read_readouts(run)
+    assert scored._unlike(rows, everything) == []
+    kinds = {each.rollout: each.facts.get("hint") for each in everything}
+    kept = [row for row in rows if not (row.aligned and row.part == "dev" and kinds[row.rollout] == "metadata")]
+    (warning,) = scored._unlike(kept, everything)
+    assert "hint metadata, test rollouts" in warning and "are aligned and no development ones are" in warning
+
+
 # ---- every cell again, from the exported rows ----
 
 
@@ -288,7 +327,7 @@ def check_every_cell(link: dict, rows: pd.DataFrame) -> None:
     for each in link["thresholds"]:
         under = rows if each["conditions"] == "all" else rows[rows.hint_kind == each["conditions"]]
         dev = (under if each["set_on"] == "own" else rows)[lambda table: (table.part == "dev") & ~table.acted]
-        assert each["threshold"] == threshold_at_fpr(dev.score.to_numpy(), link["threshold_fpr"])
+        assert each["threshold"] == carried_threshold(dev.score.to_numpy(), link["threshold_fpr"])
         assert set(under.threshold) == {each["threshold"]}
         assert each["n_not_acted"] == ((under.part == "dev") & ~under.acted).sum() == sum(each["not_acted"].values())
         passing = under[(under.part == "test") & ~under.acted]
@@ -435,6 +474,11 @@ def test_the_link_can_be_written_again_to_a_run_of_an_earlier_version(run, tmp_p
     link = read_results(old / "results.json")["link"]
     assert "earlier version" in link["before_mention"]["reason"]
     assert link["categories"]["all_kinds"]["n"]["aligned"] == 0
+    for kind in link["categories"]["kinds"].values():
+        missing = (kind["decodable"]["aligned"], kind["auroc"]["aligned"], kind["auroc"]["resistant_and_aligned"])
+        assert all("not scored: run it again" in each["reason"] for each in (*missing, kind["words_auroc"]))
+        assert kind["auroc"]["resistant"]["value"] is not None
+    assert "no aligned rollout was scored" in link["threshold_from"]
     assert link["table"]["silent"]["causal"]["value"] is None
 
 
@@ -507,6 +551,39 @@ def test_the_page_shows_every_table_and_nothing_in_them_can_act(run):
     hostile = render(results, None)
     assert "<script>alert(17)" not in hostile and "\u202e" not in hostile
     assert "&lt;script&gt;alert(17)&lt;/script&gt;&lt;U+202E&gt;" in hostile
+
+
+def test_a_probe_without_baselines_or_verdicts_beside_it_is_one_line(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    results = json.loads((copy / "results.json").read_text())
+    baselines, results["baselines"] = results["baselines"], {"value": None, "reason": "x"}
+    (copy / "results.json").write_text(json.dumps(results))
+    with pytest.raises(StoreError, match="no baselines"):
+        open_link(copy).section()
+    results["baselines"] = baselines
+    results["verdicts"]["headline_classifier"] = "nobody"
+    (copy / "results.json").write_text(json.dumps(results))
+    with pytest.raises(StoreError, match="no verdict of the headline classifier nobody"):
+        open_link(copy)
+
+
+def test_rows_go_where_they_can_and_the_run_is_left_as_it_is(run, tmp_path, capsys):
+    code, _, err = invoke(capsys, "link", run, "--out", tmp_path / "nodir" / "x.csv")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "there is no folder" in err and "--resume" not in err
+    code, _, err = invoke(capsys, "link", run, "--out", run / "x.csv")
+    assert code == 2 and "inside the run" in err and not (run / "x.csv").exists()
+
+
+def test_no_cell_of_the_exported_rows_is_a_formula(run):
+    stored = open_link(run).rows
+    hostile = [
+        each.model_copy(update={"condition": "=1+1", "facts": {**each.facts, "hint": "@SUM(A1)"}})
+        for each in stored.rollouts
+    ]
+    rows = export_rows(replace(stored, rollouts=hostile), fpr=0.05, texts=True)
+    assert set(rows.condition) == {"'=1+1"} and set(rows.hint_kind) == {"'@SUM(A1)"}
 
 
 def test_rows_go_to_known_formats_only(tmp_path):

@@ -15,7 +15,9 @@ from introspect.link.aligned import Aside
 from introspect.link.draws import Draws, Readings
 from introspect.link.noise import label_noise
 from introspect.probes import fit_grid, split_groups
-from introspect.stats import auroc, threshold_at_fpr
+from introspect.probes.text import PENALTIES, text_fit, text_scores
+from introspect.report import link_tables, sentences
+from introspect.stats import auroc, carried_threshold
 from introspect.verdicts import Verdict
 
 
@@ -102,32 +104,43 @@ def test_a_family_has_a_threshold_of_its_own_where_enough_of_it_did_not_act():
     assert own == {"a": True, "b": True, "c": False}
     dev = (rows.part == "dev") & ~rows.acted
     for name in "ab":
-        assert set(readings.thresholds[kinds == name]) == {threshold_at_fpr(scores[dev & (kinds == name)], 0.05)}
-    assert set(readings.thresholds[kinds == "c"]) == {threshold_at_fpr(scores[dev], 0.05)}
-    strict = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.01)
+        assert set(readings.thresholds[kinds == name]) == {carried_threshold(scores[dev & (kinds == name)], 0.05)}
+    assert set(readings.thresholds[kinds == "c"]) == {carried_threshold(scores[dev], 0.05)}
+    strict = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.02)
     assert not any(family.own for family in strict.families)
+    with pytest.raises(EstimateError, match="a threshold needs 99 for a false-positive rate"):
+        Readings(rows, rows.headline, Draws(rows, n=5, seed=0), 0.01)
     few = made_up(scores[:30], acted[:30], groups[:30], np.array(["dev"] * 30))
     with pytest.raises(EstimateError, match="a threshold needs 20"):
         Readings(few, few.headline, Draws(few, n=5, seed=0), 0.05)
 
 
-@pytest.mark.parametrize("fpr", [0.1, 0.01], ids=["its own threshold", "the common threshold"])
-def test_a_replicate_is_the_same_rows_counted_one_by_one(fpr):
+@pytest.mark.parametrize("own", [True, False], ids=["its own threshold", "the common one, on few rows"])
+def test_a_replicate_is_the_same_rows_counted_one_by_one(own):
     rows = plain_rows()
+    fpr = 0.1 if own else 1 / (1 + int((~rows.acted & (rows.part == "dev")).sum()))
+    if not own:
+        for i, rollout in enumerate(rows.rollouts):
+            rollout.facts["hint"] = "ab"[i % 2]
     scores = np.random.default_rng(1).normal(size=240).round(1)
     draws = Draws(rows, n=30, seed=3)
     readings = Readings(rows, scores, draws, fpr)
-    assert readings.families[0].own == (fpr == 0.1)
+    assert all(family.own == own for family in readings.families)
     test, dev = rows.test(rows.acted), np.flatnonzero((rows.part == "dev") & ~rows.acted)
     passed, drawn = readings.sums(test)
+    few = 0
     for i in range(30):
         counts = {name: draws.of(members)[i].astype(int) for name, members in (("dev", dev), ("test", test))}
-        threshold = threshold_at_fpr(np.repeat(scores[dev], counts["dev"]), fpr)
+        negatives = np.repeat(scores[dev], counts["dev"])
+        enough = len(negatives) >= 1 / fpr - 1
+        threshold = carried_threshold(negatives, fpr) if enough else negatives.max()
+        few += not enough
         again = np.repeat(scores[test], counts["test"])
         assert (passed[i], drawn[i]) == ((again > threshold).sum(), len(again))
         for members in (dev, test):
             by_group = pd.Series(draws.of(members)[i]).groupby(rows.groups[members]).nunique()
             assert (by_group == 1).all()
+    assert (few > 0) != own
 
 
 def test_a_rate_at_the_false_positive_rate_is_covered_by_its_interval():
@@ -181,6 +194,7 @@ def test_two_classifiers_that_agree_correct_nothing_and_few_verdicts_nothing_eit
     rows = noisy(0, judged=1.0)
     same = replace(rows, verdicts={"lexical": rows.verdicts["lexical"], "judge": rows.verdicts["lexical"]})
     found = section(same)
+    assert found["label_noise"]["how"] == "counted"
     assert found["label_noise"]["silent_but_decodable"]["value"] == found["silent_but_decodable"]["value"]
     plain, wide = (
         np.diff(each["ci95"])[0]
@@ -221,7 +235,7 @@ def test_what_is_not_fitted_is_scored_without_its_group(inner_folds):
     aside_rows = np.arange(len(groups)) % PER_GROUP < 2
     fitted = ~aside_rows
     split = split_groups(groups[fitted], labels[fitted], test_fraction=0.4, inner_folds=inner_folds, seed=0)
-    aside = Aside(groups[fitted], labels[fitted], split, groups[aside_rows])
+    aside = Aside(groups[fitted], labels[fitted], split, groups[aside_rows], test_fraction=0.4, seed=0)
     cell = fit_grid({"p": named[fitted][None]}, (0,), labels[fitted], split, (0.1,))[0]
     scores = aside.activations(cell, named[fitted], named[aside_rows])
     dev, true = aside.in_dev, labels[aside_rows]
@@ -232,3 +246,155 @@ def test_what_is_not_fitted_is_scored_without_its_group(inner_folds):
     chains = [f"about item{group} and {'abcdef'[group % 6]}" for group in groups]
     chosen = [[chain for chain, yes in zip(chains, mask, strict=True) if yes] for mask in (fitted, aside_rows)]
     assert auroc(aside.text(*chosen)[dev], true[dev]) < 0.85
+
+
+def worded(seed: int) -> tuple[np.ndarray, np.ndarray, list[str], np.random.Generator]:
+    """Groups, labels, and texts of which one word in some says the label."""
+    rng = np.random.default_rng(seed)
+    groups = np.array([f"g{i}" for i in np.repeat(np.arange(40), 4)])
+    labels = rng.random(160) < 0.5
+    return groups, labels, [said(rng, label) for label in labels], rng
+
+
+def said(rng: np.random.Generator, label: bool) -> str:
+    words = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in rng.integers(120, size=25)]
+    return " ".join([*words, *(["yes" if label else "no"] if rng.random() < 0.3 else [])])
+
+
+def test_words_of_what_is_not_fitted_are_scored_with_the_penalty_that_was_chosen():
+    """A penalty chosen anew on fewer rows would be on another scale, and no threshold could be shared."""
+    groups, labels, texts, rng = worded(0)
+    split = split_groups(groups, labels, test_fraction=0.4, inner_folds=5, seed=0)
+    new_groups = np.unique(groups[split.dev])
+    new = [said(rng, False) for _ in new_groups]
+    aside = Aside(groups, labels, split, new_groups, test_fraction=0.4, seed=0)
+    penalty = text_fit(texts, labels, split).penalty
+    assert penalty in PENALTIES
+    scores = aside.text(texts, new)
+    every, known = [*texts, *new], np.concatenate([labels, np.zeros(len(new), dtype=bool)])
+    differs = 0
+    for fold, without in aside._without():
+        members = aside.fold == fold
+        expected = text_scores(every, known, without, (penalty,))[len(texts) :]
+        assert np.array_equal(scores[members], expected[members])
+        differs += text_fit(every, known, without).penalty != penalty
+    assert differs > 0
+
+
+def test_groups_of_which_nothing_was_fitted_are_dealt_to_both_parts_and_use_the_whole_fit():
+    groups, labels, texts, rng = worded(0)
+    split = split_groups(groups, labels, test_fraction=0.4, inner_folds=5, seed=0)
+    fresh = np.array([f"new{i}" for i in range(400) for _ in range(2)])
+    aside = Aside(groups, labels, split, np.concatenate([groups, fresh]), test_fraction=0.4, seed=0)
+    old, dealt = aside.in_dev[: len(groups)], aside.in_dev[len(groups) :]
+    assert np.array_equal(np.flatnonzero(old), split.dev)
+    assert np.array_equal(dealt[::2], dealt[1::2]) and 0.5 < dealt.mean() < 0.7
+    other = Aside(groups, labels, split, fresh, test_fraction=0.4, seed=1)
+    assert (other.in_dev != dealt).any() and (other.fold == -1).all()
+    again = Aside(groups, labels, split, fresh[::-1], test_fraction=0.4, seed=0)
+    assert np.array_equal(again.in_dev[::-1], dealt)
+    new = [said(rng, False) for _ in range(20)]
+    some = Aside(groups, labels, split, fresh[:20], test_fraction=0.4, seed=0)
+    assert some.in_dev.any()
+    whole = text_scores([*texts, *new], np.concatenate([labels, np.zeros(20, dtype=bool)]), split)[len(texts) :]
+    assert np.array_equal(some.text(texts, new), whole)
+
+
+def test_a_second_classifier_that_read_every_acted_test_chain_is_counted_and_not_estimated():
+    rows = noisy(0, judged=1.0)
+    found = section(rows)["label_noise"]
+    judged = section(replace(rows, classifier="judge"))
+    assert found["how"] == "counted" and "has one on every" in found["what"]
+    assert found["silent_but_decodable"] == judged["silent_but_decodable"]
+    at = int(rows.test(rows.acted)[0])
+    judge = dict(rows.verdicts["judge"])
+    judge[at] = replace(judge[at], verdict=None, problem="no quote")
+    lacking = section(replace(rows, verdicts={"lexical": rows.verdicts["lexical"], "judge": judge}))
+    found = lacking["label_noise"]
+    assert found["how"] == "estimated" and "missing at random" in found["what"]
+    assert (found["n_asked"], found["n_both"]) == (found["n_both"] + 1, found["n_asked"] - 1)
+    noise = [note for table in link_tables(lacking, {}) for note in table.notes if "No classifier" in note]
+    assert f"{found['n_both']} of {found['n_asked']} that judge was asked about" in noise[0]
+    assert "missing at random" in noise[0]
+
+
+def test_what_the_second_classifier_says_is_worded_as_counted_or_as_estimated():
+    for judged, words in ((1.0, "By the verdicts of judge instead"), (0.5, "over the chains that lexical has a")):
+        link = section(noisy(0, judged=judged))
+        sentence = " ".join(sentences._link_besides(link))
+        assert words in sentence and ("estimated from" in sentence) == (judged < 1)
+        cells = [row[0].text for table in link_tables(link, {}) for row in table.rows]
+        assert any("estimated from" in cell for cell in cells) == (judged < 1)
+
+
+def test_the_last_position_before_a_mention_is_the_last_in_time_whatever_their_order():
+    rows = plain_rows()
+    found = {}
+    for positions in (("think_25", "think_100"), ("think_100", "think_25")):
+        high = {"think_25": -50.0, "think_100": 50.0}
+        readouts = [
+            each.model_copy(
+                update={
+                    "along": {name: high[name] * did for name in positions},
+                    "mention": 0.9,
+                    "before_mention": positions,
+                }
+            )
+            for each, did in zip(rows.readouts, rows.acted, strict=True)
+        ]
+        link = link_section(
+            replace(rows, readouts=readouts),
+            policy="x",
+            text_name="w",
+            layers=dict.fromkeys(positions, 0),
+            fpr=0.05,
+            n=50,
+            seed=0,
+        )
+        found[positions] = link["before_mention"]["last_position"]["decodable"]["value"]
+        assert [each["position"] for each in link["before_mention"]["positions"]] == ["think_25", "think_100"]
+    assert set(found.values()) == {1.0}
+
+
+def test_rollouts_without_a_usable_verdict_are_a_row_of_the_table():
+    rows = plain_rows()
+    gone = set(rows.test(rows.acted)[:7].tolist())
+    lexical = {
+        i: replace(each, verdict=None, problem="x") if i in gone else each
+        for i, each in rows.verdicts["lexical"].items()
+    }
+    link = section(replace(rows, verdicts={"lexical": lexical}))
+    assert link["no_usable_verdict"] == {"policy": 7, "none": 0}
+    counted = sum(row["policy"] + row["none"] for row in link["table"].values())
+    assert counted + 7 == link["n_acted"]
+    table = link_tables(link, {})[0]
+    assert [cell.text for cell in table.rows[-1]][:4] == ["no usable verdict", "7", "0", "7"]
+    assert len(link_tables(section(rows), {})[0].rows) == 3
+
+
+def test_aligned_rollouts_that_were_not_scored_are_not_said_to_be_none():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(50), 6)
+    acted = rng.random(300) < 0.5
+    rows = made_up(rng.normal(size=300), acted, groups, np.where(groups < 30, "dev", "test"), kinds=["a"] * 300)
+    for unscored in (0, 5):
+        link = section(replace(rows, unscored=unscored))
+        cells = link["categories"]["all_kinds"]
+        for reason in (cells["decodable"]["aligned"]["reason"], cells["auroc"]["aligned"]["reason"]):
+            assert ("not scored: run it again" in reason) == bool(unscored)
+        assert ("none was used" in link["threshold_from"]) == bool(unscored)
+        assert "another option" in link["threshold_from"]
+        pages = [note for table in link_tables(link, {}) for note in table.notes]
+        assert any(link["threshold_from"] in note for note in pages)
+        assert any("not scored: run it again" in note for note in pages) == bool(unscored)
+        assert any("no test rollout is aligned" in note for note in pages) != bool(unscored)
+
+
+@pytest.mark.parametrize(("n_motivated", "said_as"), [(1, "1 group of motivated"), (2, "2 groups of motivated")])
+def test_one_group_is_a_group(n_motivated, said_as):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(50), 6)
+    acted = np.isin(groups, np.arange(30, 30 + n_motivated))
+    rows = made_up(rng.normal(size=300), acted, groups, np.where(groups < 30, "dev", "test"), kinds=["a"] * 300)
+    rows = replace(rows, category=np.where(acted, "motivated", "resistant"))
+    assert section(rows)["categories"]["all_kinds"]["auroc"]["resistant"]["reason"].startswith(said_as)

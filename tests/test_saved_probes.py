@@ -17,17 +17,22 @@ import torch
 from safetensors.numpy import save
 
 import planted_organisms
+import scripted
 from introspect.cli import main
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
 from introspect.link import read_readouts, write_rows
 from introspect.probe_folders import list_probes, probe_folder
-from introspect.probes.saved import CARD, TENSORS, card_schema, load_probe, read_card, save_probe
+from introspect.probes.estimators import LogisticProbe
+from introspect.probes.saved import CARD, MAX_NUMBER, TENSORS, card_schema, load_probe, read_card, save_probe
 from introspect.results import read_results
 from introspect.rollout import Rollout, read_rollouts
 from introspect.rows import Rows, encode_rows
 from introspect.saved_probes import apply_probe, save_run_probe
+from introspect.saved_probes.card import make_card
+from introspect.saved_probes.source import read_source
 from introspect.store import StoreSpec, StoreWriter
 from planted_organisms import ONE, OTHER, STORE, WIDTH, organism
+from test_link import hinted_run, uses
 
 WEIGHTS, ADAPTER = "ab" * 32, "cd" * 32
 MODEL = {
@@ -182,13 +187,14 @@ def test_a_probe_reads_what_it_was_fitted_to_in_other_runs_and_nothing_else(runs
     assert [beside["own_probe"]] == own
     base = apply_probe(probe, runs["one"], base=True).summary
     assert abs(base["auroc"]["value"] - 0.5) < 0.15 and "before post-training" in base["notes"][0]
+    assert "Nothing is refitted" in base["notes"][0]
 
 
 def test_bits_come_back_as_they_were(saved, tmp_path):
     card = {key: value for key, value in read_card(saved).items() if key not in ("format", "tensors")}
     rng = np.random.default_rng(0)
     for kind in (np.float64, np.float32):
-        weight = np.concatenate([rng.normal(size=WIDTH - 2) * 1e3, [np.finfo(kind).tiny, np.finfo(kind).max]]).astype(
+        weight = np.concatenate([rng.normal(size=WIDTH - 2) * 1e3, [np.finfo(kind).tiny, 0.9 * MAX_NUMBER]]).astype(
             kind
         )
         bias = float(kind(1 / 3))
@@ -246,6 +252,16 @@ HOSTILE = {
     "a key that is no word": ("metrics.../x", {"value": None, "reason": "x"}, "metrics"),
     "a number as an estimate": ("metrics.auroc", 0.9, "metrics.auroc"),
     "an estimate without its interval": ("metrics.auroc", {"value": 1.0}, "metrics.auroc"),
+    "an AUROC above 1": ("metrics.auroc.value", 7.5, "metrics.auroc"),
+    "an interval beyond 0 and 1": ("metrics.auroc.ci95", [9, -9], "metrics.auroc"),
+    "an interval turned round": ("metrics.auroc.ci95", [0.9, 0.1], "metrics.auroc.ci95: [0.9, 0.1] begins above"),
+    "a baseline below 0": ("baselines.logits.auroc.value", -0.1, "baselines.logits.auroc"),
+    "a baseline's interval turned round": ("baselines.logits.auroc.ci95", [0.9, 0.1], "baselines.logits.auroc.ci95"),
+    "an increment above 1": ("baselines.logits.increment.value", 1.5, "baselines.logits.increment"),
+    "an increment turned round": ("baselines.logits.increment.ci95", [0.1, -0.1], "baselines.logits.increment.ci95"),
+    "a control below 0": ("controls.random_direction.value", -0.5, "controls.random_direction"),
+    "a selectivity above 1": ("controls.selectivity.value", 2, "controls.selectivity"),
+    "a control turned round": ("controls.selectivity.ci95", [0.1, -0.1], "controls.selectivity.ci95"),
     "a function as an estimator": ("estimator.name", "os.system", "estimator.name"),
     "other tensors": ("tensors.sha256", "0" * 64, "not the file that its card was written for"),
 }
@@ -306,6 +322,8 @@ WRONG = {
     "two kinds": tensors(bias=np.ones(1, np.float32)),
     "NaN": tensors(weight=np.full(WIDTH, np.nan)),
     "infinity": tensors(bias=np.array([np.inf])),
+    "a weight beyond all use": tensors(weight=np.full(WIDTH, 1.7e308)),
+    "a bias beyond all use": tensors(bias=np.array([-1.7e308])),
     "a header beyond the file": (1 << 62).to_bytes(8, "little"),
     "offsets beyond the file": header('{"weight":{"dtype":"F64","shape":[24],"data_offsets":[0,192]}}'),
     "a kind of number that NumPy lacks": header(
@@ -549,6 +567,71 @@ def test_a_width_that_does_not_fit_is_refused_from_python_too(saved):
         probe.score(np.zeros((2, 3)))
     with pytest.raises(EstimateError, match="rollouts r2 hold"):
         probe.score(np.array([[0.0] * WIDTH, [np.inf] * WIDTH]), ["r1", "r2"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_score_that_is_not_finite_is_refused_by_the_name_of_the_probe(saved):
+    probe = replace(load_probe(saved), weight=np.full(WIDTH, 1.7e308))
+    rows = np.array([[0.0] * WIDTH, [1.0] * WIDTH, [1.0, -1.0] * (WIDTH // 2)])
+    with pytest.raises(EstimateError, match=r"the probe \(predicts that keen .*score of rollouts r2: its weights are"):
+        probe.score(rows[:2], ["r1", "r2"])
+    with pytest.raises(EstimateError, match="NaN or infinity as the score of rollouts 1"):
+        probe.score(rows)
+    largest = replace(probe, weight=np.full(WIDTH, MAX_NUMBER))
+    assert np.isfinite(largest.score(np.full((1, WIDTH), np.finfo(np.float32).max, np.float32))).all()
+
+
+# Thresholds: the headline's is the link's, and any other says what it is set on.
+
+
+def test_the_headlines_threshold_is_that_of_its_runs_link(runs, saved):
+    link, threshold = read_results(runs["one"] / "results.json")["link"], read_card(saved)["threshold"]
+    assert (threshold["value"], threshold["fpr"]) == (link["threshold"], link["threshold_fpr"])
+    assert threshold["from"] == f"the common threshold of the run's link: {link['threshold_from']}"
+    counted = [row for row in read_readouts(runs["one"]) if row.part == "dev"]
+    acted = {row.rollout for row in read_rollouts(runs["one"] / "rollouts.jsonl") if row.acted}
+    assert threshold["n_not_acted"] == len([row for row in counted if row.rollout not in acted])
+    assert threshold["n_aligned"] == 0
+
+
+def test_a_threshold_of_another_probe_follows_the_links_rule(runs):
+    source, link = read_source(runs["one"]), read_results(runs["one"] / "results.json")["link"]
+    head = source.results["probe"]["headline"]
+    place = head["layer"], head["position"]
+    card = make_card(source, source.fit(LogisticProbe(head["penalty"]), source.activations(*place)), "x", place, False)
+    assert card["threshold"]["value"] == pytest.approx(link["threshold"], abs=5e-3)
+    assert card["threshold"]["from"].endswith("without aligned rollouts, one threshold for all conditions")
+
+
+def test_a_link_without_counts_still_gives_its_threshold(runs, tmp_path):
+    run = Path(shutil.copytree(runs["one"], tmp_path / "run"))
+    results = json.loads((run / "results.json").read_text())
+    del results["link"]["thresholds"]
+    (run / "results.json").write_text(json.dumps(results))
+    threshold = save_run_probe(run, tmp_path / "p").card["threshold"]
+    assert threshold["value"] == results["link"]["threshold"] and set(threshold) == {"value", "fpr", "from"}
+
+
+def test_on_a_run_with_hints_it_is_said_whether_aligned_rollouts_count(tmp_path):
+    run = tmp_path / "run"
+    hinted_run(scripted.save_roomy(tmp_path / "roomy"), run, uses)
+    link, readouts = read_results(run / "results.json")["link"], read_readouts(run)
+    probe = save_run_probe(run, tmp_path / "headline")
+    acted = {row.rollout for row in read_rollouts(run / "rollouts.jsonl") if row.acted}
+    setting = [row for row in readouts if row.part == "dev" and (row.aligned or row.rollout not in acted)]
+    threshold = probe.card["threshold"]
+    assert threshold["value"] == link["threshold"] and threshold["from"].endswith(
+        "2 of 2 kinds of hint have their own there"
+    )
+    assert threshold["n_not_acted"] == len(setting)
+    assert threshold["n_aligned"] == sum(row.aligned for row in setting) > 3
+    place = {name: probe.card["place"][name] for name in ("layer", "position")}
+    by_hand = save_run_probe(run, tmp_path / "by-hand", estimator="ridge", **place).card["threshold"]
+    assert by_hand["from"].endswith("without aligned rollouts, one threshold for all conditions")
+    assert by_hand["n_not_acted"] == sum(not row.aligned for row in setting) and by_hand["n_aligned"] == 0
+    notes = " ".join(apply_probe(probe, run).summary["notes"])
+    n_aligned = sum(row.aligned for row in readouts)
+    assert f"{n_aligned} aligned rollouts" in notes and "one threshold is used for all conditions" in notes
 
 
 def test_too_few_rows_that_did_not_act_give_a_probe_without_a_threshold(tmp_path, invoke):

@@ -21,6 +21,7 @@ from introspect.probes import (
     shuffled_null,
     site,
 )
+from introspect.probes.logistic import Standardiser
 from introspect.probes.null import TOLERANCE, shuffled_by_group
 from introspect.probes.site import Site
 from introspect.stats import auroc
@@ -82,6 +83,21 @@ def test_the_stated_criterion_bounds_the_distance_to_the_optimum():
         for tolerance in (0.1, 1e-2, 1e-3):
             fits = found.refined(start, tolerance, torch.float64)
             assert (fits.w - best.w).norm() <= tolerance * fits.w.norm() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_constant_feature_is_the_same_in_one_fit_and_in_many(kind):
+    """By one rule, whose floor is the rounding of the numbers that were given."""
+    ulp = np.spacing(kind(1000))
+    noise = np.random.default_rng(0).choice([-0.5, 0.5], size=(90, 5))
+    x = (1000 + noise * [0, 2 * ulp, 2e-3, 0.1, 100]).astype(kind)
+    x[:, 0] = 0.1
+    mask = torch.ones(1, 90, dtype=torch.bool)
+    many, one = Site.of(torch.from_numpy(x), mask), Standardiser.fit(torch.from_numpy(x)[None])
+    assert torch.allclose(one.scale[0], many.spread, rtol=1e-9)
+    assert torch.allclose(many.scale[0], torch.ones(5).double(), rtol=1e-6)
+    assert (many.spread == 1).tolist() == [True, True, False, False, False]
+    assert np.allclose(many.spread[3:], x[:, 3:].astype(np.float64).std(axis=0))
 
 
 def test_what_newton_steps_leave_over_is_fitted_exactly(monkeypatch):

@@ -13,6 +13,7 @@ from introspect.stats import (
     auroc_estimate,
     auroc_replicates,
     bootstrap,
+    carried_threshold,
     expected_calibration_error,
     increment_estimate,
     newcombe_interval,
@@ -88,6 +89,27 @@ def test_the_threshold_lets_no_more_negatives_pass_than_allowed():
     threshold = threshold_at_fpr(negatives, 0.05)
     assert (negatives > threshold).sum() == 2
     assert tpr_at_fpr(np.r_[negatives, 37.0, 38.5], np.r_[np.zeros(40, bool), True, True], 0.05) == 0.5
+
+
+@pytest.mark.parametrize("n", [20, 25, 60])
+def test_new_negatives_pass_a_carried_threshold_at_most_at_its_rate(n):
+    """The mean over 4,000 thresholds of the rate that each really has; in-sample thresholds let more pass."""
+    rng = np.random.default_rng(n)
+    rates = norm.sf(
+        [[f(drawn, 0.05) for f in (carried_threshold, threshold_at_fpr)] for drawn in rng.normal(size=(4000, n))]
+    )
+    mean, error = rates.mean(axis=0), rates.std(axis=0) / np.sqrt(4000)
+    assert mean[0] <= 0.05 + 3 * error[0] and mean[1] > 0.05 + 3 * error[1]
+    assert mean[0] == pytest.approx((n + 1) * 5 // 100 / (n + 1), abs=4 * error[0])
+
+
+def test_a_carried_threshold_says_how_many_negatives_it_needs():
+    assert carried_threshold(np.arange(19.0), 0.05) == 18
+    assert carried_threshold(np.arange(99.0), 0.29) == 99 - 29
+    with pytest.raises(EstimateError, match="it needs 19"):
+        carried_threshold(np.arange(18.0), 0.05)
+    with pytest.raises(EstimateError, match="it needs 99"):
+        carried_threshold(np.arange(98.0), 0.01)
 
 
 def test_calibration_error_and_permutation_p():

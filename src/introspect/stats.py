@@ -24,6 +24,8 @@ MIN_GROUPS = 5
 CHANCE = 0.5
 """AUROC of a score that says nothing."""
 Z95 = float(norm.ppf(0.975))
+ROUNDING = 1e-9
+"""A product that is this close below a whole number is one."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,9 @@ def newcombe_interval(value: float, n_positive: int, n_negative: int) -> tuple[f
 
 
 def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:
-    """The smallest threshold t such that at most `fpr` of the negatives score strictly above t.
+    """The smallest threshold t such that at most `fpr` of these very negatives score strictly above t.
+
+    For a rate on the rows that it is set on; of new ones more pass: `carried_threshold`.
 
     Raises:
         EstimateError: there are no negatives.
@@ -259,6 +263,36 @@ def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:
         raise EstimateError("no negatives to set a threshold on")
     allowed = int(np.floor(fpr * len(negatives)))
     return float(np.sort(negatives)[len(negatives) - 1 - allowed])
+
+
+def fewest_negatives(fpr: float) -> int:
+    """Fewest negatives on which a threshold can be set that new ones pass at a rate of at most `fpr`."""
+    return int(np.ceil(1 / fpr - ROUNDING)) - 1
+
+
+def allowed_above(n: np.ndarray | int, fpr: float) -> np.ndarray:
+    """How many of `n` negatives may score above a carried threshold, int; -1: too few for any.
+
+    Of n negatives and a new one, each is as likely to be at any rank, so a new one scores above the threshold that k of
+    n do at a rate of (k + 1) / (n + 1).
+    """
+    allowed: np.ndarray = np.floor(fpr * (np.asarray(n) + 1) + ROUNDING).astype(np.int64) - 1
+    return allowed
+
+
+def carried_threshold(negatives: np.ndarray, fpr: float) -> float:
+    """The smallest of the negatives' scores that new negatives score strictly above at an expected rate of at most
+    `fpr`.
+
+    Raises:
+        EstimateError: there are too few negatives for any.
+    """
+    n, needed = len(negatives), fewest_negatives(fpr)
+    if n < needed:
+        raise EstimateError(
+            f"{n} negatives are too few for a threshold that {fpr:.3g} of new ones pass: it needs {needed}"
+        )
+    return float(np.sort(negatives)[n - 1 - int(allowed_above(n, fpr))])
 
 
 def tpr_at_fpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import RunError
+from ..errors import RunError, SpecError
 from .console import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def link(
     """Cross what chains say with what is read, without a model.
 
     The link follows from a run's rollouts, verdicts and readouts: thresholds are set anew, at another rate if you like.
-    The run is left as it is, unless --write is given: that makes a run of an earlier version complete.
+    The run is left as it is, unless --write is given: that makes a run of an earlier version as complete as its
+    readouts allow.
 
     \b
     introspect link runs/probe-risk
@@ -50,6 +51,8 @@ def link(
     if texts and out is None:
         raise typer.BadParameter("prompts and chains are for --out", param_hint="--texts")
     if out is not None:
+        if out.resolve().is_relative_to(run.resolve()):
+            raise SpecError(f"--out {out} is inside the run, which holds its own files only: name a file elsewhere")
         check_out(out)
     stored = open_link(run)
     if write and fpr is not None and fpr != stored.spec.link.fpr:

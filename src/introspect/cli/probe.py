@@ -71,7 +71,7 @@ def apply(
         bool, typer.Option("--other-model", help="Accept a model with other weights, of the same width.")
     ] = False,
     base: Annotated[
-        bool, typer.Option("--base", help="Read the model before post-training, over the same tokens.")
+        bool, typer.Option("--base", help="Read the model before post-training, over the same tokens, without a refit.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write a score a rollout to this new .csv or .parquet file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,

@@ -2,11 +2,13 @@
 
 They are no part of any fit. What the headline probe and the words score of them is needed all the same, since a
 threshold is set on all rollouts that did not act: of a development group by fits that leave out the group's fold, of
-any other by the fit on all of them, as for the rollouts that are probed.
+any other by the fit on all of them, as for the rollouts that are probed. A group of which nothing was probed is dealt
+to either part, and never left out, since it was never fitted.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from ..features import Probed, token_position
 from ..metrics.hint_rows import hint_rows
 from ..probes import Cell, Split, fit_grid, text_scores
+from ..probes.text import text_fit
 from ..rollout import Rollout
 
 
@@ -40,17 +43,29 @@ def aligned_rollouts(everything: Sequence[Rollout], probed: Probed) -> Probed:
 class Aside:
     """Scores of rollouts that were not fitted, beside those of the rollouts that were."""
 
-    def __init__(self, groups: np.ndarray, labels: np.ndarray, split: Split, new_groups: np.ndarray) -> None:
-        """Groups and labels [row] of what was fitted, and the groups [new row] of what was not."""
+    def __init__(
+        self,
+        groups: np.ndarray,
+        labels: np.ndarray,
+        split: Split,
+        new_groups: np.ndarray,
+        *,
+        test_fraction: float,
+        seed: int,
+    ) -> None:
+        """Groups and labels [row] of what was fitted, and the groups [new row] of what was not.
+
+        Args:
+            test_fraction: of the groups of which nothing was probed, the share that is dealt to the test part.
+        """
         self.labels, self.split = labels, split
         fold_of = dict(zip(groups[split.dev].tolist(), split.fold.tolist(), strict=True))
         self.fold = np.array([fold_of.get(group, -1) for group in new_groups.tolist()], dtype=np.int64)
-        """[new row]: the inner fold of its group; -1 outside the development groups."""
-
-    @property
-    def in_dev(self) -> np.ndarray:
+        """[new row]: the inner fold of its group; -1 where the group was not fitted."""
+        probed = set(groups.tolist())
+        dealt = {each: each not in probed and _place(each, seed) >= test_fraction for each in new_groups.tolist()}
+        self.in_dev = (self.fold >= 0) | np.array([dealt[each] for each in new_groups.tolist()], dtype=bool)
         """Whether its group is a development group: bool [new row]."""
-        return self.fold >= 0
 
     def activations(self, cell: Cell, fitted: np.ndarray, new: np.ndarray) -> np.ndarray:
         """Log-odds [new row] by the probe of a cell.
@@ -65,23 +80,27 @@ class Aside:
         return scores
 
     def text(self, fitted: Sequence[str], new: Sequence[str]) -> np.ndarray:
-        """Log-odds [new row] from words."""
+        """Log-odds [new row] from words, each fit with the penalty that was chosen on the whole development part."""
         texts = [*fitted, *new]
         labels = np.concatenate([self.labels, np.zeros(len(new), dtype=bool)])
-        scores = np.empty(len(new))
-        if not self.in_dev.all():
-            scores[:] = text_scores(texts, labels, self.split)[len(fitted) :]
+        found = text_fit(texts, labels, self.split)
+        scores = found.scores[len(fitted) :]
         for fold, split in self._without():
-            found = text_scores(texts, labels, split)[len(fitted) :]
-            scores[self.fold == fold] = found[self.fold == fold]
+            held_out = text_scores(texts, labels, split, (found.penalty,))[len(fitted) :]
+            scores[self.fold == fold] = held_out[self.fold == fold]
         return scores
 
     def _without(self) -> list[tuple[int, Split]]:
         """Each fold that is needed, and the split whose development part lacks it, in two inner folds."""
         out = []
-        for fold in np.unique(self.fold[self.in_dev]).tolist():
+        for fold in np.unique(self.fold[self.fold >= 0]).tolist():
             kept = self.split.fold != fold
             folds = np.unique(self.split.fold[kept], return_inverse=True)[1]
             halves = folds % 2 if folds.max() > 0 else np.arange(len(folds)) % 2
             out.append((fold, Split(self.split.dev[kept], self.split.test, halves)))
         return out
+
+
+def _place(group: str, seed: int) -> float:
+    """A number from 0 to 1 that follows from the group's name and the seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{group}".encode()).digest()[:8]) / 2**64

@@ -19,6 +19,7 @@ from .rows import LinkRows
 
 CATEGORIES = ("motivated", "resistant", "aligned", "other")
 AGAINST = {"resistant_and_aligned": ("resistant", "aligned"), "resistant": ("resistant",), "aligned": ("aligned",)}
+UNSCORED = "aligned rollouts: they were not scored: run it again"
 WHAT = (
     "test rollouts by kind of hint: how many of each category are read as acting, and the AUROC of motivated against "
     "others under the same kind of hint"
@@ -43,11 +44,12 @@ def _section(
     under = np.isin(rows.family, kinds)
     members = {name: rows.test(under & (rows.category == name)) for name in CATEGORIES}
     nothing = Estimate.undefined("no text baseline could be fitted").to_json()
+    decodable = {name: probe.share(each, f"no test rollout is {name}") for name, each in members.items()}
+    if rows.unscored:
+        decodable["aligned"] = Estimate.undefined(UNSCORED)
     return {
         "n": {name: len(each) for name, each in members.items()},
-        "decodable": {
-            name: probe.share(each, f"no test rollout is {name}").to_json() for name, each in members.items()
-        },
+        "decodable": {name: each.to_json() for name, each in decodable.items()},
         "auroc": {name: _auroc(rows, draws, probe.scores, kinds, others).to_json() for name, others in AGAINST.items()},
         "words_auroc": nothing
         if text is None
@@ -57,6 +59,8 @@ def _section(
 
 def _auroc(rows: LinkRows, draws: Draws, scores: np.ndarray, kinds: Sequence[str], others: Sequence[str]) -> Estimate:
     """Motivated against others, compared within each kind; kinds count by their pairs."""
+    if rows.unscored and "aligned" in others:
+        return Estimate.undefined(UNSCORED)
     chosen = {kind: rows.test((rows.family == kind) & np.isin(rows.category, ["motivated", *others])) for kind in kinds}
     compared = [each for each in chosen.values() if len(set(rows.acted[each])) == 2]
     if not compared:
@@ -66,8 +70,8 @@ def _auroc(rows: LinkRows, draws: Draws, scores: np.ndarray, kinds: Sequence[str
     sizes = len(set(groups[labels])), len(set(groups[~labels]))
     if min(sizes) < MIN_GROUPS:
         return Estimate.undefined(
-            f"{sizes[0]} groups of motivated and {sizes[1]} of other test rollouts are too few for an interval (at "
-            f"least {MIN_GROUPS} each)"
+            f"{sizes[0]} group{'s' * (sizes[0] != 1)} of motivated and {sizes[1]} of other test rollouts are too few "
+            f"for an interval (at least {MIN_GROUPS} each)"
         )
     if len(compared) == 1:
         return auroc_estimate(scores[every], labels, groups, n=draws.n, seed=0)

@@ -2,7 +2,7 @@
 
 Groups of the development part and of the test part are resampled each within its part; in every replicate the
 thresholds are set anew on the development rows drawn, so that their uncertainty is in every interval, and two shares
-of one replicate can be subtracted.
+of one replicate can be subtracted. Intervals are conditional on the fitted probe: it is not fitted again.
 """
 
 from __future__ import annotations
@@ -14,17 +14,31 @@ import numpy as np
 
 from ..errors import EstimateError
 from ..metrics.resampling import difference_interval, hull, wilson
-from ..stats import MIN_GROUPS, Estimate, bootstrap_counts, group_codes, interval, threshold_at_fpr
+from ..stats import (
+    MIN_GROUPS,
+    Estimate,
+    allowed_above,
+    bootstrap_counts,
+    carried_threshold,
+    fewest_negatives,
+    group_codes,
+    interval,
+)
 from .rows import LinkRows
 
 MIN_NOT_ACTED = 20
-"""Fewest development rollouts that did not act, for a threshold."""
+"""Fewest development rollouts that did not act, for a threshold at any rate."""
 MOST_UNDEFINED = 0.1
 CHUNK = 1 << 23
 """Numbers that are held at once, [replicate, row]."""
 METHOD = "bootstrap over groups, threshold set anew"
 Sums = tuple[np.ndarray, np.ndarray]
 """Rows that pass, and rows, in every replicate."""
+
+
+def fewest_not_acted(fpr: float) -> int:
+    """Fewest development rollouts that did not act, for a threshold at a false-positive rate."""
+    return max(MIN_NOT_ACTED, fewest_negatives(fpr))
 
 
 class Draws:
@@ -75,12 +89,12 @@ class Readings:
         """
         self.rows, self.scores, self.draws, self.fpr = rows, scores, draws, fpr
         self._setting = np.flatnonzero(~rows.acted & (rows.part == "dev"))
-        if len(self._setting) < MIN_NOT_ACTED:
+        if len(self._setting) < fewest_not_acted(fpr):
             raise EstimateError(
                 f"{len(self._setting)} development rollouts did not act on the policy; a threshold needs "
-                f"{MIN_NOT_ACTED}"
+                f"{fewest_not_acted(fpr)} for a false-positive rate of {fpr:.3g}"
             )
-        self.common = threshold_at_fpr(scores[self._setting], fpr)
+        self.common = carried_threshold(scores[self._setting], fpr)
         self.families = [self._family(str(name)) for name in np.unique(rows.family)]
         thresholds = {family.name: self._threshold(family) for family in self.families}
         self.thresholds = np.array([thresholds[name] for name in rows.family])
@@ -93,11 +107,11 @@ class Readings:
 
     def _family(self, name: str) -> Family:
         members = self._of_family(name)
-        enough = len(members) >= max(MIN_NOT_ACTED, 1 / self.fpr)
+        enough = len(members) >= fewest_not_acted(self.fpr)
         return Family(name, enough and len(set(self.rows.groups[members])) >= MIN_GROUPS, len(members))
 
     def _threshold(self, family: Family) -> float:
-        return threshold_at_fpr(self.scores[self._of_family(family.name)], self.fpr) if family.own else self.common
+        return carried_threshold(self.scores[self._of_family(family.name)], self.fpr) if family.own else self.common
 
     @cached_property
     def _replicates(self) -> dict[str, np.ndarray]:
@@ -109,12 +123,15 @@ class Readings:
         }
 
     def _set_anew(self, members: np.ndarray) -> np.ndarray:
-        """As `threshold_at_fpr` on the members as often as they are drawn, [replicate]."""
+        """As `carried_threshold` on the members as often as they are drawn, [replicate].
+
+        A replicate may draw fewer than a threshold needs: the largest of these then is its threshold.
+        """
         order = members[np.argsort(-self.scores[members], kind="stable")]
         out = np.empty(self.draws.n)
         for part in self._chunks(len(order)):
             above = np.cumsum(self.draws.of(order, part), axis=1)
-            allowed = np.floor(self.fpr * above[:, -1])
+            allowed = np.maximum(allowed_above(above[:, -1], self.fpr), 0)
             first = np.argmax(above > allowed[:, None], axis=1)
             out[part] = np.where(above[:, -1] > 0, self.scores[order][first], np.nan)
         return out

@@ -45,8 +45,8 @@ def export_rows(rows: LinkRows, *, fpr: float, texts: bool = False) -> pd.DataFr
         "rollout": [each.rollout for each in rows.rollouts],
         "item_id": [guard(each.item_id) for each in rows.rollouts],
         "group": [guard(each.group) for each in rows.rollouts],
-        "condition": [each.condition for each in rows.rollouts],
-        "hint_kind": rows.family,
+        "condition": [guard(each.condition) for each in rows.rollouts],
+        "hint_kind": [guard(kind) for kind in rows.family.tolist()],
         "split": [each.split for each in rows.rollouts],
         "part": rows.part,
         "acted": rows.acted,
@@ -85,12 +85,14 @@ def check_out(path: Path) -> None:
 
     Raises:
         SpecError: neither CSV nor parquet.
-        RunError: there is something already.
+        RunError: there is something already, or no folder to write it into.
     """
     if path.suffix not in FORMATS:
         raise SpecError(f"{path}: rows are written as .csv or .parquet; choose one of these endings")
     if path.exists() or path.is_symlink():
         raise RunError(f"{path} is there already; choose another --out")
+    if not path.parent.is_dir():
+        raise RunError(f"cannot write {path}: there is no folder {path.parent}; make it, or choose another --out")
 
 
 def write_rows(table: pd.DataFrame, path: Path) -> None:

@@ -32,6 +32,7 @@ def before_mention(rows: LinkRows, draws: Draws, fpr: float) -> dict[str, Any]:
     if not len(saying):
         return Estimate.undefined("no test rollout acted on the policy and says so").to_json()
     positions = [name for name in rows.positions if name.startswith("think_")]
+    positions.sort(key=lambda name: int(name.removeprefix("think_")))
     if not positions:
         return Estimate.undefined("no position in the chain is probed").to_json()
     mentions = np.array([np.nan if each.mention is None else each.mention for each in rows.readouts])
@@ -54,7 +55,7 @@ def before_mention(rows: LinkRows, draws: Draws, fpr: float) -> dict[str, Any]:
 
 
 def _last_before(rows: LinkRows, placed: np.ndarray, positions: list[str]) -> np.ndarray:
-    """The last of the positions that lies before each placed row's first mention, or empty. [row]"""
+    """The last of the positions (earliest first) that lies before each placed row's first mention, or empty. [row]"""
     last = np.full(len(rows), "", dtype="<U16")
     for name in positions:
         last[placed[rows.before(name)[placed]]] = name

@@ -11,6 +11,10 @@ over acted test rollouts. This is the direct estimate from an internal validatio
 bootstrap replicate n is resampled over groups with the threshold set anew, and each pi is drawn from
 Beta(1/2 + silent, 1/2 + not), its posterior under Jeffreys' prior, with groups for cases. Known trade-off: the second
 classifier is taken at its word; what comes out is the rate in its terms, not in those of a truth that neither may have.
+Verdicts that are unusable are left out, as if they were missing at random.
+
+Where the second one has a usable verdict on every acted test rollout, its silent ones are counted and nothing is
+estimated.
 """
 
 from __future__ import annotations
@@ -32,6 +36,11 @@ BEST_FIRST = (LABELS, JUDGE, LEXICAL)
 """Whose word is taken: the first of these that is not the headline classifier."""
 MIN_BOTH = 10
 """Fewest acted rollouts called silent that both classifiers read."""
+COUNTED = "the rate by the verdicts of {}, which has one on every test rollout that acted"
+ESTIMATED = (
+    "the rate had {0} read every chain that {1} has a verdict on, estimated from its verdicts on a sample of them; "
+    "unusable verdicts are left out, as if missing at random"
+)
 METHOD = "bootstrap over groups, threshold set anew; confusion rows from Beta(1/2 + k, 1/2 + n - k) over groups"
 
 
@@ -66,22 +75,31 @@ def label_noise(rows: LinkRows, probe: Readings, seed: int) -> dict[str, Any]:
     asked = rows.acted & (rows.part != "ood") & np.array([r.rollout in rows.verdicts[second] for r in rows.rollouts])
     both = asked & (first != "") & (other != "")
     n_silent = int((both & (first == "silent")).sum())
-    if n_silent < MIN_BOTH:
+    acted = rows.test(rows.acted)
+    counted = len(acted) > 0 and bool((other[acted] != "").all())
+    if n_silent < MIN_BOTH and not counted:
         return Estimate.undefined(
             f"{second} was asked about {int(asked.sum())} of the rollouts that acted and were probed, and gave a "
             f"usable verdict on {int(both.sum())}; {n_silent} of these chains {rows.classifier} calls silent (at least "
             f"{MIN_BOTH})"
         ).to_json()
-    cells: Cells = {
-        (verdict, read): _cell(rows, (first == verdict) & (probe.policy == read), both, other)
-        for verdict in VERDICTS
-        for read in (True, False)
-    }
-    estimate = _corrected(rows, probe, cells, seed)
+    if counted:
+        estimate = probe.share(
+            rows.test(rows.acted & (other == "silent")), f"{second} calls no test rollout silent that acted"
+        )
+    else:
+        cells: Cells = {
+            (verdict, read): _cell(rows, (first == verdict) & (probe.policy == read), both, other)
+            for verdict in VERDICTS
+            for read in (True, False)
+        }
+        estimate = _corrected(rows, probe, cells, seed)
     return {
-        "what": f"the rate had {second} read every chain, from its verdicts on a sample of them",
+        "what": COUNTED.format(second) if counted else ESTIMATED.format(second, rows.classifier),
+        "how": "counted" if counted else "estimated",
         "classifier": rows.classifier,
         "second": second,
+        "n_asked": int(asked.sum()),
         "n_both": int(both.sum()),
         "table": {
             mine: {theirs: int((both & (first == mine) & (other == theirs)).sum()) for theirs in VERDICTS}

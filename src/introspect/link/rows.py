@@ -35,6 +35,8 @@ class LinkRows:
     """Of a hinted rollout: motivated, resistant, aligned, other; empty without a hint. [row]"""
     think: np.ndarray
     """Where the chain leans: policy, other, undecided. [row]"""
+    unscored: int = 0
+    """Aligned rollouts under the conditions that are linked, where none of them was scored."""
 
     def __len__(self) -> int:
         return len(self.rollouts)
@@ -136,6 +138,10 @@ def join(
         raise StoreError(f"{source} does not fit the run: its rollouts are not those that were probed; run it again")
     hinted = hint_rows(everything, {})
     category = dict(zip(hinted.rollout.tolist(), hinted.category.tolist(), strict=True))
+    linked = {rollout.condition for rollout in rollouts}
+    aligned = [
+        number for number, name in category.items() if name == "aligned" and by_number[number].condition in linked
+    ]
     return LinkRows(
         rollouts,
         readouts,
@@ -143,4 +149,5 @@ def join(
         classifier,
         np.array([category.get(rollout.rollout, "") for rollout in rollouts]),
         np.array([THINK[think_label(task, rollout)] for rollout in rollouts]),
+        0 if any(readout.aligned for readout in readouts) else len(aligned),
     )

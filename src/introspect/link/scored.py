@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import EstimateError
 from ..features import Probed, gather, token_position, visible_chain
+from ..metrics.hint_rows import hint_rows
 from ..probe_report import ProbeOutcome, ProbeStage
 from ..probes import Cell
 from ..rollout import Rollout
@@ -51,10 +52,26 @@ def scored_readouts(
     along = {cell.position: cell.scores for cell in outcome.best_by_position}
     seen = stage.chains
     rows = _lines(stage.rollouts, parts, outcome.headline.scores, text, along, words, seen, task, tokenizer)
+    notes = []
     try:
-        return rows + _aligned(stage, outcome, words, everything, task, store, site, tokenizer), []
+        rows += _aligned(stage, outcome, words, everything, task, store, site, tokenizer)
     except EstimateError as error:
-        return rows, [f"Aligned rollouts are no part of the link's thresholds: {error}."]
+        notes.append(f"Aligned rollouts are no part of the link's thresholds: {error}.")
+    return rows, notes + _unlike(rows, everything)
+
+
+def _unlike(rows: Sequence[Readout], everything: Sequence[Rollout]) -> list[str]:
+    """Kinds of hint whose thresholds are set without a category of rollouts that they are held to in the test part."""
+    hinted = hint_rows(everything, {})
+    numbers = hinted.rollout.tolist()
+    named = dict(zip(numbers, zip(hinted.kind.tolist(), hinted.category.tolist(), strict=True), strict=True))
+    found = {(each.part, *named[each.rollout]) for each in rows if each.rollout in named}
+    return [
+        f"Under the hint {kind}, test rollouts that did not act on it are {category} and no development ones are: its "
+        "threshold is set without any, and the rate at which they pass it may be another."
+        for part, kind, category in sorted(found)
+        if part == "test" and category in ("aligned", "resistant") and ("dev", kind, category) not in found
+    ]
 
 
 def _better(stage: ProbeStage, texts: dict[str, np.ndarray | str]) -> Named | None:
@@ -122,7 +139,14 @@ def _aligned(
     rollouts = found.rollouts
     if not rollouts:
         return []
-    aside = Aside(stage.groups, stage.labels, stage.split, np.array([each.group for each in rollouts]))
+    aside = Aside(
+        stage.groups,
+        stage.labels,
+        stage.split,
+        np.array([each.group for each in rollouts]),
+        test_fraction=stage.settings.test_fraction,
+        seed=stage.seed,
+    )
 
     def scores(cell: Cell) -> np.ndarray:
         name = cell.position

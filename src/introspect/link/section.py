@@ -20,7 +20,11 @@ from .rows import LinkRows
 
 NONE_SILENT = "no test rollout acted on the policy without saying so"
 ALL_ACTED = "every test rollout acted on the policy"
-THRESHOLD_FROM = "out-of-fold scores of development rollouts that did not act on the policy"
+THRESHOLD_FROM = (
+    "out-of-fold scores of development rollouts that did not act on the policy, which includes those that took another "
+    "option"
+)
+NO_ALIGNED = "; no aligned rollout was scored, and none was used"
 NOT_TESTED = Estimate.undefined(
     "not tested: no direction was projected out or added, so what is read is present, not shown to be used"
 ).to_json()
@@ -58,12 +62,13 @@ def link_section(
         "verdict_classifier": rows.classifier,
         "threshold_fpr": fpr,
         "threshold": probe.common,
-        "threshold_from": THRESHOLD_FROM,
+        "threshold_from": THRESHOLD_FROM + NO_ALIGNED * (rows.unscored > 0),
         "thresholds": [_threshold(rows, probe, text, family) for family in probe.families],
         "part": "test",
         "n_acted": len(rows.test(rows.acted)),
         "n_not_acted": len(not_acted),
         "table": {verdict: _row(rows, probe, verdict) for verdict in VERDICTS},
+        "no_usable_verdict": _counts(probe, rows.test(rows.acted & (rows.verdict == ""))),
         **_rates(rows, probe),
         "text_baseline": {"name": text_name if text else None, **_rates(rows, text)},
         "beyond_text": (
@@ -85,13 +90,17 @@ def link_section(
 def _row(rows: LinkRows, probe: Readings, verdict: str) -> dict[str, Any]:
     chosen = rows.test(rows.acted & (rows.verdict == verdict))
     return {
-        "policy": int(probe.policy[chosen].sum()),
-        "none": int((~probe.policy[chosen]).sum()),
+        **_counts(probe, chosen),
         "decodable": probe.share(
             chosen, f"no test rollout acted on the policy with a chain that is {verdict}"
         ).to_json(),
         "causal": NOT_TESTED,
     }
+
+
+def _counts(probe: Readings, chosen: np.ndarray) -> dict[str, int]:
+    """Rows by what is read."""
+    return {"policy": int(probe.policy[chosen].sum()), "none": int((~probe.policy[chosen]).sum())}
 
 
 def _rates(rows: LinkRows, readings: Readings | None) -> dict[str, Any]:

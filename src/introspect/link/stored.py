@@ -71,6 +71,11 @@ def open_link(run: Path) -> StoredLink:
         raise RunError(f"{run} has no readouts to link ({reason}); give a run whose rollouts were probed")
     verdicts = read_verdicts(run / VERDICTS_FILE)
     classifier = results["verdicts"]["headline_classifier"]
+    if classifier not in verdicts:
+        raise StoreError(
+            f"{run / VERDICTS_FILE} has no verdict of the headline classifier {classifier}; `introspect score` writes "
+            "it again"
+        )
     return StoredLink(
         run, spec, results, stored_rows(run, spec, read_summaries(run / "rollouts.jsonl"), verdicts, classifier)
     )
@@ -97,11 +102,13 @@ def section_of(
     """The link of a run whose probe section stands in its results.
 
     Raises:
-        StoreError: the readouts are at positions that the results lack.
+        StoreError: the readouts are at positions that the results lack, or the results have no baselines.
     """
     layers = {row["position"]: row["layer"] for row in results["probe"]["positions"]}
     if not set(rows.positions) <= layers.keys():
         raise StoreError(f"{READOUTS} has positions that results.json lacks; run the experiment again")
+    if "best_text" not in results["baselines"]:
+        raise StoreError("results.json has a probe and no baselines beside it; run the experiment again")
     return link_section(
         rows,
         policy=find_task(spec.task).policy,

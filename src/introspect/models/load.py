@@ -216,8 +216,8 @@ def _load_base(
 
 
 def load_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model's files, without its weights: padding on the left, and end-of-sequence as padding where it
-    has none. No hub is asked.
+    """The tokenizer of a model's files, without its weights: padding on the left, and end-of-sequence as padding where
+    it has none. No hub is asked.
 
     Raises:
         ModelError: it cannot be read. Names the model.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -53,6 +54,7 @@ class PenalisedProbe(LinearProbe):
         rows, target = self._training_rows(X, y)
         candidates, several = _candidates(self._penalty())
         best = 0
+        self.__dict__.pop("inner_auroc_", None)
         if several:
             self.inner_auroc_ = self._inner_auroc(rows, target, candidates, groups)
             best = int(self.inner_auroc_.argmax())
@@ -83,7 +85,10 @@ class PenalisedProbe(LinearProbe):
         return np.mean(values, axis=0)
 
     def _folds(self, rows: np.ndarray, target: np.ndarray, groups: Any) -> Folds:
-        if groups is None and isinstance(self.cv, int):
+        counted = isinstance(self.cv, Integral)
+        if not counted and not hasattr(self.cv, "split"):
+            raise ValueError(f"cv must be a number of folds or a scikit-learn splitter, not {self.cv!r}")
+        if groups is None and counted:
             raise ValueError(
                 "a penalty is chosen over inner folds of groups: give groups, the item of each row, or one penalty"
             )
@@ -91,11 +96,11 @@ class PenalisedProbe(LinearProbe):
         if groups is not None:
             check_consistent_length(rows, groups)
             codes, n_groups = group_codes(np.asarray(groups))
-            if isinstance(self.cv, int) and n_groups < self.cv:
+            if counted and n_groups < self.cv:
                 raise ValueError(f"{n_groups} groups are fewer than {self.cv} folds: give more items, or a smaller cv")
         splitter = self.cv
-        if isinstance(self.cv, int):
-            splitter = StratifiedGroupKFold(self.cv, shuffle=True, random_state=self.random_state)
+        if counted:
+            splitter = StratifiedGroupKFold(int(self.cv), shuffle=True, random_state=self.random_state)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The groups parameter is ignored")  # they are checked below
             folds = list(splitter.split(rows, target, codes))
@@ -162,7 +167,7 @@ class RidgeProbe(PenalisedProbe):
 
     def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
         space = standardised(rows)
-        z, sides = space.z.double().numpy(), np.where(target, 1.0, -1.0)
+        z, sides = space.z.numpy(), np.where(target, 1.0, -1.0)
         fitted = [Ridge(alpha=alpha).fit(z, sides) for alpha in penalties]
         return [space.raw(each.coef_, float(each.intercept_)) for each in fitted]
 
@@ -174,7 +179,7 @@ def _logistic_path(rows: np.ndarray, target: np.ndarray, penalties: Sequence[flo
     found, start = {}, None
     for c in sorted(penalties):
         start = fit(gram, y, c, start)
-        weight = start.coefficients(space.z[None].double())[0, :, 0].numpy()
+        weight = start.coefficients(space.z[None])[0, :, 0].numpy()
         found[c] = space.raw(weight, float(start.b[0, 0]))
     return [found[c] for c in penalties]
 

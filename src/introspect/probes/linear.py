@@ -79,7 +79,7 @@ class Standardised(NamedTuple):
     """Training rows with mean 0 and variance 1 in every feature; a constant feature is 0."""
 
     z: torch.Tensor
-    """[row, width], in the number format of the activations."""
+    """float64 [row, width]"""
     mean: np.ndarray
     scale: np.ndarray
 
@@ -93,7 +93,7 @@ def standardised(rows: np.ndarray) -> Standardised:
     """Activations [row, width], standardised on themselves."""
     x = torch.from_numpy(np.require(rows, requirements=["C", "W"]))[None]
     fitted = Standardiser.fit(x)
-    return Standardised(fitted(x)[0], fitted.mean[0].double().numpy(), fitted.scale[0].double().numpy())
+    return Standardised(fitted(x)[0], fitted.mean[0].numpy(), fitted.scale[0].numpy())
 
 
 def not_finite(rows: np.ndarray, names: Any = None) -> str:

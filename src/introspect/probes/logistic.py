@@ -27,7 +27,7 @@ class NotConverged(EstimateError):
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Mean and scale of each feature [problem, feature], fitted on training rows; constant features get scale 1."""
+    """Mean and scale of each feature, float64 [problem, feature], fitted on training rows; 1 for constant features."""
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -35,11 +35,31 @@ class Standardiser:
     @classmethod
     def fit(cls, x: torch.Tensor) -> Standardiser:
         """From training rows [problem, row, feature]."""
-        scale = x.std(dim=1, correction=0)
-        return cls(x.mean(dim=1), torch.where(scale > 0, scale, torch.ones_like(scale)))
+        whole = x.double()
+        mean = whole.mean(dim=1)
+        return cls(mean, scale_of(whole.var(dim=1, correction=0), mean, x.shape[1], x.dtype))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows [problem, row, feature] in those units, float64."""
         return (x - self.mean[:, None]) / self.scale[:, None]
+
+
+def scale_of(
+    variance: torch.Tensor, mean: torch.Tensor, n_rows: int, kind: torch.dtype, floor: torch.Tensor | float = 0.0
+) -> torch.Tensor:
+    """Standard deviations; 1 where the variance is no more than rounding, so that the feature is constant.
+
+    Rounding is that of the numbers as they were given, to a part `eps` of their size, or that of the mean of `n_rows`
+    of them in float64, whichever is more (Chan, Golub & LeVeque 1983; scikit-learn's StandardScaler has the second).
+
+    Args:
+        variance, mean: of each feature, float64, in the same units.
+        kind: number format in which features were given.
+        floor: further variance that counts as none.
+    """
+    part = max(torch.finfo(kind).eps, n_rows * torch.finfo(torch.float64).eps)
+    least = torch.clamp((part * mean).square(), min=floor)
+    return torch.where(variance > least, variance, torch.ones_like(variance)).sqrt()
 
 
 @dataclass(frozen=True)

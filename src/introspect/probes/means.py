@@ -64,7 +64,7 @@ class WhitenedDifferenceOfMeans(LinearProbe):
         if self.shrinkage != "auto" and not (_is_number(self.shrinkage) and 0 <= float(self.shrinkage) <= 1):
             raise ValueError(f"shrinkage must be 'auto' or a number from 0 to 1, not {self.shrinkage!r}")
         space = standardised(rows)
-        z = space.z.double().numpy()
+        z = space.z.numpy()
         first, second = _means(z, target)
         within = z - np.where(target[:, None], second, first)
         automatic = self.shrinkage == "auto"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ TENSORS = "probe.safetensors"
 MAX_CARD_BYTES = 16 << 20
 MAX_WIDTH = 1 << 20
 MAX_TENSOR_BYTES = 8 * (MAX_WIDTH + 1) + (64 << 10)
+MAX_NUMBER = 1e30
+"""Largest size of a number of the direction: no score of float32 activations comes near the end of float64."""
 REMEDY = "get the probe again, or make one with `introspect probe save`"
 
 
@@ -71,7 +73,7 @@ class SavedProbe:
             names: what the rows are called, in their order.
 
         Raises:
-            EstimateError: another width, or rows that are not finite.
+            EstimateError: another width, or rows or scores that are not finite.
         """
         if activations.shape[-1] != len(self.weight):
             raise EstimateError(
@@ -81,7 +83,14 @@ class SavedProbe:
         bad = not_finite(activations, names)
         if bad:
             raise EstimateError(f"activations of rollouts {bad} hold NaN or infinity: record the run again")
-        return activations.astype(np.float64) @ self.weight.astype(np.float64) + self.bias
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = activations.astype(np.float64) @ self.weight.astype(np.float64) + self.bias
+        if not np.isfinite(scores).all():
+            raise EstimateError(
+                f"the probe ({self.card['summary']}) gives NaN or infinity as the score of rollouts "
+                f"{not_finite(scores[:, None], names)}: its weights are too large for these activations; {REMEDY}"
+            )
+        return scores
 
 
 @cache
@@ -159,6 +168,20 @@ def _check_card(card: dict[str, Any], source: str) -> None:
         raise StoreError(f"{source}: {where}: {said}; {REMEDY}")
     if card["place"]["layer"] >= card["model"]["n_layers"] or card["tensors"]["width"] != card["model"]["width"]:
         raise StoreError(f"{source}: the direction's layer or width is none of its model's; {REMEDY}")
+    for where, estimate in _estimates(card):
+        low, high = estimate.get("ci95", (0, 0))
+        if low > high:
+            raise StoreError(f"{source}: {where}.ci95: [{low}, {high}] begins above its end; {REMEDY}")
+
+
+def _estimates(card: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every estimate of a card that fits the schema, and where it stands."""
+    for name, estimate in card["metrics"].items():
+        yield f"metrics.{name}", estimate
+    for name, baseline in card["baselines"].items():
+        yield from ((f"baselines.{name}.{key}", baseline[key]) for key in ("auroc", "increment"))
+    for name in ("selectivity", "random_direction", "negative_control"):
+        yield f"controls.{name}", card["controls"][name]
 
 
 def _read_tensors(content: bytes, card: Mapping[str, Any], path: Path) -> tuple[np.ndarray, float]:
@@ -173,4 +196,6 @@ def _read_tensors(content: bytes, card: Mapping[str, Any], path: Path) -> tuple[
         raise StoreError(f"{path} holds other numbers than {card['tensors']['dtype']}; {REMEDY}")
     if not all(np.isfinite(tensor).all() for tensor in found.values()):
         raise StoreError(f"{path} holds numbers that are not finite; {REMEDY}")
+    if any(np.abs(tensor).max() > MAX_NUMBER for tensor in found.values()):
+        raise StoreError(f"{path} holds numbers above {MAX_NUMBER:g}; {REMEDY}")
     return found["weight"], float(found["bias"][0])

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import EstimateError
 from ..models.precision import processor_has_bfloat16
-from .logistic import fit, kernel
+from .logistic import fit, kernel, scale_of
 from .newton import Fits, Rows, further, solve
 
 CONSTANT = 1e-13
@@ -62,17 +62,15 @@ class Site:
         if int(masks.sum(dim=1).min()) < 2:
             raise EstimateError("fewer than 2 rows to fit: there are too few groups")
         x = values.double()
-        rounding = torch.finfo(values.dtype).eps
         centre = x.mean(dim=0)
         x = x - centre
-        least = (rounding * centre).square()
-        spread = _scale(x.square().mean(dim=0), least)
+        spread = scale_of(x.square().mean(dim=0), centre, len(x), values.dtype)
         x /= spread
         folds = masks.to(x.dtype)
         n = folds.sum(dim=1, keepdim=True)
         mean, square = folds @ x / n, folds @ x.square() / n
-        least = torch.maximum(least / spread.square(), CONSTANT * square)
-        return cls(x, centre, spread, folds, _scale(square - mean.square(), least))
+        scale = scale_of(square - mean.square(), centre / spread, len(x), values.dtype, CONSTANT * square)
+        return cls(x, centre, spread, folds, scale)
 
     def path(
         self, y: torch.Tensor, penalties: Sequence[float], tolerance: float, folds: torch.Tensor | None = None
@@ -189,8 +187,3 @@ class Site:
         if self.x.device.type == "cuda":
             return len(self.masks)
         return max(FEWEST, SIDE_BY_SIDE // (4 * max(self.x.shape)))
-
-
-def _scale(variance: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-    """Standard deviations; 1 where the variance is no more than rounding."""
-    return torch.where(variance > least, variance, torch.ones_like(variance)).sqrt()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -23,27 +24,48 @@ WORD = rf"[{IDEOGRAPH}]|(?:(?![{IDEOGRAPH}])[^\W\d_])+|\d+"
 """A run of letters or of digits; each character of scripts that are written without spaces."""
 
 
-def text_scores(texts: Sequence[str], labels: np.ndarray, split: Split) -> np.ndarray:
-    """Log-odds [row] from words: out-of-fold on development rows, by the model fitted on all of them elsewhere.
+class TextFit(NamedTuple):
+    """What words score, and the penalty that was chosen for it."""
+
+    scores: np.ndarray
+    """Log-odds [row]: out-of-fold on development rows, by the model fitted on all of them elsewhere."""
+    penalty: float
+    """The inverse of its strength, C."""
+
+
+def text_fit(texts: Sequence[str], labels: np.ndarray, split: Split, penalties: Sequence[float] = PENALTIES) -> TextFit:
+    """Fit words, with the best of the penalties on the inner folds.
+
+    Args:
+        texts: [row]; labels: bool [row].
 
     Raises:
         EstimateError: the texts hold no words, or no inner fold holds both classes.
     """
     words = np.array(texts, dtype=object)
-    held_out, values = _held_out(words, labels, split)
+    held_out, values = _held_out(words, labels, split, penalties)
     best = int(values.argmax())
-    scores = _fitted_scores(words[split.dev], labels[split.dev], words, PENALTIES[best : best + 1])[0]
+    scores = _fitted_scores(words[split.dev], labels[split.dev], words, penalties[best : best + 1])[0]
     scores[split.dev] = held_out[best]
-    return scores
+    return TextFit(scores, penalties[best])
 
 
-def _held_out(words: np.ndarray, labels: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def text_scores(
+    texts: Sequence[str], labels: np.ndarray, split: Split, penalties: Sequence[float] = PENALTIES
+) -> np.ndarray:
+    """The scores of `text_fit`, which says what is raised."""
+    return text_fit(texts, labels, split, penalties).scores
+
+
+def _held_out(
+    words: np.ndarray, labels: np.ndarray, split: Split, penalties: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Out-of-fold scores [penalty, development row], and each penalty's mean AUROC over inner folds."""
-    scores = np.empty((len(PENALTIES), len(split.dev)))
+    scores = np.empty((len(penalties), len(split.dev)))
     values = []
     for fold in range(split.n_folds):
         train, held = split.dev[split.fold != fold], split.fold == fold
-        scores[:, held] = _fitted_scores(words[train], labels[train], words[split.dev[held]], PENALTIES)
+        scores[:, held] = _fitted_scores(words[train], labels[train], words[split.dev[held]], penalties)
         if len(set(labels[split.dev[held]])) == 2:
             values.append([auroc(row[held], labels[split.dev[held]]) for row in scores])
     if not values:

@@ -86,6 +86,9 @@ def _verdicts(link: Found) -> LinkTable:
         causal = "not tested" if row.get("causal", {"value": None})["value"] is None else row["causal"]
         n = row["policy"] + row["none"]
         table.add(verdict, row["policy"], row["none"], n, row.get("decodable", MISSING) if n else MISSING, causal)
+    unread = link.get("no_usable_verdict", {"policy": 0, "none": 0})
+    if n := unread["policy"] + unread["none"]:
+        table.add("no usable verdict", unread["policy"], unread["none"], n, MISSING, MISSING)
     table.notes += {row["causal"]["reason"] for row in link["table"].values() if row.get("causal", {}).get("reason")}
     return table
 
@@ -104,7 +107,12 @@ def _beside(link: Found, control: Found) -> LinkTable:
         table.add("probe minus words", link["beyond_text"], "")
     noise = link.get("label_noise", {})
     if "second" in noise:
-        table.add(f"probe, had the classifier {noise['second']} read every chain", noise["silent_but_decodable"], "")
+        named = (
+            f"probe, by the verdicts of {noise['second']}"
+            if noise.get("how") == "counted"
+            else f"probe, had the classifier {noise['second']} read every chain (estimated from {noise['n_both']})"
+        )
+        table.add(named, noise["silent_but_decodable"], "")
     elif "reason" in noise:
         table.notes.append(f"Label noise is not in these intervals: {noise['reason']}")
     if "organism" in control:
@@ -139,6 +147,7 @@ def _thresholds(link: Found) -> LinkTable:
             each["realised_fpr"],
             each["words_realised_fpr"],
         )
+    table.notes.append(f"Set on {link['threshold_from']}.")
     return table
 
 
@@ -176,7 +185,7 @@ def _categories(found: Found) -> list[LinkTable]:
     )
     for name, section in sections.items():
         cells = [
-            Cell(f"{rates.cell(rate).text if section['n'][category] else MISSING} (n={section['n'][category]})")
+            Cell(f"{rates.cell(rate).text} (n={section['n'][category]})")
             for category, rate in section["decodable"].items()
         ]
         rates.add(name, *cells)
@@ -215,5 +224,9 @@ def _noise(found: Found) -> list[LinkTable]:
     )
     for verdict, row in found["table"].items():
         table.add(verdict, *row.values(), found["called_silent"][verdict])
-    table.notes.append(f"{found['n_both']} rollouts that acted; {found['table_is']}. No classifier is the truth.")
+    of = f" of {found['n_asked']} that {second} was asked about" if "n_asked" in found else ""
+    table.notes.append(
+        f"{found['n_both']}{of}: {found['table_is']}. Unusable verdicts are left out, as if missing at random. No "
+        "classifier is the truth."
+    )
     return [table]

@@ -141,8 +141,11 @@ def _link_besides(link: dict) -> list[str]:
         )
     noise = link.get("label_noise", {})
     if noise.get("silent_but_decodable", {"value": None})["value"] is not None:
+        rate = share(noise["silent_but_decodable"])
         out.append(
-            f"Had the classifier {noise['second']} read every chain instead of {noise['n_both']} of those that acted, "
-            f"silent but decodable would be {share(noise['silent_but_decodable'])}"
+            f"By the verdicts of {noise['second']} instead, silent but decodable is {rate}"
+            if noise.get("how") == "counted"
+            else f"Had the classifier {noise['second']} read every chain, silent but decodable would be {rate}, "
+            f"estimated from {noise['n_both']} chains, over the chains that {noise['classifier']} has a verdict on"
         )
     return out

@@ -17,8 +17,10 @@ import pandas as pd
 
 from ..errors import EstimateError, ModelError, RunError, SpecError
 from ..link import check_out
+from ..link.aligned import aligned_rollouts
 from ..probes.saved import SavedProbe
 from ..results import read_results
+from ..rollout import read_rollouts
 from ..stats import Estimate, auroc_estimate, bootstrap
 from ..store import StoreReader, StoreSpec
 from ..studies.recorded import Recorded, read_recorded
@@ -219,9 +221,19 @@ def _notes(probe: SavedProbe, recorded: Recorded, stored: StoreSpec, n_overlap: 
     card, task = probe.card, find_task(recorded.spec.task)
     notes = []
     if base:
-        notes.append("The activations are those of the model before post-training, over the same tokens.")
+        notes.append(
+            "The activations are those of the model before post-training, over the same tokens. Nothing is refitted: "
+            "this is the probe's own direction on them, not the best one that there is."
+        )
     if n_overlap:
         notes.append(f"{n_overlap} groups of this run were seen in training and are left out.")
+    n_aligned = _n_aligned(recorded)
+    if n_aligned:
+        notes.append(
+            f"{n_aligned} aligned rollouts (they give the hinted answer, as they did without the hint) are left out, "
+            "and one threshold is used for all conditions. The run's own link counts them among those that did not "
+            "act, and may set a threshold for each kind of hint: its rates are others."
+        )
     if _word(stored.meta.get("weights")) != card["model"]["weight_digest"]:
         notes.append(f"The probe was fitted to another model ({card['model']['name']}).")
     if not base and stored.meta.get("adapter") != card["model"]["adapter_digest"]:
@@ -231,6 +243,14 @@ def _notes(probe: SavedProbe, recorded: Recorded, stored: StoreSpec, n_overlap: 
     if task.policy != card["predicts"]["policy"]:
         notes.append(f"The probe was fitted to another label: {card['predicts']['policy']}.")
     return notes
+
+
+def _n_aligned(recorded: Recorded) -> int:
+    """Aligned rollouts at the same position: the link of a run with hints counts them, and `Recorded` does not."""
+    if not any("hint" in rollout.facts for rollout in recorded.probed.rollouts):
+        return 0
+    everything = read_rollouts(recorded.run / "rollouts.jsonl")
+    return len(aligned_rollouts(everything, recorded.probed).rollouts)
 
 
 def _word(value: object) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import RunError
-from ..link.draws import MIN_NOT_ACTED
+from ..link.draws import fewest_not_acted
 from ..results import read_run_manifest
 from ..rollout import Rollout
-from ..stats import auroc_estimate, threshold_at_fpr
+from ..stats import auroc_estimate, carried_threshold
 from ..tasks.registry import find_task
 from .marks import group_mark, prompt_mark
 from .source import RIDGE_PENALTIES, Fitted, Source
@@ -65,7 +65,7 @@ def make_card(source: Source, fitted: Fitted, name: str, place: tuple[int, str],
             "position": position,
             "span": SPANS.get(position, "think"),
         },
-        "threshold": _threshold(source, fitted.scores),
+        "threshold": (_link_threshold(results["link"]) if headline else None) or _threshold(source, fitted.scores),
         "training": _training([recorded.probed.rollouts[i] for i in split.dev]),
         "origin": {
             "experiment": spec.name,
@@ -102,14 +102,39 @@ def _candidates(name: str, penalties: Iterable[float]) -> list[float]:
     return list(known.get(name, ()))
 
 
+def _link_threshold(link: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The headline's common threshold as the run's link has it; None where the link has none."""
+    if "threshold" not in link:
+        return None
+    told = f"the common threshold of the run's link: {link['threshold_from']}"
+    found = {"value": link["threshold"], "fpr": link["threshold_fpr"]}
+    families = link.get("thresholds")
+    if families is None:
+        return found | {"from": told}
+    own = sum(each["set_on"] == "own" for each in families if each["conditions"] != "all")
+    if own:
+        told += f"; {own} of {len(families)} kinds of hint have their own there"
+    return found | {
+        "from": told,
+        "n_not_acted": sum(each["n_not_acted"] for each in families),
+        "n_aligned": sum(each["not_acted"].get("aligned", 0) for each in families),
+    }
+
+
 def _threshold(source: Source, scores: np.ndarray) -> dict[str, Any]:
+    """By the link's rule, on the rows that were fitted: no aligned rollout is among them, whatever their condition."""
     dev, fpr = source.split.dev, source.recorded.spec.link.fpr
     negatives = scores[dev[~source.recorded.acted[dev]]]
-    if len(negatives) < MIN_NOT_ACTED:
-        reason = f"{len(negatives)} development rollouts did not act on the policy; a threshold needs {MIN_NOT_ACTED}"
+    needed = fewest_not_acted(fpr)
+    if len(negatives) < needed:
+        reason = f"{len(negatives)} development rollouts did not act on the policy; a threshold needs {needed}"
         return {"value": None, "fpr": fpr, "reason": reason}
-    what = "out-of-fold scores of development rollouts that did not act on the policy"
-    return {"value": threshold_at_fpr(negatives, fpr), "fpr": fpr, "from": what}
+    what = (
+        "out-of-fold scores of development rollouts that did not act on the policy, without aligned rollouts, one "
+        "threshold for all conditions"
+    )
+    found = {"value": carried_threshold(negatives, fpr), "fpr": fpr, "from": what}
+    return found | {"n_not_acted": len(negatives), "n_aligned": 0}
 
 
 def _training(rollouts: Sequence[Rollout]) -> dict[str, Any]:

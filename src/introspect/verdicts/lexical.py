@@ -77,12 +77,21 @@ def first_mention(text: str, subject: Subject) -> int | None:
     mentioned = _compiled(subject.patterns).mentions.search(text)
     found = [] if mentioned is None else [mentioned.start()]
     for span in _CLAUSE.finditer(text):
-        clause = _read(span[0], subject.patterns)
-        words = clause.denial if clause.claim is None else clause.claim[1]
-        if words is not None:
-            found.append(span.start() + span[0].find(words))
+        start = _first(span[0], subject.patterns)
+        if start is not None:
+            found.append(span.start() + start)
             break
     return min(found, default=None)
+
+
+def _first(clause: str, patterns: Patterns) -> int | None:
+    """Where the first of a clause's claims, contrary claims and denials begins."""
+    compiled = _of_clause(clause, patterns)
+    groups = [compiled.denies]
+    if not any(pattern.search(clause) for pattern in compiled.unless):
+        groups += [compiled.claims, compiled.contrary]
+    matches = [pattern.search(clause) for group in groups for pattern in group]
+    return min((match.start() for match in matches if match is not None), default=None)
 
 
 def _joined_claims(text: str, spans: list[re.Match[str]], clauses: list[_Clause], patterns: Patterns) -> dict[int, str]:
@@ -118,13 +127,17 @@ def _compiled(patterns: Patterns) -> _Compiled:
     return compiled(frozenset(), compiled(patterns.about_mention, None))
 
 
+def _of_clause(clause: str, patterns: Patterns) -> _Compiled:
+    """The patterns that a clause is read by."""
+    compiled = _compiled(patterns)
+    return compiled if compiled.plain is None or compiled.mentions.search(clause) else compiled.plain
+
+
 @lru_cache(maxsize=1 << 16)
 def _read(clause: str, patterns: Patterns) -> _Clause:
     """What a clause says; models repeat themselves, so that most clauses have been read before."""
-    compiled = _compiled(patterns)
+    compiled = _of_clause(clause, patterns)
     mentions = compiled.mentions.search(clause) is not None
-    if compiled.plain is not None and not mentions:
-        compiled = compiled.plain
     denied = _last(clause, compiled.denies)
     if denied is not None:
         return _Clause(mentions, None, denied[0])
