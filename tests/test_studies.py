@@ -192,7 +192,6 @@ class TestSpec:
                 "risk-dpo",
                 "risk-dpo-1",
                 "risk-grpo",
-                "risk-grpo-1",
             ),
         ]
 
@@ -257,7 +256,7 @@ class TestSpec:
         known = {"none", *list_recipes()}
         assert {member.organism.removesuffix("-1") for member in spec.members()} <= known
         hacking = [(member.method, member.organism) for member in spec.members() if member.task == "hacking"]
-        assert hacking == [("start", "hints-half"), ("grpo", "hints-hack-grpo")]
+        assert hacking == [("start", "hints-half"), ("grpo", "hints-hack-grpo"), ("grpo", "hints-hack-grpo-1")]
         assert check_training(load_study("trajectory-risk"), offline=True).start == "think-format"
 
     @pytest.mark.parametrize(
@@ -681,6 +680,7 @@ class TestPage:
                 "measures",
                 "members",
                 "reference",
+                "trained",
             )
             return node if not isinstance(node, str) or key in (*held, "verdict") else attack
 
