@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..errors import RunError
 from ..link.draws import fewest_not_acted
+from ..manifest import package_versions
 from ..results import read_run_manifest
 from ..rollout import Rollout
 from ..stats import auroc_estimate, carried_threshold
@@ -193,10 +193,5 @@ def _controls(controls: Mapping[str, Any], headline: bool) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    installed = package_versions()
+    return {name: installed[name] for name in VERSIONS}
