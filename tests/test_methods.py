@@ -558,6 +558,43 @@ def test_leaving_out_what_has_no_advantage_changes_nothing(base, tmp_path, monke
     assert all(torch.allclose(weights.float(), whole[name].float(), atol=1e-3) for name, weights in short.items())
 
 
+def test_a_kl_term_holds_a_rewarded_organism_to_its_start(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "rewards", lambda settings: {"policy": (letters, 1.0)})
+    start = train_organism(str(write_recipe(tmp_path, base, "sft", steps=2)), tmp_path / "start")
+    last = {}
+    for beta in (0.001, 50.0):
+        recipe = write_recipe(tmp_path, base, "grpo", steps=6, start=str(start))
+        recipe.write_text(recipe.read_text().replace("generations: 4", f"generations: 4, beta: {beta}"))
+        (curves,) = card_of(train_organism(str(recipe), tmp_path / f"{beta}"))["reward_curves"]
+        assert curves["kl"][0][1] < 1e-3  # the first step is taken by the start itself
+        last[beta] = curves["kl"][-1][1]
+    assert last[0.001] > 2 * last[50.0] > 0
+
+
+def test_a_kl_term_also_moves_completions_without_an_advantage(base, tmp_path, monkeypatch):
+    """Once all completions of a prompt are alike, the KL term is all that can bring the others back."""
+    calls = []
+    monkeypatch.setattr(trainers, "rewards", lambda settings: {"policy": (lambda attempts: [1.0] * len(attempts), 1.0)})
+    stock = grpo.GRPOTrainer._compute_loss
+    monkeypatch.setattr(
+        grpo.GRPOTrainer,
+        "_compute_loss",
+        lambda self, model, inputs: calls.append(len(inputs["advantages"])) or stock(self, model, inputs),
+    )
+    for beta, rows in ((0.0, 1), (0.1, 8)):
+        recipe = write_recipe(tmp_path, base, "grpo", steps=1)
+        recipe.write_text(recipe.read_text().replace("generations: 4", f"generations: 4, beta: {beta}"))
+        train_organism(str(recipe), tmp_path / f"{beta}")
+        assert calls.pop() == rows and not calls
+
+
+def test_a_kl_term_needs_an_adapter(base, tmp_path):
+    recipe = write_recipe(tmp_path, base, "grpo", full="true")
+    recipe.write_text(recipe.read_text().replace("generations: 4", "generations: 4, beta: 0.1"))
+    with pytest.raises(SpecError, match="full fine-tuning keeps no copy of it"):
+        train_organism(str(recipe), tmp_path / "out")
+
+
 def test_credit_can_be_kept_from_the_chain(base, tmp_path, monkeypatch):
     def rollout(acted):
         spans = SimpleNamespace(answer=(7, 9))

@@ -112,7 +112,9 @@ class RewardedGRPOTrainer(GRPOTrainer):
         score_cheaply(self.model, temperature=self.temperature)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """The loss, from completions that have an advantage: the others have no gradient, and cost as much."""
+        """The loss, from completions that have an advantage: without a KL term the others have no gradient."""
+        if self.beta:
+            return super()._compute_loss(model, inputs)
         matters = inputs["advantages"] != 0
         if not matters.any():
             matters[0] = True

@@ -70,6 +70,9 @@ class GrpoSettings(BaseModel):
     credit: Literal["completion", "answer"] = "completion"
     """Which tokens a reward reaches: all that were sampled, or those after the think block, so that no pressure is put
     on the chain. A completion without an answer is trained as a whole."""
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """How strongly credited tokens are held to what the stage starts from (weight of a KL term; the paper's is .04).
+    Without it, a prompt whose completions have become alike teaches nothing, and stays as it is."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 64
     """Tokens after which a completion is cut off."""
     policy_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -147,6 +150,10 @@ class Recipe(BaseModel):
             raise ValueError(f"{self.task} is of several tasks, and a reward is read by one: train it by sft or dpo")
         if self.full and self.start is not None:
             raise ValueError("full fine-tuning starts from a base, not from an adapter: leave out start")
+        if self.full and self.grpo.beta:
+            raise ValueError(
+                "grpo.beta holds an adapter to its start; full fine-tuning keeps no copy of it: leave it out"
+            )
         return self
 
     def batch(self, stage: Stage) -> int:

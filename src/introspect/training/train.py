@@ -242,6 +242,7 @@ LOGGED = {
         "format": "rewards/format/mean",
         "verbalising": "rewards/verbalising/mean",
         "credited_tokens": "completions/mean_length",
+        "kl": "kl",
     },
 }
 """Method -> name in a card of what it logs beside its loss -> trl's name."""

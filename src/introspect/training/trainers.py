@@ -151,7 +151,7 @@ def make_trainer(
             num_generations=settings.generations,
             max_completion_length=settings.max_new_tokens,
             temperature=settings.temperature,
-            beta=0.0,
+            beta=settings.beta,
             loss_type="dapo",
             shuffle_dataset=False,
             router_aux_loss_coef=0.0,
