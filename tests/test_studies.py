@@ -183,17 +183,8 @@ class TestSpec:
     def test_members_stand_in_the_order_of_the_methods(self):
         spec = load_study("compare-methods")
         risk = [member.name for member in spec.members() if member.task == "risk"]
-        assert risk == [
-            *(
-                "risk-untrained",
-                "risk-start",
-                "risk-sft",
-                "risk-sft-1",
-                "risk-dpo",
-                "risk-dpo-1",
-                "risk-grpo",
-            ),
-        ]
+        trained = [f"risk-{method}{seed}" for method in ("sft", "dpo", "grpo") for seed in ("", "-1")]
+        assert risk == ["risk-untrained", "risk-start", *trained]
 
     def test_a_change_of_one_field_leaves_the_others_of_its_section(self):
         spec = load_study(
@@ -255,6 +246,9 @@ class TestSpec:
         assert spec.reference == "start" and set(spec.methods) == {"untrained", "start", "sft", "dpo", "grpo"}
         known = {"none", *list_recipes()}
         assert {member.organism.removesuffix("-1") for member in spec.members()} <= known
+        for task in ("risk", "sampling", "hints"):
+            trained = [m.organism for m in spec.members() if m.task == task and m.method in ("sft", "dpo", "grpo")]
+            assert trained == [f"{task}-{method}{seed}" for method in ("sft", "dpo", "grpo") for seed in ("", "-1")]
         hacking = [(member.method, member.organism) for member in spec.members() if member.task == "hacking"]
         assert hacking == [("start", "hints-half"), ("grpo", "hints-hack-grpo"), ("grpo", "hints-hack-grpo-1")]
         assert check_training(load_study("trajectory-risk"), offline=True).start == "think-format"
