@@ -10,6 +10,7 @@ import pytest
 from introspect.analysis import Model, analyse
 from introspect.experiment import Experiment, load_experiment
 from introspect.progress import silent
+from introspect.report.figures import BASELINES
 from introspect.report.page import render
 from introspect.results import validate_results
 from planted_runs import LAYERS, TOKENIZER, planted_run, record_by_hand, rollout
@@ -96,6 +97,45 @@ def test_examples_score_every_recorded_token(silent_policy):
     assert "Five rollouts" in render(results, None)
 
 
+def test_baselines_are_chosen_on_development_groups_with_the_stricter_bound_beside(silent_policy):
+    _, results = silent_policy
+    baselines = results["baselines"]
+    for name, pool in (("best_text", "text_"), ("best", "")):
+        best = baselines[name]
+        inner = {
+            key: entry["inner_auroc"]
+            for key, entry in baselines.items()
+            if key.startswith(pool) and entry.get("inner_auroc") is not None and key != "base_model"
+        }
+        assert best["name"] == max(inner, key=lambda key: inner[key])
+        assert best["increment"] == baselines[best["name"]]["increment"]
+        aurocs = {key: baselines[key]["auroc"]["value"] for key in inner}
+        assert best["strictest"]["name"] == max(aurocs, key=lambda key: aurocs[key])
+        assert best["strictest"]["increment"]["value"] <= best["increment"]["value"]
+        assert "in every replicate" in best["strictest"]["increment"]["method"]
+    assert "not asked for" in baselines["embedding_prompt_chain"]["auroc"]["reason"]
+
+
+def test_every_column_is_on_the_page(silent_policy):
+    _, results = silent_policy
+    page = render(results, None)
+    for label in BASELINES.values():
+        assert label in page
+    for words in (
+        *("accuracy", "TPR at 1% FPR", "TPR at 5% FPR", "Brier score", "ECE", "selectivity", "random directions"),
+        *("many comparisons", "noise of the label", "numerical noise of capture", "largest on the test part"),
+    ):
+        assert words in page
+    head = results["probe"]["headline"]
+    assert "out-of-fold development scores" in head["accuracy"]["method"]
+    assert 0.5 <= head["majority_share"] < head["accuracy"]["value"]
+    assert "of which may pass" in head["tpr_at_1fpr"]["method"]
+    many = results["controls"]["multiple_comparisons"]
+    assert many["n_places"] == len(results["probe"]["grid"]) == 8
+    assert 4 <= many["above_largest_null"] <= many["above_own_null"] <= 8
+    assert "which no classifier has read" in results["controls"]["label_noise"]["reason"]
+
+
 def test_the_same_data_give_the_same_results(silent_policy, tmp_path):
     assert analysed(tmp_path, inside=True, spoken=False) == silent_policy[1]
 
@@ -103,7 +143,7 @@ def test_the_same_data_give_the_same_results(silent_policy, tmp_path):
 @pytest.mark.parametrize(
     ("chains", "reason"),
     [
-        ([("x", "risky")] * 30, "30 rows acted on the policy and 0 did not"),
+        ([("x", "risky")] * 30, "30 rows are labelled acted and 0 are not"),
         ([("x", "neither")] * 30, "none of 30 rollouts has a valid answer"),
     ],
 )

@@ -80,6 +80,7 @@ APPLIED = {
     "beside": {"own_probe": {"value": None, "reason": "none"}, "baselines": {"logits": FIGURE}},
     "notes": ["Note."],
 }
+MATRIX = SimpleNamespace(results={"warnings": []})
 
 
 @pytest.fixture
@@ -138,6 +139,21 @@ def calls(monkeypatch):
             "save_run_probe": made.answer("save_probe", SimpleNamespace(card=CARD)),
             "apply_probe": made.answer("apply_probe", SimpleNamespace(summary=APPLIED, rows=[])),
             "check_scores_path": made.answer("scores_path", None),
+        },
+        "refit": {"fit_again": made.answer("fit_again", RESULTS)},
+        "shift": {
+            "read_style": lambda name: SimpleNamespace(slug=name),
+            "estimate_shift": made.answer("shift_cost", []),
+            "shift_run": made.answer("shift", []),
+        },
+        "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
+        "transfer.page": {"check_out": lambda out: None, "write": lambda found, out: [out]},
+        "transfer.sentences": {"sentences": lambda found: ["One."], "tables": lambda found: []},
+        "validation.sentences": {"headline": made.answer("validation_headline", HEADLINE)},
+        "validation.validate": {
+            "run_validation": made.answer("validate", {"warnings": []}),
+            "validation_cost": made.answer("validation_cost", None),
+            "with_provenance": lambda results, folder: results,
         },
         "transcripts": {
             "read_replay_spec": made.answer("spec", None),
@@ -357,6 +373,7 @@ def test_list_shows_every_kind(invoke):
         "organisms",
         "recipes",
         "probes",
+        "concepts",
     ]
     assert "probe-risk" in out
     assert "smollm2-135m" in out

@@ -25,7 +25,7 @@ def help_page(capsys, *args):
 def test_the_verbs_are_those_of_the_design():
     assert [
         *("bench", "compare", "doctor", "items", "link", "list", "probe", "record", "report", "run", "score"),
-        *("show", "train", "verify"),
+        *("shift", "show", "train", "transfer", "verify"),
     ] == VERBS
 
 

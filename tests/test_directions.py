@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from introspect.errors import EstimateError, RunError, StoreError
 from introspect.experiment import load_experiment
 from introspect.studies import directions
-from introspect.studies.carried import check_apart
-from introspect.studies.common_split import split_together
-from introspect.studies.cosines import (
+from introspect.studies.directions import direction, transfer
+from introspect.transfer.carried import check_apart
+from introspect.transfer.common_split import split_together
+from introspect.transfer.cosines import (
     Labelled,
     beyond_base,
     cosine,
@@ -24,8 +26,7 @@ from introspect.studies.cosines import (
     reliability,
     whitened,
 )
-from introspect.studies.directions import direction, transfer
-from introspect.studies.recorded import Recorded, read_recorded
+from introspect.transfer.recorded import Recorded, read_recorded
 from planted_organisms import N_GROUPS, ONE, OTHER, PER_GROUP, QUICK, organism
 
 
@@ -255,6 +256,29 @@ def test_a_direction_that_is_not_there_is_a_reason(tmp_path):
     assert "in 3 groups only" in out["reason"]
     with pytest.raises(StoreError, match="layer 7"):
         direction(always, site="resid_post", layer=7, position="last_prompt")
+
+
+def test_the_site_is_the_one_that_the_runs_probes_read(runs, tmp_path):
+    """The stores hold the second site only."""
+    sites = ["capture.sites=[resid_mid, resid_post]", "probe.site=resid_post"]
+    copies = {}
+    for name in ("sft", "dpo"):
+        copies[name] = Path(shutil.copytree(runs[name], tmp_path / name))
+        (copies[name] / "experiment.yaml").write_text(load_experiment("probe-risk", [*QUICK, *sites]).to_yaml())
+    assert transfer(copies, n=20)["site"] == "resid_post"
+
+
+def test_runs_of_other_weights_or_of_another_label_are_refused(runs, tmp_path):
+    copies = {}
+    for name in ("sft", "dpo"):
+        copies[name] = Path(shutil.copytree(runs[name], tmp_path / name))
+        (copies[name] / "manifest.json").write_text(json.dumps({"model": {"weight_digest": name * 20}}))
+    with pytest.raises(RunError, match="the model is one of weights dpodpodpodpo"):
+        transfer(copies, n=20)
+    spec = load_experiment("probe-risk", [*QUICK, "probe.label=denied"])
+    (copies["sft"] / "experiment.yaml").write_text(spec.to_yaml())
+    with pytest.raises(RunError, match="its probe predicts denied"):
+        direction(copies["sft"], site="resid_post", layer=1, position="last_prompt")
 
 
 # Cosines by themselves

@@ -99,8 +99,8 @@ def rows_swapped(patch):
 
 
 def steering_skipped(patch):
-    patch.setattr(replay, "steering_writes", lambda *args: {})
-    patch.setattr(inflight, "steering_writes", lambda *args: {})
+    patch.setattr(replay, "Steering", lambda steer: steering.Steering(()))
+    patch.setattr(inflight, "Steering", lambda steer: steering.Steering(()))
 
 
 def steering_twice(patch):
@@ -112,15 +112,24 @@ def twice(write):
 
 
 def steering_skipped_in_flight(patch):
-    patch.setattr(inflight, "steering_writes", lambda *args: {})
+    patch.setattr(inflight, "Steering", lambda steer: steering.Steering(()))
+
+
+def nothing_is_set(patch):
+    patch.setattr(steering, "_set", lambda *args: lambda values: values)
 
 
 def zero_is_something(patch):
-    def writes(original, steer, *args):
-        touched = {(s.site, s.layer): (lambda values: values * (1 + 1e-6)) for s in steer if not s.strength}
-        return {**original(steer, *args), **touched}
+    class Touching(steering.Steering):
+        def __init__(self, steer):
+            super().__init__(steer)
+            self.zero = [each for each in steer if not each.strength]
 
-    wrapped(patch, replay, "steering_writes", writes)
+        def writes(self, *args):
+            touched = {(s.site, s.layer): (lambda values: values * (1 + 1e-6)) for s in self.zero}
+            return {**super().writes(*args), **touched}
+
+    patch.setattr(replay, "Steering", Touching)
 
 
 def final_norm_for_last_layer(patch):
@@ -165,6 +174,7 @@ SABOTAGES = {
     steering_skipped: {"steering", "steering in flight"},
     steering_twice: {"steering", "steering in flight"},
     steering_skipped_in_flight: {"steering in flight"},
+    nothing_is_set: {"steering"},
     zero_is_something: {"zero strength"},
     final_norm_for_last_layer: {"reference"},
     hooks_left: {"left as found"},

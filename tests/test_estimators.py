@@ -290,3 +290,53 @@ def test_rows_alike_within_their_class_cannot_be_whitened():
     labels = np.arange(20) % 2 == 0
     with pytest.raises(ValueError, match="cannot be inverted"):
         WhitenedDifferenceOfMeans().fit(np.repeat(labels[:, None], 3, axis=1).astype(float), labels)
+
+
+def twice_and_never() -> np.ndarray:
+    """Weights [row] of which some are 0 and some 2."""
+    return np.random.default_rng(5).integers(0, 3, size=len(GROUPS)).astype(float)
+
+
+@pytest.mark.parametrize("width", [WIDTH, 200], ids=["more rows", "more features"])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: type(each).__name__)
+def test_a_weight_of_two_is_the_row_twice_and_of_none_its_absence(estimator, width):
+    rows, labels = data(width=width)
+    weight = twice_and_never()
+    whole = weight.astype(int)
+    weighted = clone(estimator).fit(rows, labels, sample_weight=weight)
+    repeated = clone(estimator).fit(rows.repeat(whole, axis=0), labels.repeat(whole))
+    assert np.allclose(weighted.decision_function(rows), repeated.decision_function(rows), rtol=1e-5, atol=1e-5)
+    plain = clone(estimator).fit(rows, labels)
+    assert not np.allclose(weighted.coef_, plain.coef_, rtol=1e-3)
+    ones = clone(estimator).fit(rows, labels, sample_weight=np.ones(len(rows)))
+    assert np.allclose(ones.decision_function(rows), plain.decision_function(rows), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LogisticProbe, RidgeProbe])
+def test_a_penalty_is_chosen_on_weighted_rows(kind):
+    rows, labels = data(signal=0.8)
+    weight = twice_and_never()
+    whole = weight.astype(int)
+    folds = GROUPS % 4
+    weighted = kind([0.01, 1.0], cv=PredefinedSplit(folds)).fit(rows, labels, sample_weight=weight, groups=GROUPS)
+    repeated = kind([0.01, 1.0], cv=PredefinedSplit(folds.repeat(whole))).fit(
+        rows.repeat(whole, axis=0), labels.repeat(whole), groups=GROUPS.repeat(whole)
+    )
+    assert np.allclose(weighted.inner_auroc_, repeated.inner_auroc_, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: type(each).__name__)
+def test_weights_that_leave_one_class_or_are_of_other_rows_are_refused(estimator):
+    rows, labels = data()
+    with pytest.raises(ValueError, match=r"y holds one class only \(True\)"):
+        clone(estimator).fit(rows, labels, sample_weight=labels.astype(float))
+    with pytest.raises(ValueError, match="Negative values"):
+        clone(estimator).fit(rows, labels, sample_weight=np.where(labels, 1.0, -1.0))
+    table, weight = pd.DataFrame(rows), np.ones(len(rows))
+    with pytest.raises(ValueError, match="sample_weight is not aligned to X"):
+        clone(estimator).fit(table, labels, sample_weight=pd.Series(weight, index=table.index[::-1]))
+
+
+def test_rows_that_are_all_alike_have_no_direction():
+    rows, labels = np.ones((20, 4)), np.arange(20) % 2
+    assert not WhitenedDifferenceOfMeans().fit(rows, labels).coef_.any()

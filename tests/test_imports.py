@@ -33,7 +33,8 @@ LEVELS = (
     },
     {"store", "models", "backends", "stats", "spans", "tasks", "verdicts", "plan", "rollout", "inspect_log", "sandbox"},
     {
-        *("record", "rows", "doctor", "run_folder", "features", "metrics", "probes", "link", "steering", "concepts"),
+        *("record", "rows", "doctor", "run_folder", "features", "metrics", "probes", "probing", "link", "steering"),
+        *("concepts", "card_folder"),
         *(
             "training",
             "results",
@@ -51,7 +52,21 @@ LEVELS = (
             "report",
         ),
     },
-    {"studies", "prepare", "run", "rescore", "bench", "compare", "transcripts", "notebook", "saved_probes"},
+    {
+        *(
+            "studies",
+            "prepare",
+            "run",
+            "rescore",
+            "refit",
+            "bench",
+            "compare",
+            "transcripts",
+            "notebook",
+            "saved_probes",
+        ),
+        *("transfer", "shift", "validation"),
+    },
     {"cli", "__init__", "__main__"},
 )
 """From the bottom up. A module imports from its own level and from those below."""

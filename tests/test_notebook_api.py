@@ -653,7 +653,11 @@ class TestModel:
     @pytest.mark.parametrize(
         ("asked", "said"),
         [
-            ({"span": "think"}, "cannot be steered"),
+            ({"span": "chain"}, "no span 'chain'"),
+            ({"operator": "push"}, "no operator 'push'"),
+            ({"strength": [1.0, float("nan")]}, "strength is a finite number"),
+            ({"from_text": "now", "span": "think"}, "give one of them"),
+            ({"span": range(5, 2, -1)}, "no range of positions"),
             ({"layer": None}, "needs its layer"),
             ({"layer": 9}, "layers 0 to 2"),
             ({"direction": np.full(32, np.nan)}, "finite"),
@@ -663,7 +667,7 @@ class TestModel:
         given = {"direction": np.ones(32), "layer": 1} | asked
         with pytest.raises(SpecError, match=said), loaded.steer(given.pop("direction"), **given):
             pass
-        assert not loaded._steers
+        assert not loaded._interventions
 
     @pytest.mark.parametrize("prompts", ["one prompt", [], [3.5], [[]]])
     def test_what_is_no_prompt_is_refused(self, loaded, prompts):

@@ -111,7 +111,7 @@ def test_splits_keep_groups_whole_and_say_when_they_cannot():
     assert not set(GROUPS[split.dev]) & set(GROUPS[split.test])
     assert sorted([*split.dev, *split.test]) == list(range(len(GROUPS)))
     assert abs(len(split.test) / len(GROUPS) - 0.4) < 0.05
-    with pytest.raises(EstimateError, match="12 rows acted"):
+    with pytest.raises(EstimateError, match="12 rows are labelled positive"):
         split_of(np.arange(len(GROUPS)) < 12)
     with pytest.raises(EstimateError, match=r"part has .* at least 10 of each"):
         split_of(np.isin(GROUPS, (3, 4, 5, 6)))
@@ -133,6 +133,22 @@ def test_a_control_task_finds_what_memorising_groups_would_give():
     assert control_task(named, labels, GROUPS, split, **settings).control.mean() > 0.9
     with pytest.raises(EstimateError, match="too few rows"):
         control_task(acts["second"][1], labels, np.arange(len(labels)), split, **settings)
+
+
+def test_a_control_task_of_few_held_rows_stays_a_number():
+    """Four groups of two rows: many labellings of the groups leave one class among the rows held out."""
+    groups = np.array([*range(76), 0, 1, 2, 3])
+    rows, labels = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32), np.arange(80) % 2 == 0
+    labels[76:] = [True, False, True, False]
+    everything = Split(np.arange(80), np.array([], dtype=int), np.zeros(80, dtype=int))
+    found = control_task(rows, labels, groups, everything, penalty=0.1, n=30, seed=0)
+    assert np.isfinite(found.control).all() and (found.control == 0.5).any()
+
+
+def test_folds_that_the_development_groups_cannot_fill_are_refused():
+    groups, labels = np.repeat(np.arange(30), 4), np.tile([True, False], 60)
+    with pytest.raises(EstimateError, match="groups, fewer than 9 inner folds"):
+        split_groups(groups, labels, test_fraction=0.8, inner_folds=9, seed=0)
 
 
 def test_random_directions_find_nothing():

@@ -598,7 +598,9 @@ def test_a_threshold_of_another_probe_follows_the_links_rule(runs):
     source, link = read_source(runs["one"]), read_results(runs["one"] / "results.json")["link"]
     head = source.results["probe"]["headline"]
     place = head["layer"], head["position"]
-    card = make_card(source, source.fit(LogisticProbe(head["penalty"]), source.activations(*place)), "x", place, False)
+    card = make_card(
+        source, source.fit(LogisticProbe(head["penalty"]), source.activations(*place)), "logistic", place, False
+    )
     assert card["threshold"]["value"] == pytest.approx(link["threshold"], abs=5e-3)
     assert card["threshold"]["from"].endswith("without aligned rollouts, one threshold for all conditions")
 

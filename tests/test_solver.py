@@ -63,7 +63,7 @@ def test_every_fold_and_penalty_is_at_scikit_learns_optimum(monkeypatch, fast, n
     found = Site.of(torch.from_numpy(x), torch.from_numpy(masks))
     path = found.path(torch.from_numpy(y), PENALTIES, 1e-2)
     for c in PENALTIES:
-        rough, fine = found.directions(path[c]), found.directions(found.refined(path[c], 1e-4, torch.float64))
+        rough, fine = found.directions(path[c]), found.directions(found.refined(path[c], 1e-4))
         for fold, mask in enumerate(masks):
             weight, bias = exact(x[mask], y[mask], c)
             scores = x[~mask].astype(np.float64) @ weight + bias
@@ -79,9 +79,9 @@ def test_the_stated_criterion_bounds_the_distance_to_the_optimum():
     found = Site.of(torch.from_numpy(x), torch.ones(1, 90, dtype=torch.bool))
     for c in PENALTIES:
         start = found.path(torch.from_numpy(y), [c], 0.3)[c]
-        best = found.refined(start, 1e-8, torch.float64)
+        best = found.refined(start, 1e-8)
         for tolerance in (0.1, 1e-2, 1e-3):
-            fits = found.refined(start, tolerance, torch.float64)
+            fits = found.refined(start, tolerance)
             assert (fits.w - best.w).norm() <= tolerance * fits.w.norm() * (1 + 1e-6)
 
 
@@ -118,6 +118,42 @@ def test_steps_that_bfloat16_cannot_solve_are_computed_in_float32(monkeypatch):
     found = Site.of(torch.from_numpy(x), torch.ones(1, 120, dtype=torch.bool))
     found.path(torch.from_numpy(y), [10.0], 1e-2)
     assert asked
+
+
+@pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n", "width"), [(160, 120), (90, 150)])
+def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n, width):
+    x, y = correlated(n, width, 12, 0.3)
+    monkeypatch.setattr(Site, "_fast", lambda self: fast)
+    masks = torch.from_numpy(np.stack([folds_of(n, 4) != fold for fold in range(4)]))
+    products, step = [], newton._newton_step
+
+    def counted(*args):
+        found = step(*args)
+        products.append(found[1])
+        return found
+
+    monkeypatch.setattr(newton, "_newton_step", counted)
+    spent = {}
+    for pays in (0.0, np.inf):
+        monkeypatch.setattr(newton, "PAYS", pays)
+        products.clear()
+        at = Site.of(torch.from_numpy(x), masks)
+        fits = at.refined(at.path(torch.from_numpy(y), [0.01, 1.0], 1e-2)[1.0], 1e-5)
+        spent[pays] = sum(products)
+        assert (at._rows.axes is None) == (pays > 0)
+        for fold, mask in enumerate(masks.numpy()):
+            weight, _ = exact(x[mask], y[mask], 1.0)
+            assert np.abs(at.directions(fits).weight[fold].numpy() - weight).max() < 1e-4 * np.abs(weight).max()
+    assert spent[0.0] < 0.6 * spent[np.inf]
+
+
+def test_scores_that_are_kept_along_the_way_are_those_of_the_weights():
+    x, y = correlated(90, 150, 13, 1.0)
+    found = Site.of(torch.from_numpy(x), torch.ones(1, 90, dtype=torch.bool))
+    fits = found.path(torch.from_numpy(y), PENALTIES, 1e-2)[10.0]
+    again = found.x @ (fits.w / fits.scale).double().T + fits.b[:, 0].double()
+    assert torch.allclose(found.scores(fits).double(), again.T, atol=1e-3 * float(again.abs().max()))
 
 
 def test_a_fit_that_does_not_converge_is_refused_by_the_name_of_its_cell(monkeypatch):
@@ -227,6 +263,8 @@ def test_rows_that_cannot_be_fitted_are_refused_by_name():
     bad[1, [3, 70], 5] = np.nan, np.inf
     with pytest.raises(EstimateError, match="at p, layer 8 hold NaN or infinity in rows 3, 70: record"):
         fit_grid({"p": bad}, (4, 8), y, split, PENALTIES)
+    with pytest.raises(EstimateError, match="at p, layer 8 hold NaN or infinity in rollouts 103, 170: record"):
+        fit_grid({"p": bad}, (4, 8), y, split, PENALTIES, rollouts=range(100, 190))
     bad[1, :, 0] = np.nan
     with pytest.raises(EstimateError, match="rows 0, 1, 2, 3, 4 and 85 more"):
         shuffled_null({"p": bad}, y, np.arange(90), split, penalty=0.1, n=2, seed=0)
@@ -248,7 +286,7 @@ def test_features_that_are_constant_in_a_fold_do_no_harm():
     x[~masks[1], 12] = 1e4
     found = Site.of(torch.from_numpy(x), torch.from_numpy(masks))
     assert bool((found.scale[0, 4:10] == 1).all())
-    fits = found.refined(found.path(torch.from_numpy(y), [0.1], 1e-2)[0.1], 1e-4, torch.float64)
+    fits = found.refined(found.path(torch.from_numpy(y), [0.1], 1e-2)[0.1], 1e-4)
     for fold, mask in enumerate(masks):
         weight, _ = exact(x[mask], y[mask], 0.1)
         assert np.abs(found.directions(fits).weight[fold].numpy() - weight).max() < 1e-3 * np.abs(weight).max()

@@ -19,12 +19,23 @@ import numpy as np
 from .assets import find_card
 from .behaviour import behavioural_sections
 from .errors import EstimateError
-from .experiment import Experiment
+from .experiment import Experiment, ProbeSpec
 from .features import Probed, choose_probed, gather, logit_margin, prior_probability, visible_chain
 from .link import LinkRows, join, link_section, write_readouts
+from .link.noise import BEST_FIRST
 from .link.scored import scored_readouts
-from .probe_report import ProbeStage, probe_sections
+from .probe_report import probe_sections
 from .probes import split_groups
+from .probes.by_estimator import LOGISTIC
+from .probing import (
+    INPUT,
+    NOT_ASKED,
+    Embedding,
+    ProbeStage,
+    SecondLabels,
+    own_embedding,
+    text_embedding,
+)
 from .progress import Progress
 from .results import experiment_section
 from .rollout import Rollout
@@ -33,6 +44,8 @@ from .stats import Estimate
 from .store import StoreReader
 from .tasks.registry import find_task
 
+ACTED = "acted"
+"""The label that is linked with verdicts."""
 N_EXAMPLES = 5
 
 
@@ -44,6 +57,8 @@ class Model:
     layers: tuple[int, ...]
     noise: Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray] | None
     """Rollouts, one position each, layer -> activations [rollout, width] captured again in another batch shape."""
+    input_embeddings: Callable[[], np.ndarray] | None = None
+    """Its input embeddings, float32 [token id, width]."""
 
 
 def analyse(
@@ -64,20 +79,43 @@ def analyse(
         "behaviour": behaviour,
         "verdicts": verdicts,
     }
-    try:
-        probed = choose_probed(task.counted(rollouts), spec.probe.positions)
-        warnings += probed.notes
-        results |= _probe_and_link(run, spec, rollouts, probed, scored, model, warnings, progress)
-    except EstimateError as error:
-        undefined = Estimate.undefined(str(error)).to_json()
-        warnings.append(f"No probe was fitted: {error}.")
-        results |= {"probe": undefined, "baselines": undefined, "controls": {}, "link": undefined, "examples": []}
+    sections, more = analyse_activations(
+        run, spec, rollouts, scored, model, out=run, offline=offline, progress=progress
+    )
+    results |= sections
     results["controls"].setdefault("negative_control", Estimate.undefined("this run has no negative control").to_json())
     results["steering"] = Estimate.undefined(
         "this experiment runs no causal check: it shows what is present, not used"
     ).to_json()
-    results["warnings"] = warnings
+    results["warnings"] = warnings + more
     return results
+
+
+def analyse_activations(
+    run: Path,
+    spec: Experiment,
+    rollouts: Sequence[Rollout],
+    scored: Scored,
+    model: Model,
+    *,
+    out: Path,
+    offline: bool = False,
+    progress: Progress,
+) -> tuple[dict[str, Any], list[str]]:
+    """Probe and link the activations of a run; writes readouts.jsonl into `out`.
+
+    Returns:
+        The sections `probe`, `baselines`, `controls`, `link` and `examples`, and warnings.
+    """
+    warnings: list[str] = []
+    try:
+        probed = choose_probed(find_task(spec.task).counted(rollouts), spec.probe.positions)
+        sections = _probe_and_link(run, spec, rollouts, probed, scored, model, warnings, out, offline, progress)
+    except EstimateError as error:
+        undefined = Estimate.undefined(str(error)).to_json()
+        warnings.append(f"No probe was fitted: {error}.")
+        sections = {"probe": undefined, "baselines": undefined, "controls": {}, "link": undefined, "examples": []}
+    return sections, warnings
 
 
 def _probe_and_link(
@@ -88,23 +126,29 @@ def _probe_and_link(
     scored: Scored,
     model: Model,
     warnings: list[str],
+    out: Path,
+    offline: bool,
     progress: Progress,
-) -> dict:
+) -> dict[str, Any]:
     task = find_task(spec.task)
-    rollouts = probed.rollouts
-    order = np.array([i for i, r in enumerate(rollouts) if r.split == "id"])
-    ood = np.array([i for i, r in enumerate(rollouts) if r.split == "ood"], dtype=int)
-    labels = np.array([bool(rollout.acted) for rollout in rollouts])
-    groups = np.array([rollout.group for rollout in rollouts])
     settings = spec.probe
+    if settings.label != ACTED:
+        probed = _with_verdicts(probed, scored, settings.label)
+    warnings += probed.notes
+    rollouts = probed.rollouts
+    order = np.array([i for i, r in enumerate(rollouts) if r.split == "id"], dtype=int)
+    ood = np.array([i for i, r in enumerate(rollouts) if r.split == "ood"], dtype=int)
+    labels = _labels(rollouts, scored, settings.label)
+    groups = np.array([rollout.group for rollout in rollouts])
     split = split_groups(
         groups[order],
         labels[order],
         test_fraction=settings.test_fraction,
         inner_folds=settings.inner_folds,
         seed=spec.seed,
+        label=settings.label,
     ).within(order)
-    site = spec.capture.sites[0]
+    site = spec.probed_site
     store = StoreReader(run / "activations")
     base = run / "base_activations"
     chains = {
@@ -133,11 +177,26 @@ def _probe_and_link(
         lengths={name: tokens + 1.0 for name, tokens in probed.tokens.items()},
         settings=settings,
         seed=spec.seed,
+        embedding=_embedding(settings.embedding, probed, chains, model, offline),
+        second=_second(rollouts, scored, settings.label),
     )
     outcome = probe_sections(stage, site=site, progress=progress)
     warnings += outcome.warnings
+    sections = {"probe": outcome.probe, "baselines": outcome.baselines, "controls": dict(outcome.controls)}
+    if settings.label != ACTED:
+        nothing = Estimate.undefined(
+            f"the probe predicts {settings.label}, not whether the policy was acted on"
+        ).to_json()
+        sections["controls"]["capture_noise"] = nothing
+        return sections | {"link": nothing, "examples": []}
     readouts, notes = scored_readouts(
-        stage, outcome, everything, task=task, store=store, site=site, tokenizer=model.tokenizer
+        stage,
+        outcome,
+        _scored_by(settings, everything, rollouts),
+        task=task,
+        store=store,
+        site=site,
+        tokenizer=model.tokenizer,
     )
     warnings += notes
     linked = join(everything, task, readouts, scored.verdicts, scored.headline)
@@ -151,23 +210,69 @@ def _probe_and_link(
         seed=spec.seed,
     )
     thresholds = _thresholds(linked, link)
-    controls = dict(outcome.controls)
-    controls["capture_noise"] = _noise(stage, probed, outcome, thresholds, model)
-    examples = _examples(store, site, stage, linked, outcome, thresholds, model)
+    sections["controls"]["capture_noise"] = _noise(stage, probed, outcome, thresholds, model)
     write_readouts(
-        run,
+        out,
         [
             row.model_copy(update={"readout": _readout(row.headline, threshold)})
             for row, threshold in zip(readouts, thresholds, strict=True)
         ],
     )
-    return {
-        "probe": outcome.probe,
-        "baselines": outcome.baselines,
-        "controls": controls,
-        "link": link,
-        "examples": examples,
-    }
+    examples = _examples(store, site, stage, linked, outcome, thresholds, model)
+    return sections | {"link": link, "examples": examples}
+
+
+def _with_verdicts(probed: Probed, scored: Scored, label: str) -> Probed:
+    """Of the rollouts that acted on the policy, those with a usable verdict of the headline classifier."""
+    spoken = scored.spoken
+    kept = np.array([i for i, r in enumerate(probed.rollouts) if r.acted and r.rollout in spoken], dtype=int)
+    note = (
+        f"The label is {label}, by the classifier {scored.headline}: {len(kept)} of {len(probed.rollouts)} rollouts "
+        "acted on the policy and have a usable verdict of it."
+    )
+    tokens = {name: rows[kept] for name, rows in probed.tokens.items()}
+    return Probed([probed.rollouts[i] for i in kept], probed.positions, tokens, [*probed.notes, note])
+
+
+def _labels(rollouts: Sequence[Rollout], scored: Scored, label: str) -> np.ndarray:
+    if label == ACTED:
+        return np.array([bool(rollout.acted) for rollout in rollouts], dtype=bool)
+    return np.array([scored.spoken[rollout.rollout] == label for rollout in rollouts], dtype=bool)
+
+
+def _second(rollouts: Sequence[Rollout], scored: Scored, label: str) -> SecondLabels | str:
+    """The label by the best other classifier that read chains."""
+    if label == ACTED:
+        return "the label is what was answered, which no classifier has read; link.label_noise has the verdicts'"
+    name = next((each for each in BEST_FIRST if each != scored.headline and each in scored.verdicts), None)
+    if name is None:
+        return "one classifier only read the chains: ask a model judge, or label some"
+    given = [scored.verdicts[name].get(rollout.rollout) for rollout in rollouts]
+    said = ["" if each is None else each.verdict or "" for each in given]
+    return SecondLabels(name, np.array([each == label for each in said]), np.array([each != "" for each in said]))
+
+
+def _embedding(
+    name: str | None, probed: Probed, chains: dict[str, list[str]], model: Model, offline: bool
+) -> Embedding | str:
+    if name is None:
+        return NOT_ASKED
+    if name != INPUT:
+        whole = [rollout.chain_text for rollout in probed.rollouts]
+        return text_embedding(name, probed.rollouts, chains, whole, offline=offline)
+    if model.input_embeddings is None:
+        return "the model's input embeddings are not at hand"
+    return own_embedding(model.input_embeddings(), probed.rollouts, probed.tokens)
+
+
+def _scored_by(settings: ProbeSpec, everything: Sequence[Rollout], probed: Sequence[Rollout]) -> list[Rollout]:
+    """The rollouts among which aligned ones are looked for. They are scored by logistic probes alone; without them, the
+    link says that its thresholds go without.
+    """
+    if settings.estimator == LOGISTIC:
+        return list(everything)
+    numbers = {rollout.rollout for rollout in probed}
+    return [each for each in everything if "hint" not in each.facts or each.rollout in numbers]
 
 
 def _thresholds(linked: LinkRows, link: dict) -> list[float] | list[None]:

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .assets import spec_path
 from .errors import SpecError
-from .sections import ChainSpec, HintSpec, Section, Text, VerdictSpec, distinct
+from .sections import ChainSpec, HintSpec, Section, SteeringSpec, Text, VerdictSpec, distinct
 from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
 from .strict_yaml import dump_yaml
@@ -37,10 +37,18 @@ POSITIONS: tuple[PositionName, ...] = (
 )
 """Where a probe may read, in the order in which a rollout passes them."""
 
+EstimatorName = Literal["logistic", "ridge", "difference-of-means", "whitened-difference-of-means"]
+LabelName = Literal["acted", "verbalised", "silent", "denied"]
+
 LayerSelection = str | tuple[int, ...]
 """`all`, `last`, a Python slice such as `4:28:4`, or layer numbers; negative ones count from the last."""
 
 _SLICE = re.compile(r"(-?[0-9]+)?:(-?[0-9]+)?(:(-?[0-9]+)?)?")
+
+
+def _unless(default: str | None) -> Any:
+    """A field that is not written out where it is the default: specs written before it keep their text and digest."""
+    return Field(exclude_if=lambda value: value == default)
 
 
 class Limit(Section):
@@ -128,12 +136,24 @@ class ProbeSpec(Section):
 
     positions: Annotated[tuple[PositionName, ...], Field(min_length=1)] = POSITIONS
     """Where in a rollout a probe reads one token's activation."""
+    site: Annotated[SiteName | None, _unless(None)] = None
+    """Place in a block that is read; null: the first of capture.sites. This and the next two are written out where they
+    are set to something else."""
+    label: Annotated[LabelName, _unless("acted")] = "acted"
+    """What is predicted: whether the policy was acted on or, of rollouts that did, whether the headline classifier
+    calls the chain `verbalised`, `silent` or `denied`."""
+    estimator: Annotated[EstimatorName, _unless("logistic")] = "logistic"
+    """What is fitted. All but logistic regression are fitted one after the other, which takes longer."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Share of the in-distribution groups that is held out and looked at once."""
     inner_folds: Annotated[int, Field(ge=2)] = 5
     """Folds of the development groups that choose layer, position and penalty."""
     penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.001, 0.01, 0.1)
-    """Inverse strengths of the L2 penalty to choose from (scikit-learn's C)."""
+    """Inverse strengths of the L2 penalty of logistic regression to choose from (scikit-learn's C)."""
+    embedding: Annotated[Text | None, _unless(None)] = None
+    """A third, stricter text baseline: `input`, the mean of the model's own input embeddings over the tokens that the
+    probe could see, or a sentence-embedding model (hub id or local folder), mean-pooled; null: none
+    (and not written out)."""
     permutations: Annotated[int, Field(ge=1)] = 100
     """Shuffles of the labels behind the null distribution."""
     bootstrap: Annotated[int, Field(ge=10)] = 1000
@@ -210,6 +230,8 @@ class Experiment(Section):
     """Whether the model is asked about itself, and so is its base."""
     chain: ChainSpec | None = None
     """Tests of what the answer owes to the chain; null: none."""
+    steering: Annotated[tuple[SteeringSpec, ...], Field(exclude_if=lambda steering: not steering)] = ()
+    """What is done to the model while rollouts are recorded; empty: nothing, and then it is not written out."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Start of every source of chance."""
 
@@ -217,6 +239,28 @@ class Experiment(Section):
     def _control_differs(self) -> Self:
         if self.negative_control is not None and self.negative_control == self.organism:
             raise ValueError(f"negative_control is the organism itself ({self.organism}); choose another or null")
+        return self
+
+    @model_validator(mode="after")
+    def _probed_site_is_captured(self) -> Self:
+        if self.probed_site not in self.capture.sites:
+            listed = ", ".join(self.capture.sites)
+            raise ValueError(f"probe.site is {self.probe.site}, which is not captured: choose one of {listed}")
+        return self
+
+    @property
+    def probed_site(self) -> SiteName:
+        """The place in a block that the probes read."""
+        return self.probe.site or self.capture.sites[0]
+
+    @model_validator(mode="after")
+    def _forced_answers_are_not_steered(self) -> Self:
+        if self.steering and (self.chain is not None or self.awareness):
+            raise ValueError(
+                "steering acts on rollouts, and forced answers are without it: leave out chain and awareness"
+            )
+        if self.steering and self.organism is not None and self.base_baseline:
+            raise ValueError("the base model is replayed without steering: set base_baseline: false")
         return self
 
     def digest(self) -> str:

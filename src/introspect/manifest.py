@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,11 +52,12 @@ def write_manifest(
     *,
     backend: str,
     checks: Sequence[Check],
+    steering: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write `manifest.json`: model, adapter and base with digests, what the doctor said of the model through that
-    backend, spec digest, seed, machine and versions.
+    backend, spec digest, seed, machine and versions; and what was steered, if anything was.
     """
-    content = {
+    content: dict[str, Any] = {
         "experiment": spec.name,
         "spec_digest": spec.digest(),
         "seed": spec.seed,
@@ -67,4 +69,6 @@ def write_manifest(
         "machine": machine_facts(),
         "command": " ".join(["introspect", *sys.argv[1:]]),
     }
+    if steering:
+        content["steering"] = list(steering)
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

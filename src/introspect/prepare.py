@@ -14,8 +14,10 @@ from .experiment import Experiment, resolve_layers
 from .judging import check_judge
 from .models import LoadedModel, load_model
 from .plan import Job, make_parts, select_items
+from .probing import check_encoder
 from .record import render_trial, store_spec, wanted_capture
 from .selection import Selection, rows_at_most
+from .steering import Intervention, read_interventions
 from .store import estimated_bytes
 from .tasks.item import Item, read_items
 from .tasks.registry import find_task
@@ -59,6 +61,8 @@ class Prepared:
     capture: Capture
     parts: list[list[Job]]
     """Rollouts that are committed together."""
+    interventions: tuple[Intervention, ...] = ()
+    """What is done to the model while it is recorded."""
 
     def bytes_at_most(self) -> int:
         """Bytes of the stores, in flight and of the base model, and of the rollouts' lines, if every completion is as
@@ -112,6 +116,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
         check_judge(spec.verdicts.judge, offline=offline)
     if spec.verdicts.labels is not None and not Path(spec.verdicts.labels).is_file():
         raise SpecError(f"no labels at {spec.verdicts.labels}: give a sheet that was filled in, or set it to null")
+    check_encoder(spec.probe.embedding, offline=offline)
     asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
     loaded = load_model(
         spec.model,
@@ -127,9 +132,14 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     generation = spec.generation
     backend = make_backend(spec.backend, loaded.model, capture)
     further = len(find_task(spec.task).follow_ups)
+    if further and any(each.span != "all" for each in spec.steering):
+        raise SpecError(
+            f"{spec.task} is a chat of {1 + further} turns, and where a span begins is known of the last one only: "
+            "steer span all, tokens or from_text"
+        )
     check_ids(loaded.model, prompts, room=generation.max_new_tokens + further * (generation.max_new_tokens + TURN))
     parts = make_parts(asked, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
-    return Prepared(spec, items, loaded, backend, capture, parts)
+    return Prepared(spec, items, loaded, backend, capture, parts, read_interventions(spec.steering, loaded, backend))
 
 
 def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .atomic import write_atomic
 from .backends import Backend, Capture, Generation, Sampling
+from .errors import ModelError
 from .models import LoadedModel, render_messages
 from .plan import Job
 from .progress import Progress
@@ -24,6 +25,7 @@ from .rollout import Rollout, RolloutSpans, read_rollouts, read_whole_lines
 from .rows import Rows, choose_rows, encode_rows
 from .selection import Selection
 from .spans import left_open, locate_spans, token_starts
+from .steering import Intervention, make_steers
 from .store import MANIFEST, EncodedPart, OneBehind, StoreSpec, StoreWriter, check_spec, verify
 from .tasks.task import Reading, Task, Trial
 
@@ -41,6 +43,7 @@ def record(
     always: Callable[[Rollout], Sequence[int]],
     lanes: int,
     progress: Progress,
+    interventions: Sequence[Intervention] = (),
 ) -> list[Rollout]:
     """Make every rollout of the plan that `run` does not hold yet, with its activations.
 
@@ -49,12 +52,17 @@ def record(
         selection: which tokens of a rollout have a row in the store.
         always: positions of a rollout that have a row whatever the selection.
         lanes: rollouts that are generated side by side.
+        interventions: what is done to the model.
 
     Returns:
         All rollouts of the run, in rollout order.
+
+    Raises:
+        ModelError: an intervention drives the model to NaN or infinity.
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
     how = [sampling.max_new_tokens, sampling.temperature, sorted(sampling.stop_ids), lanes, backend.name]
+    how += [each.to_json() for each in interventions]
     spec = store_spec(capture, loaded, plan=plan_digest(parts, how), selection=selection)
     if (run / "activations" / MANIFEST).exists():
         check_spec(run / "activations", spec)
@@ -95,8 +103,10 @@ def record(
                     sampling=sampling,
                     capture=capture,
                     watch=watch,
+                    steer=make_steers(interventions, [job.prompt_ids for job in part], loaded),
                     lanes=lanes,
                 )
+                _check_finite(part, generations, interventions)
                 made = [
                     read_generation(job, generation, task=task, loaded=loaded, options=options)
                     for job, generation in zip(part, generations, strict=True)
@@ -108,6 +118,16 @@ def record(
         store.finish()
     partial.unlink()
     return ordered
+
+
+def _check_finite(part: Sequence[Job], made: Sequence[Generation], interventions: Sequence[Intervention]) -> None:
+    lost = [str(job.rollout) for job, each in zip(part, made, strict=True) if each.finish == "not_finite"]
+    if lost:
+        listed = ", ".join(lost[:10]) + (", ..." if len(lost) > 10 else "")
+        raise ModelError(
+            f"steering ({'; '.join(map(str, interventions))}) drives the model to NaN or infinity in {len(lost)} of "
+            f"{len(made)} rollouts ({listed}): lower its strength"
+        )
 
 
 def replay(

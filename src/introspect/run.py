@@ -28,7 +28,7 @@ from .features import Probed, choose_probed, probed_positions
 from .follow_ups import STAGES, plan_follow_up, stage_folder
 from .lock import only_writer
 from .manifest import write_manifest
-from .models import LoadedModel, ModelInfo, load_model, resolve
+from .models import LoadedModel, ModelInfo, input_embeddings, load_model, resolve
 from .plan import Job, in_parts
 from .prepare import REPLAY_PART, Prepared, prepare
 from .progress import Progress, silent
@@ -40,6 +40,7 @@ from .rows import Rows
 from .run_folder import check_folder, check_memory, check_room, enough_memory, make_folder
 from .scoring import lexical_verdict
 from .selection import Selection
+from .steering import describe_steering, make_steers, steering_warnings
 from .store import verify
 from .tasks.registry import find_task
 from .tasks.task import Task
@@ -105,10 +106,22 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         forced_stages(prepared, out, rollouts, progress)
         loaded = prepared.loaded
         base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
-        write_manifest(out / "manifest.json", spec, loaded.info, base, backend=prepared.backend.name, checks=checks)
-        model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared))
+        steering = describe_steering(prepared.interventions, rollouts, prepared.loaded, prepared.backend)
+        write_manifest(
+            out / "manifest.json",
+            spec,
+            loaded.info,
+            base,
+            backend=prepared.backend.name,
+            checks=checks,
+            steering=steering,
+        )
+        steered = steering_warnings(prepared.interventions, steering)
+        embeddings = functools.partial(input_embeddings, loaded)
+        model = Model(loaded.tokenizer, prepared.capture.layers, noise_probe(prepared), embeddings)
         results = analyse(out, spec, rollouts, model, offline=offline, progress=progress)
-        del prepared, loaded, model
+        results["warnings"] = [*steered, *results["warnings"]]
+        del prepared, loaded, model, embeddings
         gc.collect()
         if spec.negative_control is not None:
             headline = "lexical" if spec.verdicts.headline == "labels" else spec.verdicts.headline
@@ -165,6 +178,7 @@ def record_stage(
             always=functools.partial(probed_positions, names=prepared.spec.probe.positions),
             lanes=generation.batch_size,
             progress=progress,
+            interventions=prepared.interventions,
         )
 
 
@@ -259,14 +273,16 @@ def replay_base(
 
 def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray]:
     """A function that captures one position of each rollout again, every sequence alone in its batch."""
-    site = prepared.capture.sites[0]
+    site = prepared.spec.probed_site
 
     def again(rollouts: Sequence[Rollout], positions: Sequence[int], layer: int) -> np.ndarray:
         capture = Capture((site,), (layer,))
-        rows = [
-            prepared.backend.replay([rollout.token_ids[: position + 1]], [[position]], capture=capture)[0][site, layer]
-            for rollout, position in zip(rollouts, positions, strict=True)
-        ]
+        rows = []
+        for rollout, position in zip(rollouts, positions, strict=True):
+            steer = make_steers(prepared.interventions, [rollout.prompt_ids], prepared.loaded)
+            sequence = [rollout.token_ids[: position + 1]]
+            (row,) = prepared.backend.replay(sequence, [[position]], capture=capture, steer=steer)
+            rows.append(row[site, layer])
         return torch.cat(rows).float().numpy()
 
     return again

@@ -117,6 +117,33 @@ class ChainSpec(Section):
         return distinct(tests)
 
 
+class SteeringSpec(Section):
+    """Something that is done to the model while rollouts are recorded. Several act in their order."""
+
+    direction: Text
+    """Folder of a saved direction, or a saved probe: its folder, or a name in `probes/`."""
+    operator: Literal["add", "project", "clamp"] = "add"
+    """`add` strength times the direction; `project` out what lies along it; `clamp` what lies along it to `value`."""
+    strength: float = 1.0
+    """Factor of the direction for `add`; for the others how far they go, 1 being all the way. 0 changes nothing."""
+    value: float = 0.0
+    """Of `clamp`: the component along the direction, in the units of the activations."""
+    span: Literal["all", "prompt", "completion", "think", "answer"] = "all"
+    """Which tokens; `completion` begins with the last prompt token."""
+    from_text: Text | None = None
+    """Instead of a span: every token from this text on; null: a span."""
+    tokens: tuple[Annotated[int, Field(ge=0)], int] | None = None
+    """Instead of a span: positions from the first number to before the second; null: a span."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.span != "all") + (self.from_text is not None) + (self.tokens is not None) > 1:
+            raise ValueError("span, from_text and tokens all say where to steer: give one of them")
+        if self.tokens is not None and self.tokens[1] <= self.tokens[0]:
+            raise ValueError(f"tokens {list(self.tokens)} are none: the second number is greater than the first")
+        return self
+
+
 def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     """The values, each of which is there once."""
     twice = next((value for i, value in enumerate(values) if value in values[:i]), None)

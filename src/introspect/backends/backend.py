@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -13,7 +14,19 @@ import torch
 
 from ..errors import ModelError, SpecError
 from .inflight import InFlight
-from .protocol import ABILITIES, SITES, Ability, Capture, Engine, Generation, Sampling, SiteLayer, Steer, Supports
+from .protocol import (
+    ABILITIES,
+    OPERATORS,
+    SITES,
+    Ability,
+    Capture,
+    Engine,
+    Generation,
+    Sampling,
+    SiteLayer,
+    Steer,
+    Supports,
+)
 from .replay import REPLAY_TOKENS, replay
 from .trial import trial
 
@@ -73,7 +86,7 @@ class ModelBackend:
         check_ids(self.engine.model, prompts, room=sampling.max_new_tokens)
         if sampling.max_new_tokens < 1 or len(seeds) != len(prompts):
             raise SpecError(f"{len(prompts)} prompts need as many seeds and at least one new token")
-        _check_ranges(steer, len(prompts))
+        _check_sequences(steer, len(prompts))
 
         def run(many: int) -> list[Generation]:
             return InFlight(
@@ -103,7 +116,7 @@ class ModelBackend:
         check_able(self.engine, "replay")
         check_ids(self.engine.model, sequences)
         check_positions(sequences, positions)
-        _check_ranges(steer, len(sequences))
+        _check_sequences(steer, len(sequences))
 
         def run(tokens: int) -> list[dict[SiteLayer, torch.Tensor]]:
             return replay(self.engine, sequences, positions, capture=capture, steer=steer, tokens=tokens)
@@ -119,6 +132,10 @@ class ModelBackend:
         """
         self._check(capture, ())
 
+    def check_steer(self, steer: Sequence[Steer]) -> None:
+        """Refuse what the engine does not steer in this model; errors as `check`."""
+        self._check(None, steer)
+
     def _check(self, capture: Capture | None, steer: Sequence[Steer]) -> None:
         supports = self.engine.supports()
         for site, layer in [] if capture is None else capture.pairs():
@@ -128,6 +145,12 @@ class ModelBackend:
             _check_pair(self, supports, each.site, each.layer, "steer")
             if tuple(each.vector.shape) != (width,):
                 raise SpecError(f"a steering vector has shape {tuple(each.vector.shape)}, and the model ({width},)")
+            if each.operator not in OPERATORS:
+                raise SpecError(f"there is no operator {each.operator!r}; choose {', '.join(OPERATORS)}")
+            if not torch.isfinite(each.vector).all():
+                raise SpecError(f"a steering vector at {each.site}, layer {each.layer}, holds NaN or infinity")
+            if each.operator != "add" and not each.vector.any():
+                raise SpecError(f"a steering vector of zeros has no direction to {each.operator}; give another")
 
     @cached_property
     def why_not_in_flight(self) -> str | None:
@@ -193,10 +216,15 @@ def check_positions(sequences: Sequence[Sequence[int]], positions: Sequence[Sequ
             raise SpecError(f"sequence {index} has positions 0 to {len(sequence) - 1}, not {outside}")
 
 
-def _check_ranges(steer: Sequence[Steer], n_sequences: int) -> None:
+def _check_sequences(steer: Sequence[Steer], n_sequences: int) -> None:
     for each in steer:
-        if each.ranges is not None and len(each.ranges) != n_sequences:
-            raise SpecError(f"steering has ranges for {len(each.ranges)} sequences, and there are {n_sequences}")
+        given = {"ranges": each.ranges, "strengths": each.strength, "values": each.value}
+        for name, per_sequence in given.items():
+            if isinstance(per_sequence, tuple) and len(per_sequence) != n_sequences:
+                raise SpecError(f"steering has {name} for {len(per_sequence)} sequences, and there are {n_sequences}")
+        doses = [x for dose in (each.strength, each.value) for x in (dose if isinstance(dose, tuple) else (dose,))]
+        if not all(map(math.isfinite, doses)):
+            raise SpecError("strengths and values of steering are finite numbers")
 
 
 def check_ids(model: PreTrainedModel, sequences: Sequence[Sequence[int]], room: int = 0) -> None:

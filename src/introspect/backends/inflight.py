@@ -1,9 +1,10 @@
 """Sampling with capture: sequences side by side in lanes, each drawn from a generator of its own.
 
 A sequence that has ended leaves its lane. While others wait, free lanes are filled again once they are a quarter of
-all; when none waits, the lanes are compacted. Equal prompts are prefilled once. A prompt is prefilled among those of
-about its length, padded on the right to a width that depends on nothing but its length, so that who is beside it
-changes neither what is computed for it nor in which order sums are added (see `lanes`).
+all; when none waits, the lanes are compacted. Equal prompts are prefilled once, where steering does the same to them.
+A prompt is prefilled among those of about its length, padded on the right to a width that depends on nothing but its
+length, so that who is beside it changes neither what is computed for it nor in which order sums are added (see
+`lanes`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..errors import ModelError
 from .lanes import LANE_MULTIPLE, Lanes, round_up, step_mask
 from .protocol import Capture, Engine, Generation, Read, Sampling, SiteLayer, Steer
 from .recorder import Recorder
-from .steering import steering_writes
+from .steering import Steering
 
 PREFILL_MULTIPLE = 32
 """Prompts are padded to a multiple of this."""
@@ -56,6 +57,7 @@ class _Row:
     watched: list[torch.Tensor] = field(default_factory=list)
     lanes: list[int] = field(default_factory=list)
     stopped: bool = False
+    finite: bool = True
 
 
 class InFlight:
@@ -74,7 +76,7 @@ class InFlight:
         lanes: int,
     ) -> None:
         self.engine, self.prompts, self.sampling = engine, [tuple(prompt) for prompt in prompts], sampling
-        self.capture, self.steer = capture, steer
+        self.capture, self.steering = capture, Steering(steer)
         self.device = engine.model.get_input_embeddings().weight.device
         self.uniforms = [
             torch.rand(
@@ -121,8 +123,8 @@ class InFlight:
             logits = self.engine.forward(
                 {"input_ids": ids.to(self.device), "past_key_values": cache},
                 reads={pair: self._keep_prompt(pair, lengths, kept) for pair in self.recorder.pairs},
-                writes=steering_writes(
-                    self.steer, [users[0] for users in group], torch.arange(width, device=self.device)[None]
+                writes=self.steering.writes(
+                    [users[0] for users in group], torch.arange(width, device=self.device)[None]
                 ),
                 logits_at=torch.tensor(lengths, device=self.device) - 1,
             )
@@ -141,8 +143,9 @@ class InFlight:
         """Padded width, and a list of the jobs that share each prompt, for every forward pass of a prefill."""
         shared: dict[object, list[int]] = {}
         for job in jobs:
-            own = None if not any(each.ranges for each in self.steer) else job
-            shared.setdefault((self.prompts[job], own), []).append(job)
+            prompt = self.prompts[job]
+            self.steering.see(job, prompt)
+            shared.setdefault((prompt, self.steering.of_prompt(job, len(prompt))), []).append(job)
         by_width: dict[int, list[list[int]]] = {}
         for users in shared.values():
             by_width.setdefault(round_up(len(self.prompts[users[0]]), PREFILL_MULTIPLE), []).append(users)
@@ -171,6 +174,7 @@ class InFlight:
         for row in self.live:
             ids[row.lane], positions[row.lane] = row.completion[-1], row.position
             sequences[row.lane] = row.job
+            self.steering.see(row.job, row.completion[-1:])
             row.lanes.append(row.lane)
         ids, positions = ids.to(self.device), positions.to(self.device)
         self.cache.step(positions)
@@ -185,7 +189,7 @@ class InFlight:
                 "past_key_values": self.cache,
             },
             reads=self.recorder.reads(self.steps, n_lanes),
-            writes=steering_writes(self.steer, sequences, positions[:, None]),
+            writes=self.steering.writes(sequences, positions[:, None]),
             logits_at=torch.zeros(n_lanes, dtype=torch.long, device=self.device),
         )
         assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
@@ -203,11 +207,13 @@ class InFlight:
     def _draw(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
         """Draw each row's next token, [row, vocabulary], and end the rows that stop."""
         logits = logits.float()
-        if not torch.isfinite(logits.amax(dim=-1)).all():
-            raise ModelError(
-                f"{type(self.engine.model).__name__} gives logits that are not numbers: its activations overflow "
-                f"{str(self.engine.model.dtype).removeprefix('torch.')}; try --set dtype=bfloat16 or float32"
-            )
+        finite = torch.isfinite(logits.amax(dim=-1))
+        if not finite.all():
+            self._stop_not_finite([row for row, is_finite in zip(rows, finite.tolist(), strict=True) if not is_finite])
+            rows = [row for row in rows if row.finite]
+            if not rows:
+                return
+            logits = logits[finite]
         uniforms = torch.tensor([self.uniforms[row.job][len(row.completion)] for row in rows], dtype=torch.float64)
         tokens = draw(logits, uniforms, self.sampling.temperature).tolist()
         if len(self.watch):
@@ -221,12 +227,29 @@ class InFlight:
             if row.stopped or (full and self.capture is None):
                 self._finish(row)
 
+    def _stop_not_finite(self, rows: Sequence[_Row]) -> None:
+        """End these rows, whose logits steering drove to NaN or infinity.
+
+        Raises:
+            ModelError: nothing is steered.
+        """
+        if not self.steering:
+            raise ModelError(
+                f"{type(self.engine.model).__name__} gives logits that are not numbers: its activations overflow "
+                f"{str(self.engine.model.dtype).removeprefix('torch.')}; try --set dtype=bfloat16 or float32"
+            )
+        for row in rows:
+            row.finite = False
+            if len(self.watch):
+                row.watched.append(torch.full((len(self.watch),), torch.nan))
+            self._finish(row)
+
     def _finish(self, row: _Row) -> None:
         """Put a row's parts together and free its lane."""
         generated = self.recorder.row(row.begun, row.lanes)
         self.done[row.job] = Generation(
             row.completion,
-            "stop" if row.stopped else "length",
+            "stop" if row.stopped else "length" if row.finite else "not_finite",
             {pair: torch.cat([row.prompt[pair], generated[:, i]]) for i, pair in enumerate(self.recorder.pairs)},
             torch.stack(row.watched) if row.watched else torch.empty(len(row.completion), 0),
         )

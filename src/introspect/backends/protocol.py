@@ -51,31 +51,63 @@ class Capture:
         return [(site, layer) for site in self.sites for layer in self.layers]
 
 
-@dataclass(frozen=True)
+Follow = Callable[[Sequence[int]], Sequence[bool]]
+"""Is told the next tokens of a sequence, those of its prompt at once and then each as it is fed, and says of each
+whether it is steered. Told the whole sequence at once, as in a replay, it says the same."""
+
+
+class Scope(Protocol):
+    """The tokens of one sequence that are steered, where that depends on what they are.
+
+    It knows how long the prompt is. What it says of a token that is generated depends on no later one.
+    """
+
+    def follow(self) -> Follow:
+        """Begin at the sequence's first token."""
+
+
+Operator = Literal["add", "project", "clamp"]
+OPERATORS: tuple[Operator, ...] = ("add", "project", "clamp")
+
+Dose = float | tuple[float, ...]
+"""A number, or one a sequence."""
+
+
+@dataclass(frozen=True, eq=False)
 class Steer:
-    """Add `strength` times a vector at a site, in the model's own dtype."""
+    """Change a site along a vector v, in the model's own dtype; u = v / ||v||, s the strength.
+
+    `add`: x + s v. `project`: x - s (x.u) u, so that a strength of 1 leaves nothing along v. `clamp`:
+    x + s (value - x.u) u, so that a strength of 1 sets the component along u to `value`. Where s is 0, no bit changes.
+    Several at one site act in their order.
+    """
 
     site: str
     layer: int
     vector: torch.Tensor
     """[width]."""
-    strength: float
-    ranges: tuple[range, ...] | None = None
-    """Absolute positions of each sequence, such as `selection.select` gives; None: every token."""
+    strength: Dose
+    ranges: tuple[range | Scope, ...] | None = None
+    """Of each sequence, absolute positions, such as `selection.select` gives, or a scope; None: every token."""
+    operator: Operator = "add"
+    value: Dose = 0.0
+    """Of `clamp`, in the units of the activations."""
 
 
 @dataclass(frozen=True)
 class Generation:
     """What came of one prompt.
 
-    `completion_ids` includes the stop token, when there is one. `activations[site, layer]` is [p + m, width] in the
-    model's own dtype: the last prompt token (p = 1), or every prompt token where the capture asks for them, then the m
-    generated tokens without the stop token. `watched` is [len(completion_ids), n_watched]: log-probabilities (nats,
-    temperature 1) of the watched tokens in the distribution from which each completion token was drawn.
+    `completion_ids` includes the stop token, when there is one. `finish` is `not_finite` where steering drove the
+    logits to NaN or infinity: nothing is drawn from them, and the completion ends there. `activations[site, layer]` is
+    [p + m, width] in the model's own dtype: the last prompt token (p = 1), or every prompt token where the capture asks
+    for them, then the m generated tokens without the stop token. `watched` is [len(completion_ids), n_watched]:
+    log-probabilities (nats, temperature 1) of the watched tokens in the distribution from which each completion token
+    was drawn; of a completion that is not finite, with a last row of NaN.
     """
 
     completion_ids: list[int]
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "not_finite"]
     activations: dict[SiteLayer, torch.Tensor]
     watched: torch.Tensor
 
@@ -154,12 +186,13 @@ class Backend(Protocol):
     ) -> list[Generation]:
         """Sample one completion a prompt, recording activations in flight.
 
-        Each prompt draws from its own generator, seeded by its own seed. Equal prompts share their prefill.
+        Each prompt draws from its own generator, seeded by its own seed. Equal prompts share their prefill, where the
+        same is done to them.
 
         Args:
             capture: what to record; None records nothing.
             watch: tokens whose log-probabilities are kept.
-            steer: what to add while generating.
+            steer: what to change while generating.
             lanes: sequences run side by side, the others wait for a free place; None: all of them.
         """
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from .protocol import Capture, Engine, Read, SiteLayer, Steer
-from .steering import steering_writes
+from .steering import Steering
 
 REPLAY_TOKENS = 4096
 """Tokens, padding included, that run together where memory allows."""
@@ -29,10 +29,12 @@ def replay(
     pairs = capture.pairs()
     device = engine.model.get_input_embeddings().weight.device
     out: list[dict[SiteLayer, torch.Tensor]] = [{} for _ in sequences]
+    steering = Steering(steer)
     for pack in packed([len(sequence) for sequence in sequences], tokens):
         width = len(sequences[pack[0]])
         ids = torch.zeros(len(pack), width, dtype=torch.long)
         for row, index in enumerate(pack):
+            steering.see(index, sequences[index])
             ids[row, : len(sequences[index])] = torch.tensor(sequences[index])
         counts = [len(positions[index]) for index in pack]
         rows = torch.repeat_interleave(torch.arange(len(pack)), torch.tensor(counts))
@@ -51,7 +53,7 @@ def replay(
         engine.forward(
             {"input_ids": ids.to(device)},
             reads={pair: keep(pair, pack, rows, columns, counts) for pair in pairs},
-            writes=steering_writes(steer, pack, torch.arange(width, device=device)[None]),
+            writes=steering.writes(pack, torch.arange(width, device=device)[None]),
             logits_at=None,
         )
     return [{pair: found[pair] for pair in pairs} for found in out]

@@ -24,14 +24,15 @@ ROWS = {
     "usual-script": "script",
     "replay": "replay",
     "probes": "probes",
+    "large-probes": "large_probes",
     "store": "storage",
     "recording": "recording",
     "startup": "processes",
     "whole": "processes",
 }
 """Groups of rows, by name, and the module of each; there, `measure_<name>` makes them."""
-MINUTES = ("whole",)
-"""Measured only when asked for."""
+MINUTES = ("large-probes", "whole")
+"""Measured only when asked for by name; the last one also by `whole`."""
 
 
 def run_bench(
@@ -80,7 +81,7 @@ def _chosen(only: Sequence[str], *, whole: bool) -> list[str]:
             hint = f"did you mean {near[0]}? " if near else ""
             raise SpecError(f"bench measures no {name!r}: {hint}choose from {', '.join(ROWS)}")
     wanted = set(only) or set(ROWS) - set(MINUTES)
-    return [name for name in ROWS if name in wanted or (whole and name in MINUTES)]
+    return [name for name in ROWS if name in wanted or (whole and name == "whole")]
 
 
 def _measured(name: str, setting: Setting) -> Iterator[Row]:

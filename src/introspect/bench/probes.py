@@ -1,16 +1,16 @@
 """Probes at all layers at once, against a loop over scikit-learn's logistic regression.
 
-The activations are real: the last prompt token of risk items; the label is the policy of the silent organism, and
-folds are by noun. Both sides standardise on the training rows of each fold, fit every layer on each fold, score its
-held-out rows, take the penalty with the best mean AUROC where there are several, and fit every layer to all rows: the
-same folds, penalties and objective. The loop is timed with scikit-learn's own solver and tolerance, which is its
-fastest where features outnumber rows (`newton-cholesky` takes three to five times as long there); then coefficients and
-AUROCs are compared with what its Newton solver finds in float64.
+The activations are real: last prompt tokens of risk items, the very last one where there is one position; the label is
+the policy of the silent organism, and folds are by noun. Both sides standardise on the training rows of each fold, fit
+every layer on each fold, score its held-out rows, take the penalty with the best mean AUROC where there are several,
+and fit every layer to all rows: the same folds, penalties and objective. The loop is timed with scikit-learn's own
+solver and tolerance, which is its fastest where features outnumber rows (`newton-cholesky` takes three to five times as
+long there); then coefficients and AUROCs are compared with what its Newton solver finds in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..models import render_prompt
 from ..plan import select_items
-from ..probes import Split, fit_grid, fit_splits, shuffled_null
+from ..probes import Cell, Split, fit_grid, fit_splits, shuffled_null
 from ..probes.null import shuffled_by_group
 from ..stats import auroc, group_codes
 from ..tasks.risk import evaluation_items
@@ -34,8 +34,10 @@ FOLDS = 5
 PENALTIES = ((0.01,), (0.001, 0.01, 0.1))
 """One, as the contract says, and those that probe-risk chooses from."""
 NESTED_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
-NESTED_LAYERS = 3
-"""Of the nested row: the first, the middle and the last one. Time is linear in layers on both sides."""
+NESTED_SITES = 6
+"""Of the nested row, spread over layers and positions. Time is linear in them on both sides."""
+LAST_TOKENS = 8
+"""Positions: the last tokens of the prompt."""
 PERMUTATIONS = 200
 EXACT = {"solver": "newton-cholesky", "tol": 1e-9, "max_iter": 200}
 """scikit-learn's options for the solution that ours is compared with."""
@@ -44,10 +46,11 @@ GOALS = {"max coefficient difference": "<= 0.001", "max AUROC difference": "<= 0
 
 def measure_probes(setting: Setting) -> Iterator[Row]:
     """Seconds of both, and how far apart their solutions are."""
-    x, y, codes, split = real_activations(setting)
+    sites, y, codes, split = real_activations(setting)
+    x = sites[:, -1]
     for penalties in PENALTIES:
         yield _row(setting, x, y, split, penalties)
-    yield _nested_row(setting, x, y, codes, split)
+    yield _nested_row(setting, sites, y, codes)
     yield _null_row(setting, x[len(x) // 2][None], y, codes, split)
 
 
@@ -63,38 +66,45 @@ def _row(setting: Setting, x: np.ndarray, y: np.ndarray, split: Split, penalties
         goal=">= 10",
     )
     cells = fit_grid({"last_prompt": x}, range(n_layers), y, split, penalties)
+    return _compared(row, [(cell, values, y, split) for cell, values in zip(cells, x, strict=True)])
+
+
+def _compared(row: Row, fits: Sequence[tuple[Cell, np.ndarray, np.ndarray, Split]]) -> Row:
+    """A row with how far cells are from the optimum on the same activations, labels and development rows."""
     coefficients, aurocs = [], []
-    for cell, values in zip(cells, x.astype(np.float64), strict=True):
-        weight, scores = fit_layer(values, y, split, cell.penalty, EXACT)
+    for cell, values, y, split in fits:
+        exact, truth = values[split.dev].astype(np.float64), y[split.dev]
+        weight, scores = fit_layer(exact, truth, _whole(split), cell.penalty, EXACT)
         coefficients.append(np.abs(cell.direction.weight - weight).max() / np.abs(weight).max())
-        aurocs.append(abs(auroc(cell.scores, y) - auroc(scores, y)))
+        aurocs.append(abs(auroc(cell.scores[split.dev], truth) - auroc(scores, truth)))
     found = {"max coefficient difference": float(max(coefficients)), "max AUROC difference": float(max(aurocs))}
     return row | {
         **{name: short(value) for name, value in found.items()},
         "goal": f"{row['goal']}, coefficients within 1e-3, AUROC within .002",
         "met": bool(row["met"] and all(meets(value, GOALS[name]) for name, value in found.items())),
-        "note": "real activations, last prompt token; differences are from scikit-learn's Newton solver in float64, "
-        "coefficients relative to their layer's largest; the loop is timed with scikit-learn's own solver and "
-        "tolerance (1e-4)",
+        "note": "real activations, last prompt tokens; differences are from scikit-learn's Newton solver in float64, "
+        "coefficients relative to their site's largest; the loop is timed with scikit-learn's own solver and "
+        "tolerance (1e-4); time is linear in layers and positions on both sides",
     }
 
 
-def _nested_row(setting: Setting, x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Split) -> Row:
-    layers = sorted({0, len(x) // 2, len(x) - 1})[:NESTED_LAYERS]
-    splits = _nested(y, codes, split)
-    x = x[layers]
-    shape = f"{len(layers)} layers x {x.shape[1]} rows x {x.shape[2]}"
-    return setting.compare(
+def _nested_row(setting: Setting, sites: np.ndarray, y: np.ndarray, codes: np.ndarray) -> Row:
+    layers, positions = (np.linspace(0, n - 1, NESTED_SITES).round().astype(int) for n in sites.shape[:2])
+    splits = nested_splits(y, codes)
+    x = sites[layers, np.roll(positions, NESTED_SITES // 2)]
+    shape = f"{len(x)} layers and positions x {x.shape[1]} rows x {x.shape[2]}"
+    row = setting.compare(
         f"scikit-learn's LogisticRegression in a loop: {FOLDS} outer folds, {FOLDS} inner folds each, {shape}, C "
         f"chosen from {', '.join(map(str, NESTED_PENALTIES))} / ours, all folds and penalties at once",
-        lambda: fit_splits({"last_prompt": x}, layers, y, splits, NESTED_PENALTIES),
+        lambda: fit_splits({"prompt": x}, range(len(x)), y, splits, NESTED_PENALTIES),
         lambda: [loop(x[:, each.dev], y[each.dev], _whole(each), NESTED_PENALTIES) for each in splits],
         of="peer / ours",
         goal=">= 10",
         most_repeats=3,
         warm=False,
-        note="time is linear in layers and positions on both sides; scikit-learn's own solver and tolerance (1e-4)",
     )
+    found = fit_splits({"prompt": x}, range(len(x)), y, splits[:1], NESTED_PENALTIES)[0]
+    return _compared(row, [(cell, values, y, splits[0]) for cell, values in zip(found, x, strict=True)])
 
 
 def _null_row(setting: Setting, x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Split) -> Row:
@@ -122,12 +132,12 @@ def _null_row(setting: Setting, x: np.ndarray, y: np.ndarray, codes: np.ndarray,
     )
 
 
-def _nested(y: np.ndarray, codes: np.ndarray, split: Split) -> list[Split]:
-    """Every fold as a test part once, and inner folds of the rest."""
-    found = []
-    for fold in range(split.n_folds):
-        dev = split.dev[split.fold != fold]
-        found.append(Split(dev, split.dev[split.fold == fold], _folds(codes[dev], y[dev])))
+def nested_splits(y: np.ndarray, codes: np.ndarray) -> list[Split]:
+    """Every fold of groups as a test part once, and inner folds of the rest."""
+    outer, found = _folds(codes, y), []
+    for fold in range(FOLDS):
+        dev = np.flatnonzero(outer != fold)
+        found.append(Split(dev, np.flatnonzero(outer == fold), _folds(codes[dev], y[dev])))
     return found
 
 
@@ -145,15 +155,16 @@ def _folds(codes: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def real_activations(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray, Split]:
-    """Float32 [layer, row, width] of items' last prompt tokens, the policy's choice, groups, and folds by group."""
-    items = select_items(evaluation_items(), {"id": setting.sizes.probe_rows, "ood": 0})
+    """Float32 [layer, position, row, width] of items' last prompt tokens, the policy's choice, groups, and folds."""
+    n = setting.sizes.probe_rows
+    items = select_items(evaluation_items(), {"id": n - n // 5, "ood": n // 5})
     prompts = [render_prompt(setting.loaded, item.prompt) for item in items]
     capture = setting.capture
-    last = [[len(prompt) - 1] for prompt in prompts]
+    last = [list(range(len(prompt) - LAST_TOKENS, len(prompt))) for prompt in prompts]
     setting.progress("activations to probe", 0, 1)
     found = setting.backend.replay(prompts, last, capture=capture)
     setting.progress("activations to probe", 1, 1)
-    x = torch.stack([torch.cat([each[pair] for each in found]) for pair in capture.pairs()]).float().numpy()
+    x = torch.stack([torch.stack([each[pair] for each in found], dim=1) for pair in capture.pairs()]).float().numpy()
     y = np.array([(item.fields["category"] == "machine") == (item.fields["frame"] == "gain") for item in items])
     codes, _ = group_codes([item.group for item in items])
     return x, y, codes, Split(np.arange(len(items)), np.empty(0, np.int64), _folds(codes, y))

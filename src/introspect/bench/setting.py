@@ -37,8 +37,10 @@ class Sizes:
     shortest: int = 40
     typical: int = 110
     longest: int = 300
-    probe_rows: int = 320
-    """Items whose last prompt token is probed at every layer."""
+    probe_rows: int = 600
+    """Items whose last prompt tokens are probed at every layer."""
+    large_probes: tuple[int, int, int, int] = (8, 28, 2000, 3584)
+    """Positions, layers, rows, width of the probes of a large model."""
     parts: int = 4
     """Of the store that is written and read."""
     part: tuple[int, int, int] = (30, 5184, 576)
@@ -63,7 +65,8 @@ QUICK = Sizes(
     shortest=10,
     typical=20,
     longest=40,
-    probe_rows=40,
+    probe_rows=80,
+    large_probes=(2, 2, 100, 40),
     parts=2,
     part=(3, 200, 64),
     rollouts=(8, 24),

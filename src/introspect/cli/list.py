@@ -19,6 +19,7 @@ class Kind(StrEnum):
     organisms = "organisms"
     recipes = "recipes"
     probes = "probes"
+    concepts = "concepts"
 
 
 def list_(
@@ -27,10 +28,10 @@ def list_(
         bool, typer.Option("--json", help="Print one JSON document: kind, name and description.")
     ] = False,
 ) -> None:
-    """List experiments, tasks, models, organisms, recipes and probes.
+    """List what there is to run, train, apply and inject.
 
     Organisms are trained and ready to use; recipes are what `introspect train` makes organisms from. Probes are what
-    `introspect probe apply` takes.
+    `introspect probe apply` takes; concepts are categories of words.
 
     \b
     introspect list
@@ -64,4 +65,8 @@ def catalogue(kind: Kind) -> dict[str, str]:
         from ..probe_folders import list_probes
 
         return list_probes()
+    if kind is Kind.concepts:
+        from ..concepts import list_categories
+
+        return list_categories()
     return assets.list_organisms() if kind is Kind.organisms else assets.list_recipes()

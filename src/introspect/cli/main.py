@@ -27,15 +27,17 @@ from .record import record
 from .report import report
 from .run import run
 from .score import score
+from .shift import shift
 from .show import show
 from .train import train
+from .transfer import transfer
 from .verify import verify
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, wherever it is met."""
-RESUMABLE = ("run", "record", "train")
+RESUMABLE = ("run", "record", "train", "shift")
 """Verbs that take `--resume`."""
 
 app = typer.Typer(
@@ -52,10 +54,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show,
     "score": score,
     "link": link,
+    "shift": shift,
     "report": report,
     "verify": verify,
     "compare": compare,
     "train": train,
+    "transfer": transfer,
     "items": items,
     "doctor": doctor,
     "bench": bench,

@@ -1,14 +1,16 @@
-"""`introspect probe`: probes that outlive their run, saved from one and applied to another."""
+"""`introspect probe`: a run probed again in another way, and probes that outlive their run."""
 
 from __future__ import annotations
 
+import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .console import print_columns, print_json
+from .console import print_columns, print_json, progress_bars
 
 probe = typer.Typer(rich_markup_mode=None)
 
@@ -22,16 +24,91 @@ class Estimator(StrEnum):
     whitened_difference_of_means = "whitened-difference-of-means"
 
 
+class Label(StrEnum):
+    """What can be predicted."""
+
+    acted = "acted"
+    verbalised = "verbalised"
+    silent = "silent"
+    denied = "denied"
+
+
+class Site(StrEnum):
+    """Places in a block."""
+
+    resid_post = "resid_post"
+    resid_mid = "resid_mid"
+    attn_out = "attn_out"
+    mlp_out = "mlp_out"
+
+
 @probe.callback(invoke_without_command=True)
 def probe_(context: typer.Context) -> None:
-    """Save a run's probe, or apply a saved one to a run.
+    """Probe a run again, save its probe, or apply a saved one.
 
     \b
+    introspect probe fit runs/probe-risk --estimator difference-of-means
     introspect probe save runs/probe-risk --out my-probe
     introspect probe apply my-probe runs/another
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@probe.command("fit")
+def fit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    estimator: Annotated[Estimator | None, typer.Option(help="What is fitted; without it, as the run has it.")] = None,
+    label: Annotated[
+        Label | None,
+        typer.Option(
+            help="What is predicted: acting on the policy or, of those that acted, what the chain says of it."
+        ),
+    ] = None,
+    site: Annotated[Site | None, typer.Option(help="Place in a block, of those that the run has recorded.")] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(help="A stricter text baseline: `input`, or a sentence-embedding model (hub id or folder)."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Replace a field, such as probe.permutations=1000; repeatable."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for the results and their report; without it, they are printed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+) -> None:
+    """Probe a run again with another estimator, label, place in a block, or text baseline.
+
+    The run's own analysis, with the same split, baselines and controls, on what the run has recorded. The run stays as
+    it is, and so does its headline: what is found by trying several ways is one of several looks at the same test
+    groups.
+
+    \b
+    introspect probe fit runs/probe-risk --estimator difference-of-means
+    introspect probe fit runs/hints-faithfulness --label verbalised --out runs/verbalised
+    introspect probe fit runs/probe-risk --embedding input --set probe.permutations=1000
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from ..refit import fit_again
+    from ..report import headline
+
+    given = {"estimator": estimator, "label": label, "site": site, "embedding": embedding}
+    overrides = [f"probe.{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
+    with progress_bars() as progress:
+        results = fit_again(run, overrides + (set_ or []), out, offline=offline, progress=progress)
+    if as_json:
+        print_json(results)
+        return
+    for sentence in headline(results)[1:]:
+        typer.echo(sentence)
+    if out is not None:
+        typer.echo(f"\n{out / 'report.html'}")
 
 
 @probe.command("save")

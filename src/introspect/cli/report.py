@@ -11,17 +11,22 @@ from .console import print_json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run or a study.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, a study or a validation.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as one JSON document.")] = False,
 ) -> None:
-    """Draw the page of a run or a study again, from its results.
+    """Draw the page of a run, study or validation again.
 
     \b
     introspect report runs/probe-risk
     """
     from ..studies.spec import is_study_folder
+    from ..validation.spec import is_validation_folder
 
-    if is_study_folder(run):
+    if is_validation_folder(run):
+        from ..validation.page import report_validation
+
+        page = report_validation(run)
+    elif is_study_folder(run):
         from ..studies.page import report_study
 
         page = report_study(run)

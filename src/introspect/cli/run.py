@@ -60,11 +60,13 @@ def run(
     introspect run my-spec.yaml --set generation.temperature=0.7 --set capture.layers=4:28:4
     introspect run probe-risk --resume
     introspect run compare-methods --limit 20 --out /tmp/compared
+    introspect run validate-instrument --limit 20 --out /tmp/validated
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ..experiment import load_experiment
     from ..studies.spec import is_study
+    from ..validation.spec import is_validation
 
     if is_study(experiment):
         one_run = {
@@ -76,6 +78,9 @@ def run(
         }
         _refuse(experiment, [flag for flag, was_given in one_run.items() if was_given])
         overrides = _numbers(limit, seed) + (set_ or [])
+        if is_validation(experiment):
+            _run_validation(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run)
+            return
         _run_study(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline)
         return
     given = {"organism": organism, "negative_control": negative_control, "model": model, "backend": backend}
@@ -133,6 +138,32 @@ def _run_study(
     with progress_bars() as progress:
         results = run_study(spec, folder, resume=resume, offline=offline, progress=progress)
     _print_found(results, headline(results), folder, as_json)
+
+
+def _run_validation(
+    name: str, overrides: list[str], out: Path | None, *, resume: bool, as_json: bool, dry_run: bool
+) -> None:
+    from ..validation.spec import load_validation
+
+    spec = load_validation(name, overrides)
+    from ..validation.sentences import headline
+    from ..validation.validate import run_validation, validation_cost, with_provenance
+
+    if dry_run:
+        cost = validation_cost(spec)
+        minutes = max(1, round(cost.seconds / 60))
+        if as_json:
+            print_json(cost._asdict())
+        else:
+            print_columns(
+                {"draws": f"{cost.n_draws} of {cost.n_scenarios} scenarios", "time": f"about {minutes} min"}, ""
+            )
+        return
+    folder = out or Path("runs") / spec.name
+    with progress_bars() as progress:
+        results = run_validation(spec, folder, resume=resume, progress=progress)
+    sentences = [*headline(results), *results["warnings"]]
+    _print_found(with_provenance(results, folder), sentences, folder, as_json)
 
 
 def _print_found(results: dict[str, Any], sentences: Iterable[str], folder: Path, as_json: bool) -> None:

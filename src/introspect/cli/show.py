@@ -1,4 +1,4 @@
-"""`introspect show`: one experiment, task, model, organism, recipe or probe."""
+"""`introspect show`: one experiment, task, model, organism, recipe, probe or category of concept words."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class OneOf(StrEnum):
     organism = "organism"
     recipe = "recipe"
     probe = "probe"
+    concept = "concept"
 
 
 SITES = "sites"
@@ -32,8 +33,8 @@ def show(
         list[str],
         typer.Argument(
             metavar="[KIND] NAME",
-            help="A name from `introspect list`, or a spec in YAML. KIND (experiment, task, model, organism, recipe "
-            "or probe) tells things of one name apart; without it, the first of these is shown.",
+            help="A name from `introspect list`, or a spec in YAML. KIND (experiment, task, model, organism, recipe, "
+            "probe or concept) tells things of one name apart; without it, the first of these is shown.",
         ),
     ],
     model: Annotated[
@@ -51,6 +52,7 @@ def show(
     introspect show risk-silent
     introspect show recipe risk-silent
     introspect show probe risk-silent
+    introspect show concept countries
     introspect show my-spec.yaml --json
     introspect show sites --model ./my-model
     """
@@ -61,8 +63,10 @@ def show(
     if kind is OneOf.experiment:
         from ..experiment import load_experiment
         from ..studies.spec import is_study, load_study
+        from ..validation.spec import is_validation, load_validation
 
-        spec = load_study(wanted) if is_study(wanted) else load_experiment(wanted)
+        load = load_validation if is_validation(wanted) else load_study if is_study(wanted) else load_experiment
+        spec = load(wanted)
         _print(spec.model_dump(mode="json"), spec.to_yaml(), as_json)
     elif kind is OneOf.organism:
         from ..assets import organism_path, read_card
@@ -84,6 +88,12 @@ def show(
 
         card = read_probe_card(probe_folder(wanted))
         _print(card, dump_yaml(card), as_json)
+    elif kind is OneOf.concept:
+        from ..concepts import read_words
+        from ..strict_yaml import dump_yaml
+
+        category = read_words().categories[wanted].model_dump(mode="json")
+        _print(category, dump_yaml(category), as_json)
     else:
         about = catalogue(Kind(f"{kind}s"))[wanted]
         _print({"name": wanted, "about": about}, f"{wanted}: {about}\n", as_json)

@@ -35,9 +35,34 @@ def moves_by(values: torch.Tensor, vector: torch.Tensor, strength: float) -> tor
     return values + (strength * vector.float()).to(values.dtype)
 
 
+def off_by(before: torch.Tensor, after: torch.Tensor, vector: torch.Tensor, goal: float) -> float:
+    """How far tokens [token, width] are from having the component `goal` along the vector and all else as it was, as a
+    part of their norm or of the goal, whichever is more. NaN where one is not a number.
+    """
+    unit = vector.double() / vector.double().norm()
+    expected = before.double() + (goal - before.double() @ unit)[:, None] * unit
+    size = before.double().norm(dim=-1).clamp(min=max(abs(goal), 1e-12))
+    return float(((after.double() - expected).norm(dim=-1) / size).max())
+
+
+def _setting(subject: Subject) -> float:
+    """The worst of projecting out what activations have in common, and of clamping what lies along a vector."""
+    layer, vector, sequence = _layer(subject), _vector(subject), subject.sequences[0]
+    pair, here = ("resid_post", layer), Capture(("resid_post",), (layer,))
+
+    def at(steer: Sequence[Steer]) -> torch.Tensor:
+        return subject.backend.replay([sequence], [range(len(sequence))], capture=here, steer=steer)[0][pair]
+
+    plain, value = at(()), STRENGTH * float(vector.norm())
+    common = plain.float().mean(dim=0)
+    projected = at([Steer(*pair, common, 1.0, operator="project")])
+    clamped = at([Steer(*pair, vector, 1.0, operator="clamp", value=value)])
+    return max(off_by(plain, projected, common, 0.0), off_by(plain, clamped, vector, value))
+
+
 def steering(subject: Subject) -> Check:
     """Some tokens of each sequence are steered at every site that can be: those move by exactly s*v, no others do, and
-    the model's later layers follow.
+    the model's later layers follow. What is projected out or clamped is where it should be.
     """
     layer, vector = _layer(subject), _vector(subject)
     sequences = subject.sequences[:3]
@@ -56,9 +81,12 @@ def steering(subject: Subject) -> Check:
             wrong += int((moved[row][site, layer] != expected).sum())
             cells += expected.numel()
             follows &= not torch.equal(then[0][row]["resid_post", last], then[1][row]["resid_post", last])
-    failed = wrong or not follows or not cells
+    found = _setting(subject)
+    failed = wrong or not follows or not cells or not found <= subject.tolerance
     said = f"{wrong} of {cells} numbers at {', '.join(_sites(subject))} are not x + s*v"
-    return Check("steering", "failed" if failed else "ok", said + ("" if follows else "; later layers do not follow"))
+    said += "" if follows else "; later layers do not follow"
+    said += f"; projected and clamped: {found:.2g} off (at most {subject.tolerance:g})"
+    return Check("steering", "failed" if failed else "ok", said)
 
 
 def steering_in_flight(subject: Subject) -> Check:

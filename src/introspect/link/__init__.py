@@ -2,9 +2,8 @@
 
 A readout is `policy` when the probe's score passes a threshold. The threshold is set on development rollouts that did
 NOT act on the policy, on scores of probes that were not fitted on their groups, at the stated false-positive rate; the
-rate it really has on the test rollouts is given beside it. So nothing of the test part decides what of the probe counts
-as decodable there. The words that it is set against are another matter: the best text baseline is the one with the
-largest AUROC on the test part, a choice that favours the words.
+rate it really has on the test rollouts is given beside it. So nothing of the test part decides what counts as decodable
+there, neither of the probe nor of the words that it is set against, which are chosen on the development groups as well.
 """
 
 from .export import check_out, export_rows, write_rows

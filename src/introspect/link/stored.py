@@ -71,14 +71,23 @@ def open_link(run: Path) -> StoredLink:
         raise RunError(f"{run} has no readouts to link ({reason}); give a run whose rollouts were probed")
     verdicts = read_verdicts(run / VERDICTS_FILE)
     classifier = results["verdicts"]["headline_classifier"]
+    check_headline(run, verdicts, classifier)
+    return StoredLink(
+        run, spec, results, stored_rows(run, spec, read_summaries(run / "rollouts.jsonl"), verdicts, classifier)
+    )
+
+
+def check_headline(run: Path, verdicts: Mapping[str, Mapping[int, Verdict]], classifier: str) -> None:
+    """Refuse verdicts of a run without those of its headline classifier.
+
+    Raises:
+        StoreError: there are none.
+    """
     if classifier not in verdicts:
         raise StoreError(
             f"{run / VERDICTS_FILE} has no verdict of the headline classifier {classifier}; `introspect score` writes "
             "it again"
         )
-    return StoredLink(
-        run, spec, results, stored_rows(run, spec, read_summaries(run / "rollouts.jsonl"), verdicts, classifier)
-    )
 
 
 def stored_rows(

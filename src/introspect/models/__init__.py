@@ -5,6 +5,7 @@ Embedded models, hub ids, local folders and GGUF files, with LoRA adapters merge
 
 from .adapter import adapter_base
 from .embedded import EMBEDDED, EmbeddedModel, ensure_embedded, list_models
+from .encoder import Encoder, input_embeddings, load_encoder
 from .formats import ReasoningFormat, detect_format
 from .load import LoadedModel, ModelInfo, load_model
 from .prompt import render_messages, render_prompt
@@ -13,6 +14,7 @@ from .source import ModelSource, resolve
 __all__ = [
     "EMBEDDED",
     "EmbeddedModel",
+    "Encoder",
     "LoadedModel",
     "ModelInfo",
     "ModelSource",
@@ -20,7 +22,9 @@ __all__ = [
     "adapter_base",
     "detect_format",
     "ensure_embedded",
+    "input_embeddings",
     "list_models",
+    "load_encoder",
     "load_model",
     "render_messages",
     "render_prompt",

@@ -103,7 +103,7 @@ def load_model(
     _check_options(attention, quantization, adapter)
     number_format = choose_dtype(dtype)
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
-    path = _fetch(source, offline=offline or hub_is_off())
+    path = fetch(source, offline=offline or hub_is_off())
     placed = device_map if _has_accelerator() else None
     if placed is None:
         keep_freed_memory()
@@ -156,8 +156,12 @@ def _check_options(attention: str, quantization: str | None, adapter: str | Path
         raise ModelError(f"{quantization} needs bitsandbytes: get it with `pip install introspect[quantization]`")
 
 
-def _fetch(source: ModelSource, *, offline: bool) -> Path:
-    """The model's folder or GGUF file, complete."""
+def fetch(source: ModelSource, *, offline: bool) -> Path:
+    """The model's folder or GGUF file, complete.
+
+    Raises:
+        ModelError: something of it is not there, and cannot be had.
+    """
     if source.kind == "embedded":
         return ensure_embedded(source.name)
     if source.kind == "hub":

@@ -6,5 +6,6 @@ from .model import Model, load
 from .recording import Recording
 from .run import Run, open_run
 from .tokens import TokenView
+from .transfer import Transfer
 
-__all__ = ["Activations", "Fitted", "Model", "Recording", "Run", "TokenView", "load", "open_run", "probe"]
+__all__ = ["Activations", "Fitted", "Model", "Recording", "Run", "TokenView", "Transfer", "load", "open_run", "probe"]

@@ -17,10 +17,10 @@ from typing import Any
 from ..errors import RunError, StoreError
 from ..experiment import Experiment, load_experiment
 from ..link import READOUTS, Readout, read_readouts
-from ..link.stored import VERDICTS_FILE, read_verdicts
+from ..link.stored import CONTROL, VERDICTS_FILE, read_verdicts
 from ..results import read_results, read_run_manifest
 from ..rollout import Rollout, read_rollouts
-from ..run import MARKER, MARKERS
+from ..run import MARKER, MARKERS, STORES
 from ..store import StoreReader
 from ..verdicts import Verdict
 
@@ -39,7 +39,7 @@ class RunFolder:
         self.path = path
         if not any((path / marker).exists() for marker in MARKERS):
             raise RunError(f"{path} is not a run directory: it has no {' or '.join(MARKERS)}; give the folder of a run")
-        for name in (*MARKERS, ROLLOUTS, ACTIVATIONS):
+        for name in (*MARKERS, ROLLOUTS, *STORES, CONTROL):
             if (path / name).is_symlink():
                 raise StoreError(f"{path / name} is a link, and is not followed; copy what it points to into the run")
         for name, there in ((ROLLOUTS, (path / ROLLOUTS).is_file()), (ACTIVATIONS, (path / ACTIVATIONS).is_dir())):

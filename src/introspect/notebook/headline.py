@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import EstimateError, RunError, StoreError
 from ..features import Probed, choose_probed, gather
 from ..link import READOUTS
-from ..probes import Cell, Direction, Split, fit_grid, split_groups
+from ..probes import Cell, Direction, Split, split_groups
+from ..probes.by_estimator import fit_cells
 from ..tasks.registry import find_task
 from .folder import RunFolder
 
@@ -36,6 +37,8 @@ class Headline:
         probe = run.results["probe"]
         if "headline" not in probe:
             raise EstimateError(f"{run.path} has no probe: {probe.get('reason', 'no reason given')}")
+        if run.spec.probe.label != "acted":
+            raise EstimateError(f"{run.path}: its probe predicts {run.spec.probe.label}; one of acting can be shown")
         head = probe["headline"]
         self.site, self.layer, self.position, self.penalty = (
             head[key] for key in ("site", "layer", "position", "penalty")
@@ -94,7 +97,8 @@ class Headline:
             )
         values = gather(self.run.store, replace(self.probed, positions=(self.position,)), self.site, (layer,))
         penalties = (self.penalty,) if layer == self.layer else self.run.spec.probe.penalties
-        cell = fit_grid(values, (layer,), self.labels, self.split, penalties)[0]
+        estimator = self.run.spec.probe.estimator
+        cell = fit_cells(estimator, values, (layer,), self.labels, self.split, penalties)[0]
         if layer == self.layer:
             self._check(cell)
         return cell

@@ -13,10 +13,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..compare import summarise, table
-from ..errors import EstimateError, RunError, StoreError
+from ..errors import EstimateError, RunError, SpecError, StoreError
 from ..probes import Direction
-from ..report.page import FAULTS
+from ..progress import Progress, silent
+from ..report.page import FAULTS, plain
 from ..rollout import Rollout
+from ..transfer.kinds import RUN, SPAN, kinds_of_run, kinds_of_runs
+from ..transfer.matrix import transfer_matrix
 from . import figures
 from .activations import Activations, Aligned, Reduce
 from .fit import Fitted
@@ -25,6 +28,7 @@ from .headline import Headline, spread
 from .table import run_table
 from .tokenizer import check_tokenizer, run_tokenizer, token_texts
 from .tokens import TokenView
+from .transfer import Transfer, span_means
 
 N_LAYERS = 5
 """That the token view offers, where no others are asked for."""
@@ -263,6 +267,63 @@ class Run:
             names += [each.path.name, *([f"{each.path.name}, negative control"] if control else [])]
         unique = [name if names.count(name) == 1 else f"{i + 1}: {name}" for i, name in enumerate(names)]
         return Comparison(figures.side_by_side(found, unique), pd.DataFrame(table(found), index=unique).T)
+
+    def transfer(
+        self,
+        *others: Run | str | Path,
+        by: str | None = None,
+        layer: int | None = None,
+        position: str | None = None,
+        seed: int | None = None,
+        progress: Progress = silent,
+    ) -> Transfer:
+        """Probes fitted on one kind of this run's rollouts, tested on another; or on this run, tested on others.
+
+        `run.transfer(by="hint_kind")`, `run.transfer(by="position")`, `run.transfer("runs/other")`
+
+        Args:
+            others: runs of the same model; then rows and columns are runs.
+            by: a field of items or conditions, such as hint_kind, domain or split; position; or span.
+            layer, position: where probes are fitted; None: each row's is chosen on its own inner folds.
+            seed: of the split of groups, 0 to 2**32 - 1; None: that of the run's spec.
+
+        Raises:
+            SpecError: there is no such field, layer or position, and says what there is; or no such seed.
+            RunError: a run is of transcripts, not finished, of another model or steering, or its probe does not predict
+                acting.
+            EstimateError: no probe can be fitted, or there is nothing to carry it to; says why.
+            StoreError: part of a run is damaged.
+        """
+        opened = [self, *(each if isinstance(each, Run) else Run(each) for each in others)]
+        if others and by not in (None, RUN):
+            raise SpecError(f"several runs are compared by run, not by {by}: give one run, or leave by out")
+        if not others and by in (None, RUN):
+            raise SpecError("one run is compared with itself by a field: give by, such as position, or more runs")
+        if seed is not None and not 0 <= seed < 2**32:
+            raise SpecError(f"seed is {seed}: choose one from 0 to {2**32 - 1}")
+        for each in opened:
+            _ = each._folder.spec, each._aligned
+        if others or by is None:
+            kinds = kinds_of_runs(
+                dict(zip(_names([each.path for each in opened]), (r.path for r in opened), strict=True))
+            )
+        else:
+            kinds = kinds_of_run(self.path, by, span_means=span_means(self._aligned) if by == SPAN else None)
+        found = transfer_matrix(
+            kinds,
+            by=by or RUN,
+            layer=None if layer is None else self._resolved(layer),
+            position=position,
+            seed=seed,
+            progress=progress,
+        )
+        return Transfer(found)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What runs are called: their folders, numbered where two are alike."""
+    names = [plain(path.resolve().name) for path in paths]
+    return [name if names.count(name) == 1 else f"{i + 1}: {name}" for i, name in enumerate(names)]
 
 
 def open_run(path: str | Path) -> Run:

@@ -17,16 +17,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy.special import expit
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.validation import check_consistent_length
 
 from ..stats import auroc, group_codes
-from .linear import LinearProbe, Weights, standardised
+from .linear import LinearProbe, Training, Weights, standardised
 from .logistic import fit, kernel
 
 Penalty = float | Sequence[float]
 Folds = list[tuple[np.ndarray, np.ndarray]]
+SPANNED = 1e-10
+"""Axes with less than this part of the largest singular value are not spanned by the rows."""
 
 
 class PenalisedProbe(LinearProbe):
@@ -40,10 +43,11 @@ class PenalisedProbe(LinearProbe):
     cv: Any
     random_state: int
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit to activations [row, width] and two classes [row].
 
         Args:
+            sample_weight: what each row counts for, [row]; 2 is the same as the row twice, 0 as its absence.
             groups: the item of each row, whose rows stay together in the inner folds; asked for only where a penalty is
                 to be chosen. `np.arange(len(y))` says that every row is an item of its own.
 
@@ -51,35 +55,33 @@ class PenalisedProbe(LinearProbe):
             ValueError: one class only, rows that are not finite, labels of other rows, fewer groups than folds, a group
                 in two folds, a penalty that is not above 0.
         """
-        rows, target = self._training_rows(X, y)
+        data = self._training(X, y, sample_weight)
         candidates, several = _candidates(self._penalty())
         best = 0
         self.__dict__.pop("inner_auroc_", None)
         if several:
-            self.inner_auroc_ = self._inner_auroc(rows, target, candidates, groups)
+            self.inner_auroc_ = self._inner_auroc(data, candidates, groups)
             best = int(self.inner_auroc_.argmax())
         self.penalty_ = candidates[best]
-        return self._keep(self._solve(rows, target, candidates[best : best + 1])[0])
+        return self._keep(self._solve(data.part(np.arange(len(data.target))), candidates[best : best + 1])[0])
 
     @abstractmethod
     def _penalty(self) -> Penalty:
         """The penalty, or those to choose from."""
 
     @abstractmethod
-    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+    def _solve(self, data: Training, penalties: Sequence[float]) -> list[Weights]:
         """A direction for each penalty, in raw activation space."""
 
-    def _inner_auroc(
-        self, rows: np.ndarray, target: np.ndarray, candidates: Sequence[float], groups: Any
-    ) -> np.ndarray:
+    def _inner_auroc(self, data: Training, candidates: Sequence[float], groups: Any) -> np.ndarray:
         """Mean AUROC over inner folds [candidate]; folds whose held-out rows are of one class are left out."""
         values = []
-        for train, held in self._folds(rows, target, groups):
-            if len(set(target[train])) < 2 or len(set(target[held])) < 2:
+        for train, held in self._folds(data.rows, data.target, groups):
+            fitted, new = data.part(train), data.part(held)
+            if len(set(fitted.target)) < 2 or len(set(new.target)) < 2:
                 continue
-            found = self._solve(rows[train], target[train], candidates)
-            new = rows[held].astype(np.float64)
-            values.append([auroc(new @ each.weight + each.bias, target[held]) for each in found])
+            found, rows = self._solve(fitted, candidates), new.rows.astype(np.float64)
+            values.append([_weighted_auroc(rows @ each.weight + each.bias, new) for each in found])
         if not values:
             raise ValueError("no inner fold holds both classes: there are too few groups to choose a penalty")
         return np.mean(values, axis=0)
@@ -139,8 +141,8 @@ class LogisticProbe(PenalisedProbe):
     def _penalty(self) -> Penalty:
         return self.C
 
-    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
-        return _logistic_path(rows, target, penalties)
+    def _solve(self, data: Training, penalties: Sequence[float]) -> list[Weights]:
+        return _logistic_path(data, penalties) if data.weight is None else _weighted_logistic(data, penalties)
 
 
 class RidgeProbe(PenalisedProbe):
@@ -165,23 +167,44 @@ class RidgeProbe(PenalisedProbe):
     def _penalty(self) -> Penalty:
         return self.alpha
 
-    def _solve(self, rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
-        space = standardised(rows)
-        z, sides = space.z.numpy(), np.where(target, 1.0, -1.0)
-        fitted = [Ridge(alpha=alpha).fit(z, sides) for alpha in penalties]
+    def _solve(self, data: Training, penalties: Sequence[float]) -> list[Weights]:
+        space = standardised(data.rows, data.weight)
+        z, sides = space.z.numpy(), np.where(data.target, 1.0, -1.0)
+        fitted = [Ridge(alpha=alpha).fit(z, sides, sample_weight=data.weight) for alpha in penalties]
         return [space.raw(each.coef_, float(each.intercept_)) for each in fitted]
 
 
-def _logistic_path(rows: np.ndarray, target: np.ndarray, penalties: Sequence[float]) -> list[Weights]:
+def _logistic_path(data: Training, penalties: Sequence[float]) -> list[Weights]:
     """Logistic regressions in the order of `penalties`, each started from the next stronger penalty's."""
-    space = standardised(rows)
-    gram, y = kernel(space.z[None]), torch.from_numpy(target.astype(np.float64))
+    space = standardised(data.rows)
+    gram, y = kernel(space.z[None]), torch.from_numpy(data.target.astype(np.float64))
     found, start = {}, None
     for c in sorted(penalties):
         start = fit(gram, y, c, start)
         weight = start.coefficients(space.z[None])[0, :, 0].numpy()
         found[c] = space.raw(weight, float(start.b[0, 0]))
     return [found[c] for c in penalties]
+
+
+def _weighted_logistic(data: Training, penalties: Sequence[float]) -> list[Weights]:
+    """The same where rows count differently: scikit-learn's Newton method, in the coordinates that rows span."""
+    space = standardised(data.rows, data.weight)
+    z = space.z.numpy()
+    _, values, axes = np.linalg.svd(z, full_matrices=False)
+    axes = axes[values > SPANNED * values.max(initial=0.0)]
+    found = []
+    for c in penalties:
+        solver = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-10, max_iter=200)
+        solver.fit(z @ axes.T, data.target, sample_weight=data.weight)
+        found.append(space.raw(solver.coef_[0] @ axes, float(solver.intercept_[0])))
+    return found
+
+
+def _weighted_auroc(scores: np.ndarray, held: Training) -> float:
+    """AUROC of scores [row], each pair of rows counted by the product of its weights."""
+    if held.weight is None:
+        return auroc(scores, held.target)
+    return float(roc_auc_score(held.target, scores, sample_weight=held.weight))
 
 
 def _candidates(penalty: Penalty) -> tuple[list[float], bool]:

@@ -6,7 +6,7 @@ penalty is the one with the best mean AUROC over folds. The headline is the best
 looked at once, after everything has been chosen. Means and scales of features are fitted on training rows only.
 
 Fits that only choose are solved to `CHOOSING`; at the chosen penalty those of inner folds, whose scores are given, are
-taken on to `SCORED`, and the one that is kept to `KEPT` (see `newton` for what these bound).
+taken on to `SCORED`, and the one that is kept to `KEPT`, all in float64 (see `newton` for what these bound).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from ..errors import EstimateError
-from ..stats import auroc
 from .logistic import NotConverged
 from .newton import Fits
 from .site import Site
@@ -75,6 +74,8 @@ def fit_grid(
     labels: np.ndarray,
     split: Split,
     penalties: Sequence[float],
+    *,
+    rollouts: Sequence[int] | None = None,
 ) -> list[Cell]:
     """Fit every position and layer.
 
@@ -83,6 +84,7 @@ def fit_grid(
         layers: the layer numbers of the first axis.
         labels: bool [row]; only those of `split.dev` are used.
         penalties: scikit-learn's C, to choose from.
+        rollouts: the number of each row's rollout, by which errors name rows.
 
     Returns:
         Cells by position, then by layer.
@@ -91,7 +93,7 @@ def fit_grid(
         EstimateError: rows are not finite, or training rows of a fold are of one class, or no fold holds both.
         NotConverged: a fit stopped short of its tolerance; names the cell.
     """
-    return fit_splits(activations, layers, labels, [split], penalties)[0]
+    return fit_splits(activations, layers, labels, [split], penalties, rollouts=rollouts)[0]
 
 
 def fit_splits(
@@ -100,15 +102,18 @@ def fit_splits(
     labels: np.ndarray,
     splits: Sequence[Split],
     penalties: Sequence[float],
+    *,
+    rollouts: Sequence[int] | None = None,
 ) -> list[list[Cell]]:
     """`fit_grid` for several splits of the same rows, side by side: the cells of each split."""
     found: list[list[Cell]] = [[] for _ in splits]
     truth = np.asarray(labels, dtype=bool)
-    for position, layer, x in each_site(activations, layers):
+    plan = _Plan.of(splits)
+    for position, layer, x in each_site(activations, layers, rollouts):
         if len(x) != len(truth):
             raise EstimateError(f"{len(truth)} labels for {len(x)} rows of activations at {position}, layer {layer}")
         try:
-            cells = _fit_site(position, layer, x, truth, splits, penalties)
+            cells = _fit_site(position, layer, x, truth, plan, penalties)
         except NotConverged as error:
             raise NotConverged(f"at {position}, layer {layer}: {error}") from error
         for kept, cell in zip(found, cells, strict=True):
@@ -153,41 +158,70 @@ def _fit_site(
     layer: int,
     x: torch.Tensor,
     labels: np.ndarray,
-    splits: Sequence[Split],
+    plan: _Plan,
     penalties: Sequence[float],
 ) -> list[Cell]:
     """A cell for each split."""
-    used = np.unique(np.concatenate([split.dev for split in splits]))
-    masks = np.stack([np.isin(used, rows) for split in splits for rows in _trained(split)])
-    site = Site.of(x[torch.from_numpy(used)], torch.from_numpy(masks).to(x.device))
-    n_inner = [split.n_folds for split in splits]
-    ends = np.cumsum([n + 1 for n in n_inner])
-    inner_folds = np.concatenate([np.arange(end - 1 - n, end - 1) for n, end in zip(n_inner, ends, strict=True)])
-    y = torch.from_numpy(labels[used]).to(x.device)
+    site = Site.of(x[torch.from_numpy(plan.used)], torch.from_numpy(plan.masks).to(x.device))
     path = site.path(
-        y, penalties, CHOOSING if len(penalties) > 1 else SCORED, torch.from_numpy(inner_folds).to(x.device)
+        torch.from_numpy(labels[plan.used]).to(x.device), penalties, CHOOSING if len(penalties) > 1 else SCORED
     )
     scored = torch.stack([site.scores(path[c]) for c in penalties]).cpu().double().numpy()
-    best, chosen = [], []
-    for split, first in zip(splits, np.cumsum([0, *n_inner]), strict=False):
-        out = scored[:, first + split.fold, np.searchsorted(used, split.dev)]
-        best.append(int(_mean_fold_auroc(out, labels, split).argmax()))
-        folds = torch.arange(first, first + split.n_folds, device=x.device)
-        chosen.append(path[penalties[best[-1]]].pick(folds))
-    parts = site.refined(Fits.joined(chosen), SCORED, torch.float32).split(n_inner)
-    starts = [site.averaged(part, int(end) - 1) for part, end in zip(parts, ends, strict=True)]
-    kept = site.refined(Fits.joined(starts), KEPT, torch.float64)
-    found = site.directions(kept)
-    values = x.cpu().numpy()
+    best = [
+        int(_mean_fold_auroc(plan.held_out(scored, k), labels, split).argmax()) for k, split in enumerate(plan.splits)
+    ]
+    chosen = Fits.joined([path[penalties[b]].pick(plan.folds(k)) for k, b in enumerate(best)])
+    tolerance = torch.full_like(chosen.b, SCORED, dtype=torch.float64)
+    tolerance[plan.last] = KEPT
+    fits = site.refined(chosen, tolerance)
+    scored = site.scores(fits).cpu().numpy()[None]
+    found = site.directions(fits.pick(plan.last))
+    everywhere = x.double() @ found.weight.T + found.bias
     cells = []
-    for k, split in enumerate(splits):
+    for k, split in enumerate(plan.splits):
+        held_out = plan.held_out(scored, k)
+        inner = float(_mean_fold_auroc(held_out, labels, split)[0])
+        scores = everywhere[:, k].cpu().numpy().copy()
+        scores[split.dev] = held_out[0]
         direction = Direction(position, layer, found.weight[k].cpu().numpy(), float(found.bias[k]))
-        held_out = site.scores(parts[k]).cpu().double().numpy()[split.fold, np.searchsorted(used, split.dev)]
-        inner = float(_mean_fold_auroc(held_out[None], labels, split)[0])
-        scores = direction.score(values)
-        scores[split.dev] = held_out
         cells.append(Cell(position, layer, penalties[best[k]], inner, scores, direction))
     return cells
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is fitted at every site: for each split, a fit without each inner fold, then one to all development rows."""
+
+    splits: Sequence[Split]
+    used: np.ndarray
+    """The rows that any fit is trained on."""
+    masks: np.ndarray
+    """bool [fit, used row]: the training rows of each fit."""
+    ends: np.ndarray
+    """Of each split: the number of fits up to its last."""
+
+    @classmethod
+    def of(cls, splits: Sequence[Split]) -> _Plan:
+        used = np.unique(np.concatenate([split.dev for split in splits]))
+        masks = np.stack([np.isin(used, rows) for split in splits for rows in _trained(split)])
+        return cls(splits, used, masks, np.cumsum([split.n_folds + 1 for split in splits]))
+
+    @property
+    def last(self) -> torch.Tensor:
+        """The fit of each split to all its development rows."""
+        return torch.from_numpy(self.ends - 1)
+
+    def folds(self, k: int) -> torch.Tensor:
+        """All fits of a split."""
+        return torch.arange(self.ends[k] - self.splits[k].n_folds - 1, self.ends[k])
+
+    def held_out(self, scores: np.ndarray, k: int) -> np.ndarray:
+        """Of scores [penalty, fit, used row]: those of a split's development rows [penalty, row], each by the fit that
+        it was held out from.
+        """
+        split = self.splits[k]
+        fit = self.ends[k] - split.n_folds - 1 + split.fold
+        return scores[:, fit, np.searchsorted(self.used, split.dev)]
 
 
 def _trained(split: Split) -> list[np.ndarray]:
@@ -204,7 +238,14 @@ def _mean_fold_auroc(scores: np.ndarray, labels: np.ndarray, split: Split) -> np
         held = split.fold == fold
         truth = labels[split.dev[held]]
         if truth.any() and not truth.all():
-            values.append([auroc(row[held], truth) for row in scores])
+            values.append(_aurocs(scores[:, held], truth))
     if not values:
         raise EstimateError("no inner fold holds both classes: there are too few groups")
     return np.mean(values, axis=0)
+
+
+def _aurocs(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """AUROC [penalty] of scores [penalty, row]."""
+    above, below = scores[:, truth], np.sort(scores[:, ~truth], axis=1)
+    won = [np.searchsorted(b, a) + np.searchsorted(b, a, side="right") for a, b in zip(above, below, strict=True)]
+    return np.sum(won, axis=1) / (2 * above.shape[1] * below.shape[1])

@@ -15,9 +15,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .logistic import Standardiser
+from .logistic import Standardiser, scale_of
 
 N_NAMED = 5
 """Rows that an error names before it counts the others."""
@@ -29,6 +29,25 @@ class Weights(NamedTuple):
     weight: np.ndarray
     """float64 [width]"""
     bias: float
+
+
+class Training(NamedTuple):
+    """Rows to fit."""
+
+    rows: np.ndarray
+    """Activations [row, width]."""
+    target: np.ndarray
+    """Whether each is of the second class, bool [row]."""
+    weight: np.ndarray | None
+    """What each counts for, float64 [row]; None: as much as any other."""
+
+    def part(self, chosen: np.ndarray) -> Training:
+        """Those of the chosen rows (numbers, or a mask) that count for something."""
+        if self.weight is None:
+            return Training(self.rows[chosen], self.target[chosen], None)
+        numbers = np.arange(len(self.target))[chosen]
+        numbers = numbers[self.weight[numbers] > 0]
+        return Training(self.rows[numbers], self.target[numbers], self.weight[numbers])
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
@@ -56,19 +75,24 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _training_rows(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Activations [row, width] and whether each row is of the second class, bool [row]."""
+    def _training(self, X: Any, y: Any, sample_weight: Any) -> Training:
+        """Every row, checked."""
         _check_aligned(X, y)
         rows, labels = _finite_rows(self, X, y=y, reset=True)
         kind = type_of_target(labels, input_name="y", raise_unknown=True)
         if kind not in ("binary", "multiclass"):
             raise ValueError(f"Unknown label type: {kind}. A probe tells two classes apart.")
-        self.classes_ = np.unique(labels)
+        weight, counted = None, labels
+        if sample_weight is not None:
+            _check_aligned(X, sample_weight, "sample_weight")
+            weight = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+            counted = labels[weight > 0]
+        self.classes_ = np.unique(counted)
         if len(self.classes_) > 2:
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class only ({self.classes_[0]}): a probe needs rows of both")
-        return rows, labels == self.classes_[1]
+        return Training(rows, labels == self.classes_[1], weight)
 
     def _keep(self, found: Weights) -> Self:
         self.coef_, self.intercept_ = found.weight[None], np.array([found.bias])
@@ -89,10 +113,15 @@ class Standardised(NamedTuple):
         return Weights(undone, float(bias - undone @ self.mean))
 
 
-def standardised(rows: np.ndarray) -> Standardised:
-    """Activations [row, width], standardised on themselves."""
+def standardised(rows: np.ndarray, weight: np.ndarray | None = None) -> Standardised:
+    """Activations [row, width], standardised on themselves; a weight [row] of 2 is the same as the row twice."""
     x = torch.from_numpy(np.require(rows, requirements=["C", "W"]))[None]
-    fitted = Standardiser.fit(x)
+    if weight is None:
+        fitted = Standardiser.fit(x)
+    else:
+        mean = torch.from_numpy(np.average(rows, axis=0, weights=weight).astype(np.float64))[None]
+        variance = torch.from_numpy(np.average((rows - mean.numpy()) ** 2, axis=0, weights=weight))[None]
+        fitted = Standardiser(mean, scale_of(variance, mean, len(rows), x.dtype))
     return Standardised(fitted(x)[0], fitted.mean[0].numpy(), fitted.scale[0].numpy())
 
 
@@ -116,10 +145,10 @@ def _finite_rows(probe: LinearProbe, X: Any, *, reset: bool, **checked: Any) -> 
     return found
 
 
-def _check_aligned(X: Any, y: Any) -> None:
-    """Refuse labels whose pandas index is not that of the activations."""
-    rows, labels = getattr(X, "index", None), getattr(y, "index", None)
-    if rows is None or labels is None or callable(rows) or callable(labels):
+def _check_aligned(X: Any, y: Any, name: str = "y") -> None:
+    """Refuse labels or weights whose pandas index is not that of the activations."""
+    rows, given = getattr(X, "index", None), getattr(y, "index", None)
+    if rows is None or given is None or callable(rows) or callable(given):
         return
-    if not rows.equals(labels):
-        raise ValueError("y is not aligned to X: their indices differ; bring y into X's order with y.loc[X.index]")
+    if not rows.equals(given):
+        raise ValueError(f"{name} is not aligned to X: their indices differ; bring it into X's order with .loc")

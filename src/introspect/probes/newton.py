@@ -3,9 +3,13 @@
 Fits differ in which rows they are trained on (folds), in their labels (permutations), in how features are scaled
 (standardised on the fit's own rows) and in their penalty; the matrix of rows is the same for all. So one product with
 it serves every fit at once. Steps are those of Newton's method, whose equations are solved by conjugate gradients
-(Dembo, Eisenstat & Steihaug 1982) with curvatures of coordinates as preconditioner, and whose length is the best along
-the step (scores are linear in it, so searching costs no product). Products inside conjugate gradients only
+(Dembo, Eisenstat & Steihaug 1982), and whose length is the best along the step (scores are linear in it, so searching
+costs no product). Products inside conjugate gradients only
 say where to go, so they can be in bfloat16, where that is faster; gradients decide, and are in float32 or float64.
+
+Fits over one matrix have nearly the same curvature. So where conjugate gradients are slow, one eigen-decomposition of
+it, averaged over the fits, preconditions every later step of every fit: with an eigenvalue of 1 + c * (sum of weights)
+* value on each axis, whatever the penalty.
 
 The objective, with a free intercept, is scikit-learn's, `C * sum_i log(1 + exp(-t_i f(z_i))) + ||w||^2 / 2`. It is
 strongly convex in w (with constant 1, whatever the data), so `||w - optimum|| <= ||gradient||`. That is the criterion:
@@ -15,28 +19,64 @@ optimum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 STEPS = 60
 """Newton steps before a fit is given up."""
-FORCING = 0.2
+STEPS_FLOAT32 = 10
+"""Those of them with gradients in float32, whose rounding can stop a fit short."""
+FORCING = 0.1
 """Newton's equations are solved to this part of the gradient at first, and more exactly as it gets smaller."""
 PRODUCTS = 200
 """Products for one Newton step; where they do not do, the next steps are computed in float32."""
+PAYS = 1.2
+"""Axes are found once a step takes more products, times fits, than this many times min(width, rows)^2 / rows."""
+NO_CURVATURE = 1e-5
+"""Axes with less than this part of the largest one's curvature are left out where features outnumber rows."""
 STRAGGLERS = 0.4
 """Conjugate gradients stop when no more than this part of the fits still asks for them."""
 CENTRED = {torch.float32: 1e-6, torch.float64: 1e-10}
 """Largest mean residual of a fit, which a free intercept makes 0, by number format."""
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
 """By what part an objective may seem to grow."""
-SEARCHES = 3
+SEARCHES = 4
+"""Newton steps for the length of a step."""
+SETTLED = 0.05
+"""They have settled when the last one changes length (of 1) and intercept by no more."""
 CUTS = 40
 
 
 @dataclass(frozen=True)
+class Axes:
+    """Principal axes of the curvature that fits share, by which conjugate gradients are preconditioned."""
+
+    values: torch.Tensor
+    """Weighted mean squares of rows along each axis, float32 [axis]."""
+    vectors: torch.Tensor | None
+    """[feature, axis]: as many axes as features, in the format of conjugate gradients, or fewer, in float32, where what
+    they leave out has no curvature of its own; None: features are the axes."""
+
+    def to(self, fast: torch.dtype) -> Axes:
+        """The same for conjugate gradients in another format."""
+        whole = self.vectors is not None and self.vectors.shape[0] == self.vectors.shape[1]
+        return Axes(self.values, self.vectors.to(fast)) if whole and self.vectors is not None else self
+
+    @classmethod
+    def of(cls, rows: torch.Tensor, weights: torch.Tensor, fast: torch.dtype) -> Axes:
+        """Of rows [row, feature] with weights [row] that sum to 1."""
+        scaled = rows * weights[:, None].sqrt()
+        if rows.shape[1] <= rows.shape[0]:
+            values, vectors = torch.linalg.eigh(scaled.T @ scaled)
+            return cls(values.clamp(min=0), vectors).to(fast)
+        values, left = torch.linalg.eigh(scaled @ scaled.T)
+        kept = values > NO_CURVATURE * values[-1]
+        return cls(values[kept], scaled.T @ (left[:, kept] / values[kept].sqrt()))
+
+
+@dataclass
 class Rows:
     """The matrix of rows [row, feature] that all fits share."""
 
@@ -45,24 +85,27 @@ class Rows:
     fast: torch.Tensor
     """As conjugate gradients multiply it; `fast_t` is its transpose."""
     fast_t: torch.Tensor
-    squares: torch.Tensor | None = None
-    """Its squares in float32, where features differ so much in size that curvatures of coordinates help."""
+    axes: Axes | None = None
+    """Found when a step first turns out to be slow."""
 
     @classmethod
-    def of(cls, x: torch.Tensor, fast: torch.dtype, *, uneven: bool = False) -> Rows:
-        """From rows in any number format, with gradients in float32.
-
-        Args:
-            fast: the number format of conjugate gradients.
-            uneven: whether the sizes of features differ much.
-        """
+    def of(cls, x: torch.Tensor, fast: torch.dtype, axes: Axes | None = None) -> Rows:
+        """From rows in any number format, with gradients in float32 and conjugate gradients in the format `fast`."""
         exact = x.float()
         quick = exact.to(fast)
-        return cls(exact, quick, quick.T.contiguous(), exact.square() if uneven else None)
+        return cls(exact, quick, quick.T.contiguous(), axes)
 
     def precise(self) -> Rows:
         """The same with conjugate gradients in float32."""
-        return replace(self, fast=self.exact.float(), fast_t=self.exact.float().T.contiguous())
+        axes = None if self.axes is None else self.axes.to(torch.float32)
+        return Rows(self.exact, self.exact.float(), self.exact.float().T.contiguous(), axes)
+
+    def learn(self, weights: torch.Tensor, products: int) -> None:
+        """After a step of so many products with weights [fit, row]: find the axes, if that pays."""
+        n, width = self.exact.shape
+        if self.axes is None and products * len(weights) > PAYS * min(n, width) ** 2 / n:
+            shared = weights.mean(dim=0).float()
+            self.axes = Axes.of(self.exact.float(), shared / shared.sum(), self.fast.dtype)
 
 
 @dataclass(frozen=True)
@@ -84,15 +127,16 @@ class Fits:
     """Coefficients over a fit's own features, [fit, feature]."""
     b: torch.Tensor
     """Intercepts, [fit, 1]."""
+    f: torch.Tensor
+    """Scores of all rows without intercepts, [fit, row]: kept, since they change along lines."""
 
     def pick(self, which: torch.Tensor) -> Fits:
         """Some of the fits."""
         return Fits(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
-    def split(self, sizes: Sequence[int]) -> list[Fits]:
-        """So many fits to each part."""
-        columns = [getattr(self, name).split(list(sizes)) for name in self.__dataclass_fields__]
-        return [Fits(*part) for part in zip(*columns, strict=True)]
+    def put(self, which: torch.Tensor, found: Fits) -> None:
+        """Write coefficients, intercepts and scores over those of some of the fits."""
+        self.w[which], self.b[which], self.f[which] = found.w, found.b, found.f
 
     def to(self, dtype: torch.dtype) -> Fits:
         """The same in another number format."""
@@ -104,62 +148,69 @@ class Fits:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
-def solve(rows: Rows, fits: Fits, tolerance: float) -> tuple[Fits, torch.Tensor]:
+def solve(rows: Rows, fits: Fits, tolerance: torch.Tensor) -> tuple[Fits, torch.Tensor]:
     """Newton steps from where the fits stand.
+
+    Args:
+        tolerance: of each fit, [fit, 1].
 
     Returns:
         The fits at their optima, and whether each has converged, bool [fit].
     """
-    w, b = fits.w.clone(), fits.b.clone()
+    w, b, f = fits.w.clone(), fits.b.clone(), fits.f.clone()
     converged = torch.zeros(len(w), dtype=torch.bool, device=w.device)
     left = torch.arange(len(w), device=w.device)
-    now, f = fits, _scores(rows, fits, fits.w)
-    for _ in range(STEPS):
-        p, intercept = _centred(f, now)
+    now = fits
+    for _ in range(min(STEPS, STEPS_FLOAT32) if rows.exact.dtype == torch.float32 else STEPS):
+        p, intercept = _centred(now)
         now = replace(now, b=intercept)
         gradient = now.w - now.c * (((now.y - p) * now.mask) @ rows.exact) / now.scale
         size, length = gradient.norm(dim=1, keepdim=True), now.w.norm(dim=1, keepdim=True)
         done = (size <= tolerance * length)[:, 0]
-        w[left[done]], b[left[done]], converged[left[done]] = now.w[done], now.b[done], True
-        if bool(done.all()):
-            break
         if bool(done.any()):
+            w[left[done]], b[left[done]], f[left[done]] = now.w[done], now.b[done], now.f[done]
+            converged[left[done]] = True
+            if bool(done.all()):
+                break
             keep = ~done
-            left, now, f, p = left[keep], now.pick(keep), f[keep], p[keep]
+            left, now, p, tolerance = left[keep], now.pick(keep), p[keep], tolerance[keep]
             gradient, size, length = gradient[keep], size[keep], length[keep]
         forcing = (size / length.clamp(min=1e-30)).sqrt().clamp(max=FORCING)
         goal = torch.maximum(forcing * size, 0.3 * tolerance * length)
-        step, solved = _newton_step(rows, now, p * (1 - p) * now.mask, gradient, goal)
-        if not solved:
+        weights = p * (1 - p) * now.mask
+        step, products = _newton_step(rows, now, weights, gradient, goal)
+        if products < PRODUCTS:
+            rows.learn(weights, products)
+        else:
             rows = rows.precise()
-        step = step.to(f.dtype)
-        along = _scores(rows, now, step)
-        t, shift = _search(now, f, step, along)
-        now, f = replace(now, w=now.w + t * step, b=now.b + shift), f + t * along
+        step = step.to(now.w.dtype)
+        along = scores(rows, now, step)
+        total = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        b_along = -(weights * along).sum(dim=1, keepdim=True) / total
+        now = _moved(now, step, along, torch.ones_like(now.b), b_along)
     else:
-        w[left], b[left] = now.w, now.b
-    return replace(fits, w=w, b=b), converged
+        w[left], b[left], f[left] = now.w, now.b, now.f
+    return replace(fits, w=w, b=b, f=f), converged
 
 
-def further(rows: Rows, fits: Fits, before: Fits) -> Fits:
+def further(fits: Fits, before: Fits) -> Fits:
     """A start for the next penalty: from `fits`, along the line from `before`, as far as the next objective wants.
 
     Args:
         fits: solved at the last penalty, with the next penalty in place; `before`: solved at the one before that.
     """
-    step = fits.w - before.w
-    t, shift = _search(fits, _scores(rows, fits, fits.w), step, _scores(rows, fits, step))
-    return replace(fits, w=fits.w + t * step, b=fits.b + shift)
+    none = torch.zeros_like(fits.b)
+    return _moved(fits, fits.w - before.w, fits.f - before.f, none, none)
 
 
-def _scores(rows: Rows, fits: Fits, w: torch.Tensor) -> torch.Tensor:
+def scores(rows: Rows, fits: Fits, w: torch.Tensor) -> torch.Tensor:
     """Scores without intercepts [fit, row]."""
     return (w / fits.scale) @ rows.exact.T
 
 
-def _centred(f: torch.Tensor, fits: Fits) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities [fit, row] and intercepts at which residuals sum to 0 in every fit, given scores without them."""
-    b = fits.b
+def _centred(fits: Fits) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities [fit, row] and intercepts at which residuals sum to 0 in every fit."""
+    f, b = fits.f, fits.b
     for _ in range(CUTS):
         p = torch.sigmoid(f + b)
         excess = ((fits.y - p) * fits.mask).sum(dim=1, keepdim=True)
@@ -171,76 +222,112 @@ def _centred(f: torch.Tensor, fits: Fits) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _newton_step(
     rows: Rows, fits: Fits, curvature: torch.Tensor, gradient: torch.Tensor, goal: torch.Tensor
-) -> tuple[torch.Tensor, bool]:
+) -> tuple[torch.Tensor, int]:
     """Conjugate gradients on Newton's equations until their residual is below `goal`.
 
     Arrays are written over: on a processor, new ones cost more than what is computed in them.
 
     Returns:
-        Steps, float32 [fit, feature], and whether `goal` was reached (by all but a few).
+        Steps, float32 [fit, feature], and the number of products; `PRODUCTS` where `goal` was not reached (by all but a
+        few).
     """
-    weights, inverse, goal = curvature.float(), (1 / fits.scale).float(), goal.float()
-    share = weights / weights.sum(dim=1, keepdim=True)
+    fast = rows.fast.dtype
+    inverse, goal = (1 / fits.scale).float(), goal.float()
+    total = curvature.sum(dim=1, keepdim=True)
+    weights, share = curvature.to(fast), (curvature / total).to(fast)
     strength = fits.c.float() * inverse
-    inner = None if rows.squares is None else 1 / (1 + strength * inverse * (weights @ rows.squares))
     residual = -gradient.float()
-    step, applied, scaled = torch.zeros_like(residual), torch.empty_like(residual), residual
-    fast_step = torch.empty_like(residual, dtype=rows.fast.dtype)
-    u, fast_u = torch.empty_like(weights), torch.empty_like(weights, dtype=rows.fast.dtype)
-    if inner is not None:
-        scaled = inner * residual
+    step, applied = torch.zeros_like(residual), torch.empty_like(residual)
+    product, u = torch.empty_like(residual, dtype=fast), torch.empty_like(weights)
+    precondition = _preconditioner(rows.axes, fits.c * total, residual)
+    scaled = precondition(residual)
     towards = scaled.clone()
     size = torch.linalg.vecdot(residual, scaled)[:, None]
-    for _ in range(PRODUCTS):
+    for done in range(1, PRODUCTS):
         torch.mul(towards, inverse, out=applied)
-        torch.mm(fast_step.copy_(applied), rows.fast_t, out=fast_u)
-        u.copy_(fast_u).mul_(weights)
+        torch.mm(product.copy_(applied), rows.fast_t, out=u)
+        u.mul_(weights)
         u.addcmul_(share, u.sum(dim=1, keepdim=True), value=-1)
-        torch.mm(fast_u.copy_(u), rows.fast, out=fast_step)
-        applied.copy_(fast_step).mul_(strength).add_(towards)
+        torch.mm(u, rows.fast, out=product)
+        applied.copy_(product).mul_(strength).add_(towards)
         length = size / torch.linalg.vecdot(towards, applied)[:, None].clamp(min=1e-30)
         step.addcmul_(length, towards)
         residual.addcmul_(length, applied, value=-1)
         unsolved = torch.linalg.vector_norm(residual, dim=1, keepdim=True) > goal
         if int(unsolved.sum()) <= STRAGGLERS * len(unsolved):
-            return step, True
-        if inner is not None:
-            torch.mul(inner, residual, out=scaled)
+            return step, done
+        scaled = precondition(residual)
         new = torch.linalg.vecdot(residual, scaled)[:, None] * unsolved
         towards.mul_(new / size.clamp(min=1e-30)).addcmul_(scaled, unsolved.float())
         size = new
-    return step, False
+    return step, PRODUCTS
 
 
-def _search(fits: Fits, f: torch.Tensor, step: torch.Tensor, along: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Length of each step and change of each intercept, [fit, 1], that make the objective smallest."""
+def _preconditioner(
+    axes: Axes | None, strength: torch.Tensor, like: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What residuals [fit, feature] are multiplied by; the result is written over at the next call.
+
+    Args:
+        strength: C times the sum of weights, [fit, 1].
+    """
+    if axes is None:
+        return lambda residual: residual
+    inner = 1 / (1 + strength.float() * axes.values)
+    out = torch.empty_like(like)
+    vectors = axes.vectors
+    if vectors is None:
+        return lambda residual: torch.mul(inner, residual, out=out)
+    if vectors.shape[0] != vectors.shape[1]:
+        return lambda residual: torch.addmm(residual, (residual @ vectors).mul_(inner - 1), vectors.T, out=out)
+    inner = inner.to(vectors.dtype)
+    back, along = torch.empty_like(like, dtype=vectors.dtype), torch.empty_like(inner)
+
+    def precondition(residual: torch.Tensor) -> torch.Tensor:
+        torch.mm(back.copy_(residual), vectors, out=along)
+        return out.copy_(torch.mm(along.mul_(inner), vectors.T, out=back))
+
+    return precondition
+
+
+def _moved(fits: Fits, step: torch.Tensor, along: torch.Tensor, t: torch.Tensor, shift: torch.Tensor) -> Fits:
+    """Fits moved along their steps, as far as makes their objectives smallest.
+
+    Length and change of intercept are sought by Newton steps. Where these have settled they are at the minimum, since
+    objectives are convex; where not, they are cut until no objective grows.
+
+    Args:
+        along: the steps' scores [fit, row]; `t`, `shift`: a guess at lengths and changes of intercepts, [fit, 1].
+    """
     inner, squared = (fits.w * step).sum(dim=1, keepdim=True), (step * step).sum(dim=1, keepdim=True)
-    t, shift = torch.zeros_like(fits.b), torch.zeros_like(fits.b)
-    start = f + fits.b
-    masked = fits.mask * along
+    start, weight = fits.f + fits.b, fits.mask * fits.c
+    target = weight * fits.y
+    target_t, target_b = (target * along).sum(dim=1, keepdim=True), target.sum(dim=1, keepdim=True)
+    masked = weight * along
+    squares = masked * along
     for _ in range(SEARCHES):
-        p = torch.sigmoid(start + t * along + shift)
+        p = torch.sigmoid(torch.addcmul(start, t, along) + shift)
         bend = p * (1 - p)
-        slope_t = inner + t * squared - fits.c * ((fits.y - p) * masked).sum(dim=1, keepdim=True)
-        slope_b = -fits.c * ((fits.y - p) * fits.mask).sum(dim=1, keepdim=True)
-        both = bend * masked
-        tt = squared + fits.c * (both * along).sum(dim=1, keepdim=True)
-        tb = fits.c * both.sum(dim=1, keepdim=True)
-        bb = fits.c * (bend * fits.mask).sum(dim=1, keepdim=True) + 1e-12
+        slope_t = inner + t * squared + torch.linalg.vecdot(p, masked)[:, None] - target_t
+        slope_b = torch.linalg.vecdot(p, weight)[:, None] - target_b
+        tt = squared + torch.linalg.vecdot(bend, squares)[:, None]
+        tb = torch.linalg.vecdot(bend, masked)[:, None]
+        bb = torch.linalg.vecdot(bend, weight)[:, None] + 1e-12
         determinant = (tt * bb - tb * tb).clamp(min=1e-30)
         more_t = (tb * slope_b - bb * slope_t) / determinant
         more_b = (tb * slope_t - tt * slope_b) / determinant
         t, shift = t + more_t, shift + more_b
-        if float(more_t.abs().max()) < 0.05:
+        if float(torch.maximum(more_t.abs(), more_b.abs()).max()) < SETTLED:
             break
-    before = _loss(fits, start)
-    for _ in range(CUTS):
-        after = _loss(fits, start + t * along + shift) + t * inner + t * t * squared / 2
-        worse = ~(after <= before + ROUNDING[f.dtype] * before.abs())
-        if not bool(worse.any()):
-            break
-        t, shift = torch.where(worse, t / 2, t), torch.where(worse, shift / 2, shift)
-    return t, shift
+    else:
+        before = _loss(fits, start)
+        for _ in range(CUTS):
+            after = _loss(fits, start + t * along + shift) + t * inner + t * t * squared / 2
+            worse = ~(after <= before + ROUNDING[start.dtype] * before.abs())
+            if not bool(worse.any()):
+                break
+            t, shift = torch.where(worse, t / 2, t), torch.where(worse, shift / 2, shift)
+    return replace(fits, w=fits.w + t * step, b=fits.b + shift, f=fits.f + t * along)
 
 
 def _loss(fits: Fits, f: torch.Tensor) -> torch.Tensor:

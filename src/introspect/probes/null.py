@@ -147,7 +147,7 @@ def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split,
 def _aurocs(
     x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
 ) -> np.ndarray:
-    """AUROC [column] on held-out rows. `x` [row, width]; labels [row, column] of fitted, of held-out."""
+    """AUROC [column] on held-out rows, .5 where one class is missing. `x` [row, width]; labels [row, column]."""
     rows = x[torch.from_numpy(fitted)]
     site = Site.of(rows, torch.ones(1, len(rows), dtype=torch.bool, device=x.device))
     turned, axes = site.turned(y.shape[1])
@@ -157,5 +157,6 @@ def _aurocs(
     ranks = rankdata(scores, axis=1)
     n_positive = held_y.sum(axis=0)
     n_negative = len(held_y) - n_positive
-    sums = (ranks * held_y.T).sum(axis=1)
-    return (sums - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+    won = (ranks * held_y.T).sum(axis=1) - n_positive * (n_positive + 1) / 2
+    pairs = n_positive * n_negative
+    return np.where(pairs > 0, won / np.maximum(pairs, 1), 0.5)

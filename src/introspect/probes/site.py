@@ -15,7 +15,7 @@ import torch
 from ..errors import EstimateError
 from ..models.precision import processor_has_bfloat16
 from .logistic import fit, kernel, scale_of
-from .newton import Fits, Rows, further, solve
+from .newton import Axes, Fits, Rows, further, scores, solve
 
 CONSTANT = 1e-13
 """A variance this small, of a feature's mean square, is rounding: the feature is constant."""
@@ -49,8 +49,8 @@ class Site:
     """float64 [fold, row]: 1 where a fold trains on the row."""
     scale: torch.Tensor
     """[fold, width]: standard deviations on training rows."""
-    uneven: bool = False
-    """Whether features differ much in size (see `newton.Rows`)."""
+    axes: Axes | None = None
+    """Where features are principal axes (see `turned`)."""
 
     @classmethod
     def of(cls, values: torch.Tensor, masks: torch.Tensor) -> Site:
@@ -64,24 +64,22 @@ class Site:
         x = values.double()
         centre = x.mean(dim=0)
         x = x - centre
-        spread = scale_of(x.square().mean(dim=0), centre, len(x), values.dtype)
+        square = x.square()
+        spread = scale_of(square.mean(dim=0), centre, len(x), values.dtype)
         x /= spread
         folds = masks.to(x.dtype)
         n = folds.sum(dim=1, keepdim=True)
-        mean, square = folds @ x / n, folds @ x.square() / n
+        mean, square = folds @ x / n, folds @ square / (n * spread.square())
         scale = scale_of(square - mean.square(), centre / spread, len(x), values.dtype, CONSTANT * square)
         return cls(x, centre, spread, folds, scale)
 
-    def path(
-        self, y: torch.Tensor, penalties: Sequence[float], tolerance: float, folds: torch.Tensor | None = None
-    ) -> dict[float, Fits]:
+    def path(self, y: torch.Tensor, penalties: Sequence[float], tolerance: float) -> dict[float, Fits]:
         """A fit of every fold at every penalty, each started from the next stronger penalty's.
 
         Args:
             y: labels 0 or 1, [row], or [fold, row].
             penalties: scikit-learn's C.
             tolerance: see `newton`.
-            folds: the numbers of the folds to fit; None for all.
 
         Raises:
             EstimateError: the training rows of a fold are of one class.
@@ -92,8 +90,7 @@ class Site:
         if bool(((positive < 1) | (positive > self.masks.sum(dim=1) - 1)).any()):
             raise EstimateError("the rows to fit hold one class only: there are too few groups")
         found: dict[float, list[Fits]] = {c: [] for c in sorted(penalties)}
-        every = torch.arange(len(labels), device=labels.device)
-        for chunk in (every if folds is None else folds).split(self._at_once()):
+        for chunk in torch.arange(len(labels), device=labels.device).split(self._at_once()):
             n = len(chunk)
             share = (positive[chunk] / self.masks[chunk].sum(dim=1))[:, None]
             flat = Fits(
@@ -103,32 +100,29 @@ class Site:
                 self.x.new_empty(n, 1),
                 self.x.new_zeros(n, self.x.shape[1]),
                 torch.logit(share),
+                self.x.new_zeros(n, len(self.x)),
             ).to(torch.float32)
             before = flat
             for c in found:
                 start = replace(flat, c=torch.full_like(flat.c, c))
-                flat, before = self._solved(self._rows, further(self._rows, start, before), tolerance), flat
+                flat, before = self._solved(further(start, before), tolerance), flat
                 found[c].append(flat)
         return {c: Fits.joined(parts) for c, parts in found.items()}
 
-    def averaged(self, fits: Fits, fold: int) -> Fits:
-        """A start for a fold from fits of parts of its rows, at their penalty: their mean direction."""
-        weight = (fits.w / fits.scale).mean(dim=0, keepdim=True)
-        mask, scale = self.masks[fold][None], self.scale[fold][None]
-        b = fits.b.mean(dim=0, keepdim=True)
-        return Fits(fits.y[:1], mask, scale, fits.c[:1], weight * scale, b).to(torch.float64)
-
-    def refined(self, fits: Fits, tolerance: float, exact: torch.dtype) -> Fits:
-        """The same fits to a smaller tolerance, with gradients in the number format `exact`.
+    def refined(self, fits: Fits, tolerance: float | torch.Tensor) -> Fits:
+        """The same fits to a smaller tolerance, one for all or of each [fit, 1], with gradients in float64.
 
         Raises:
             NotConverged: an optimum was not reached.
         """
-        return self._solved(replace(self._rows, exact=self.x.to(exact)), fits.to(exact), tolerance)
+        limits = torch.as_tensor(tolerance).to(fits.b).expand_as(fits.b)
+        rows, start = replace(self._rows, exact=self.x), fits.to(torch.float64)
+        found, converged = solve(rows, replace(start, f=scores(rows, start, start.w)), limits.double())
+        return self._exactly(found, ~converged)
 
     def scores(self, fits: Fits) -> torch.Tensor:
         """Log-odds [fit, row] of all rows of the site."""
-        return (fits.w / fits.scale) @ self._rows.exact.to(fits.w.dtype).T + fits.b
+        return fits.f + fits.b
 
     def directions(self, fits: Fits) -> Directions:
         """The fits in raw activation space."""
@@ -161,23 +155,30 @@ class Site:
             x.new_ones(x.shape[1]),
             ones.expand(n_fits, len(x)),
             ones.expand(n_fits, x.shape[1]),
-            uneven=True,
+            Axes(values[kept].float() / len(x), None),
         ), axes
 
-    def _solved(self, rows: Rows, fits: Fits, tolerance: float) -> Fits:
-        """Newton steps; what those leave over is fitted one by one in the space of rows."""
-        fits, converged = solve(rows, fits, tolerance)
-        for k in torch.nonzero(~converged)[:, 0].tolist():
+    def _solved(self, fits: Fits, tolerance: float) -> Fits:
+        """Newton steps with gradients in float32; fits that these leave over go on in float64."""
+        found, converged = solve(self._rows, fits, torch.full_like(fits.b, tolerance))
+        left = torch.nonzero(~converged)[:, 0]
+        if len(left):
+            found.put(left, self.refined(found.pick(left), tolerance).to(torch.float32))
+        return found
+
+    def _exactly(self, fits: Fits, which: torch.Tensor) -> Fits:
+        """What Newton steps leave over is fitted one by one in the space of rows."""
+        for k in torch.nonzero(which)[:, 0].tolist():
             trained = fits.mask[k] > 0
-            z = (self.x[trained] / fits.scale[k].double())[None]
-            exact = fit(kernel(z), fits.y[k, trained].double(), float(fits.c[k, 0]))
-            fits.w[k] = exact.coefficients(z)[0, :, 0].to(fits.w.dtype)
-            fits.b[k] = exact.b[0, 0].to(fits.b.dtype)
+            z = (self.x[trained] / fits.scale[k])[None]
+            exact = fit(kernel(z), fits.y[k, trained], float(fits.c[k, 0]))
+            fits.w[k], fits.b[k] = exact.coefficients(z)[0, :, 0], exact.b[0, 0]
+            fits.f[k] = (fits.w[k] / fits.scale[k]) @ self.x.T
         return fits
 
     @cached_property
     def _rows(self) -> Rows:
-        return Rows.of(self.x, self._fast(), uneven=self.uneven)
+        return Rows.of(self.x, self._fast(), self.axes)
 
     def _fast(self) -> torch.dtype:
         cuda = self.x.device.type == "cuda"

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..errors import EstimateError
-from ..stats import MIN_GROUPS, group_codes
+from ..stats import MIN_GROUPS, auroc, group_codes
 
 MIN_PER_CLASS = 10
 """Fewest rows of either class in the development and in the test part."""
@@ -36,12 +36,19 @@ class Split:
 
 
 def split_groups(
-    groups: Sequence[Hashable] | np.ndarray, labels: np.ndarray, *, test_fraction: float, inner_folds: int, seed: int
+    groups: Sequence[Hashable] | np.ndarray,
+    labels: np.ndarray,
+    *,
+    test_fraction: float,
+    inner_folds: int,
+    seed: int,
+    label: str = "positive",
 ) -> Split:
     """Hold out whole groups for the test, and fold the other groups, with the classes balanced as well as groups allow.
 
     Args:
         groups: the group of each row; labels: bool [row].
+        label: what the labels say, for messages.
 
     Raises:
         EstimateError: too few groups, or too few rows of a class, to say anything.
@@ -50,10 +57,10 @@ def split_groups(
     needed = max(inner_folds + 1, 2)
     if n_groups < 2 * needed:
         raise EstimateError(f"{n_groups} groups are too few for a test part and {inner_folds} inner folds")
-    n_acted = int(np.sum(labels))
-    if min(n_acted, len(labels) - n_acted) < 2 * MIN_PER_CLASS:
+    n_yes = int(np.sum(labels))
+    if min(n_yes, len(labels) - n_yes) < 2 * MIN_PER_CLASS:
         raise EstimateError(
-            f"{n_acted} rows acted on the policy and {len(labels) - n_acted} did not; a probe needs at least "
+            f"{n_yes} rows are labelled {label} and {len(labels) - n_yes} are not; a probe needs at least "
             f"{MIN_PER_CLASS} of each in the development part and in the test part"
         )
     outer = _fold_of(codes, labels, min(OUTER_PARTS, n_groups), seed)
@@ -66,17 +73,40 @@ def split_groups(
             f"the test part has {n_test_groups} groups; an interval needs at least {MIN_GROUPS}: give more items, or a "
             "larger probe.test_fraction"
         )
+    n_dev_groups = len(set(codes[dev]))
+    if n_dev_groups < inner_folds:
+        raise EstimateError(
+            f"the development part has {n_dev_groups} groups, fewer than {inner_folds} inner folds: make "
+            "probe.inner_folds or probe.test_fraction smaller"
+        )
     for name, rows in (("development", dev), ("test", test)):
         n_positive = int(labels[rows].sum())
         if min(n_positive, len(rows) - n_positive) < MIN_PER_CLASS:
             raise EstimateError(
-                f"the {name} part has {n_positive} rows that acted on the policy and {len(rows) - n_positive} that did "
-                f"not; a probe needs at least {MIN_PER_CLASS} of each"
+                f"the {name} part has {n_positive} rows labelled {label} and {len(rows) - n_positive} that are not; a "
+                f"probe needs at least {MIN_PER_CLASS} of each"
             )
-    fold = _fold_of(codes[dev], labels[dev], inner_folds, seed + 1)
+    fold = _fold_of(codes[dev], labels[dev], inner_folds, (seed + 1) % 2**32)
     split = Split(dev, test, fold)
     check_split(split, codes)
     return split
+
+
+def inner_auroc(scores: np.ndarray, labels: np.ndarray, split: Split) -> float:
+    """Mean AUROC over inner folds of scores [row] that are out of fold on development rows; folds with one class only
+    are left out.
+
+    Raises:
+        EstimateError: every fold has one class only.
+    """
+    values = []
+    for fold in range(split.n_folds):
+        rows = split.dev[split.fold == fold]
+        if labels[rows].any() and not labels[rows].all():
+            values.append(auroc(scores[rows], labels[rows]))
+    if not values:
+        raise EstimateError("no inner fold holds both classes: there are too few groups")
+    return float(np.mean(values))
 
 
 def check_split(split: Split, codes: np.ndarray) -> None:

@@ -33,8 +33,13 @@ Activations = Mapping[str, np.ndarray] | Streamed
 """Position -> float32 [layer, row, width]; or where to read it."""
 
 
-def each_site(activations: Activations, layers: Sequence[int]) -> Iterator[tuple[str, int, torch.Tensor]]:
+def each_site(
+    activations: Activations, layers: Sequence[int], rollouts: Sequence[int] | None = None
+) -> Iterator[tuple[str, int, torch.Tensor]]:
     """Position, layer number and activations [row, width], by position, then by layer.
+
+    Args:
+        rollouts: the number of each row's rollout, by which errors name it; None: rows are named by their own.
 
     Raises:
         EstimateError: a row holds NaN or infinity, or there are not as many layers as named.
@@ -46,7 +51,7 @@ def each_site(activations: Activations, layers: Sequence[int]) -> Iterator[tuple
                 "needed"
             )
         for layer, x in zip(block, values, strict=True):
-            check_finite(x, f"at {position}, layer {layer}")
+            check_finite(x, f"at {position}, layer {layer}", rollouts)
             yield position, layer, torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
@@ -55,19 +60,24 @@ def positions_of(activations: Activations) -> tuple[str, ...]:
     return activations.positions if isinstance(activations, Streamed) else tuple(activations)
 
 
-def check_finite(x: np.ndarray, where: str) -> None:
+def check_finite(x: np.ndarray, where: str, rollouts: Sequence[int] | None = None) -> None:
     """Refuse activations [row, width] with NaN or infinity.
 
+    Args:
+        rollouts: the number of each row's rollout.
+
     Raises:
-        EstimateError: there are; names the rows.
+        EstimateError: there are; names the rows' rollouts, or the rows where no rollouts are given.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(x.sum(axis=1, dtype=np.float64)).all():
             return
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    named = ", ".join(map(str, bad[:N_NAMED])) + (f" and {len(bad) - N_NAMED} more" if len(bad) > N_NAMED else "")
+    called = [int(row if rollouts is None else rollouts[row]) for row in bad[:N_NAMED]]
+    named = ", ".join(map(str, called)) + (f" and {len(bad) - N_NAMED} more" if len(bad) > N_NAMED else "")
+    kind = "rows" if rollouts is None else "rollouts"
     raise EstimateError(
-        f"activations {where} hold NaN or infinity in rows {named}: record them again, or leave them out"
+        f"activations {where} hold NaN or infinity in {kind} {named}: record them again, or leave them out"
     )
 
 

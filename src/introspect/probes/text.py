@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ..errors import EstimateError
 from ..stats import auroc
-from .splits import Split
+from .splits import Split, inner_auroc
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
@@ -31,6 +31,8 @@ class TextFit(NamedTuple):
     """Log-odds [row]: out-of-fold on development rows, by the model fitted on all of them elsewhere."""
     penalty: float
     """The inverse of its strength, C."""
+    inner_auroc: float
+    """Mean over inner folds, on development groups that were not fitted."""
 
 
 def text_fit(texts: Sequence[str], labels: np.ndarray, split: Split, penalties: Sequence[float] = PENALTIES) -> TextFit:
@@ -43,11 +45,15 @@ def text_fit(texts: Sequence[str], labels: np.ndarray, split: Split, penalties: 
         EstimateError: the texts hold no words, or no inner fold holds both classes.
     """
     words = np.array(texts, dtype=object)
-    held_out, values = _held_out(words, labels, split, penalties)
-    best = int(values.argmax())
+    held_out = np.zeros((len(penalties), len(words)))
+    for fold in range(split.n_folds):
+        train, held = split.dev[split.fold != fold], split.dev[split.fold == fold]
+        held_out[:, held] = _fitted_scores(words[train], labels[train], words[held], penalties)
+    values = [inner_auroc(row, labels, split) for row in held_out]
+    best = int(np.argmax(values))
     scores = _fitted_scores(words[split.dev], labels[split.dev], words, penalties[best : best + 1])[0]
-    scores[split.dev] = held_out[best]
-    return TextFit(scores, penalties[best])
+    scores[split.dev] = held_out[best, split.dev]
+    return TextFit(scores, penalties[best], values[best])
 
 
 def text_scores(
@@ -55,22 +61,6 @@ def text_scores(
 ) -> np.ndarray:
     """The scores of `text_fit`, which says what is raised."""
     return text_fit(texts, labels, split, penalties).scores
-
-
-def _held_out(
-    words: np.ndarray, labels: np.ndarray, split: Split, penalties: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold scores [penalty, development row], and each penalty's mean AUROC over inner folds."""
-    scores = np.empty((len(penalties), len(split.dev)))
-    values = []
-    for fold in range(split.n_folds):
-        train, held = split.dev[split.fold != fold], split.fold == fold
-        scores[:, held] = _fitted_scores(words[train], labels[train], words[split.dev[held]], penalties)
-        if len(set(labels[split.dev[held]])) == 2:
-            values.append([auroc(row[held], labels[split.dev[held]]) for row in scores])
-    if not values:
-        raise EstimateError("no inner fold holds both classes: there are too few groups")
-    return scores, np.mean(values, axis=0)
 
 
 def _fitted_scores(
@@ -92,12 +82,20 @@ def column_scores(column: np.ndarray, labels: np.ndarray, split: Split) -> np.nd
 
 
 def category_scores(categories: Sequence[Hashable], labels: np.ndarray, split: Split) -> np.ndarray:
-    """A category as a baseline: the share of positives among its development rows, shrunk to the overall share by one
-    row's weight; categories that are not among them get the overall share.
+    """A category as a baseline: the share of positives among its fitted rows, shrunk to the overall share by one row's
+    weight; categories that are not among them get the overall share. Development rows are scored out of fold.
     """
-    overall = float(labels[split.dev].mean())
+    scores = _shares(categories, labels, split.dev)
+    for fold in range(split.n_folds):
+        held = split.dev[split.fold == fold]
+        scores[held] = _shares(categories, labels, split.dev[split.fold != fold])[held]
+    return scores
+
+
+def _shares(categories: Sequence[Hashable], labels: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    overall = float(labels[fitted].mean())
     rows: dict[Hashable, list[bool]] = {}
-    for row in split.dev:
+    for row in fitted:
         rows.setdefault(categories[row], []).append(bool(labels[row]))
     share = {category: (sum(seen) + overall) / (len(seen) + 1) for category, seen in rows.items()}
     return np.array([share.get(category, overall) for category in categories])

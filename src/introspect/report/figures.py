@@ -8,6 +8,21 @@ from typing import Any
 import plotly.graph_objects as go
 
 BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#8a8a8a", "#009E73"
+BASELINES = {
+    "text_chain": "words: chain so far",
+    "text_prompt_chain": "words: prompt + chain so far",
+    "text_whole_chain": "words: whole chain",
+    "text_prompt_whole_chain": "words: prompt + whole chain",
+    "embedding_prompt_chain": "embedding: prompt + chain so far",
+    "embedding_prompt_whole_chain": "embedding: prompt + whole chain",
+    "logits": "next token's logits",
+    "option_order": "letter, option order",
+    "condition": "condition alone",
+    "prior": "unhinted probability",
+    "length": "length",
+    "base_model": "base model",
+}
+"""How a reader calls them."""
 LAYOUT = {
     "template": "plotly_white",
     "paper_bgcolor": "rgba(0,0,0,0)",
@@ -18,6 +33,8 @@ LAYOUT = {
     "yaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zerolinecolor": "rgba(128,128,128,0.2)", "automargin": True},
 }
 """Colours that can be read on a light and on a dark page."""
+NONE = {"increment": {"value": None}}
+"""A strictest bound of results of an earlier version, which have none."""
 
 
 def heatmap(results: dict) -> go.Figure:
@@ -104,13 +121,16 @@ def lines(results: dict) -> go.Figure:
 
 def forest(results: dict) -> go.Figure:
     """The probe's AUROC beyond each baseline's, with intervals."""
-    rows = [(name, entry["increment"]) for name, entry in results["baselines"].items() if not name.startswith("best")]
+    found = results["baselines"]
+    rows = [(BASELINES[name], found[name]["increment"]) for name in BASELINES if name in found]
+    for name, of in (("best_text", "words"), ("best", "all")):
+        rows.append((f"largest of {of} on the test part", found[name].get("strictest", NONE)["increment"]))
     rows = [(name, increment) for name, increment in rows if increment["value"] is not None]
     values = [increment["value"] for _, increment in rows]
     figure = go.Figure(
         go.Scatter(
             x=values,
-            y=[name.replace("_", " ") for name, _ in rows],
+            y=[name for name, _ in rows],
             mode="markers",
             marker={"size": 11, "color": BLUE},
             error_x={
@@ -123,7 +143,7 @@ def forest(results: dict) -> go.Figure:
         )
     )
     figure.add_vline(x=0, line_color=GREY, line_dash="dot")
-    figure.update_layout(**LAYOUT, height=300, xaxis_title="AUROC of the probe beyond the baseline")
+    figure.update_layout(**LAYOUT, height=110 + 26 * len(rows), xaxis_title="AUROC of the probe beyond the baseline")
     figure.update_yaxes(autorange="reversed")
     return figure
 

@@ -21,7 +21,8 @@ from plotly.offline import get_plotlyjs
 from ..atomic import write_atomic
 from ..errors import StoreError
 from ..results import read_results, read_run_manifest
-from .figures import along, figure_json, forest, heatmap, lines
+from .figures import BASELINES, along, figure_json, forest, heatmap, lines
+from .instrument import shipped_validation
 from .link_tables import link_tables
 from .measure_figures import measure_figures
 from .measures import measure_tables
@@ -78,12 +79,14 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         results=results,
         manifest=manifest,
         sentences=headline(results),
+        baselines=BASELINES,
         link_tables=link_tables(results["link"], results["controls"]["negative_control"])
         if "table" in results["link"]
         else [],
         measures=measure_tables(results["behaviour"]["measures"]),
         judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
         agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
+        instrument=shipped_validation(),
     )
 
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+LABELS = {
+    "acted": "the choice",
+    "verbalised": "whether the chain says so (of rollouts that acted on the policy)",
+    "silent": "whether the chain is silent (of rollouts that acted on the policy)",
+    "denied": "whether the chain denies it (of rollouts that acted on the policy)",
+}
+"""What a probe predicts, in words."""
+
 
 def number(estimate: dict[str, Any]) -> str:
     """`.97 [.93, .99]`, or why there is none."""
@@ -98,12 +106,21 @@ def _probe(results: dict) -> str:
         f"the base model's activations {number(baselines['base_model']['auroc'])}",
     ]
     return (
-        f"The activations at layer {head['layer']}, position {head['position']}, predict the choice on held-out groups "
-        f"with AUROC {number(head['auroc'])}, against {', '.join(named)}; beyond the best of "
-        f"words that is {beyond(baselines['best_text']['increment'])}, beyond the base model "
+        f"The activations at layer {head['layer']}, position {head['position']}, predict "
+        f"{LABELS.get(probe['label'], probe['label'])} on held-out groups with AUROC {number(head['auroc'])}, against "
+        f"{', '.join(named)}; beyond the best of words that is {beyond(baselines['best_text']['increment'])}"
+        f"{_strictest(baselines['best_text'])}, beyond the base model "
         f"{beyond(baselines['base_model']['increment'])} (shuffled labels: "
         f"{_p_value(results['controls']['shuffled_labels']['p_value'])})."
     )
+
+
+def _strictest(best: dict) -> str:
+    """The bound against whichever baseline does best on the test part, where it says more than the increment."""
+    bound = best.get("strictest", {"increment": best["increment"]})["increment"]
+    if bound["value"] is None or bound == best["increment"]:
+        return ""
+    return f" (against whichever does best on the test part {number(bound)})"
 
 
 def _p_value(p: float | None) -> str:

@@ -23,8 +23,8 @@ from ..results import read_results
 from ..rollout import read_rollouts
 from ..stats import Estimate, auroc_estimate, bootstrap
 from ..store import StoreReader, StoreSpec
-from ..studies.recorded import Recorded, read_recorded
 from ..tasks.registry import find_task
+from ..transfer.recorded import Recorded, read_recorded
 from ..verdicts.sheet import guard
 from .marks import group_mark, prompt_mark
 

@@ -12,12 +12,13 @@ import numpy as np
 from ..errors import RunError
 from ..link.draws import fewest_not_acted
 from ..manifest import package_versions
+from ..probes.by_estimator import ESTIMATORS
 from ..results import read_run_manifest
 from ..rollout import Rollout
 from ..stats import auroc_estimate, carried_threshold
 from ..tasks.registry import find_task
 from .marks import group_mark, prompt_mark
-from .source import RIDGE_PENALTIES, Fitted, Source
+from .source import Fitted, Source
 
 SPANS = {"last_prompt": "prompt", "before_answer": "answer"}
 """Position -> the span that it falls in; any other: think."""
@@ -98,8 +99,8 @@ def _model(source: Source) -> dict[str, Any]:
 
 
 def _candidates(name: str, penalties: Iterable[float]) -> list[float]:
-    known = {"logistic": penalties, "ridge": RIDGE_PENALTIES}
-    return list(known.get(name, ()))
+    known = ESTIMATORS[name].penalties
+    return list(penalties if known is None else known)
 
 
 def _link_threshold(link: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..probes.estimators import LogisticProbe
 from ..probes.saved import SavedProbe, save_probe
 from .card import make_card
 from .source import check_place, check_reproduced, make_estimator, read_source
@@ -34,8 +33,9 @@ def save_run_probe(
     check_reproduced(source, head)
     place = (head["layer"] if layer is None else layer, head["position"] if position is None else position)
     check_place(source, *place)
-    headline = place == (head["layer"], head["position"]) and estimator == "logistic"
-    wanted = LogisticProbe(head["penalty"]) if headline else make_estimator(estimator, source)
+    fitted_by = source.recorded.spec.probe.estimator
+    headline = place == (head["layer"], head["position"]) and estimator == fitted_by
+    wanted = make_estimator(estimator, source, head["penalty"] if headline else None)
     fitted = source.fit(wanted, source.activations(*place))
     coefficients, intercept = fitted.estimator.coef_[0], float(fitted.estimator.intercept_[0])
     return save_probe(out, coefficients, intercept, make_card(source, fitted, estimator, place, headline))

@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.model_selection import PredefinedSplit
 
 from ..errors import EstimateError, RunError, SpecError
 from ..link import read_readouts
 from ..probes import Split, split_groups
-from ..probes.estimators import LogisticProbe, RidgeProbe
+from ..probes.by_estimator import ESTIMATORS, fit_scored
 from ..probes.linear import LinearProbe, not_finite
-from ..probes.means import DifferenceOfMeans, WhitenedDifferenceOfMeans
 from ..results import read_results
-from ..studies.recorded import Recorded, read_recorded
+from ..transfer.recorded import Recorded, read_recorded
 
-RIDGE_PENALTIES = (10.0, 100.0, 1000.0, 10000.0)
 REPRODUCES = 1e-2
 """Largest difference between a score and the run's own, in standard deviations of the scores. Solvers agree to a tenth
 of that, threads to a millionth; a row, a label or a fold that is not the run's moves scores by more."""
@@ -68,16 +65,10 @@ class Source:
         Raises:
             EstimateError: nothing can be fitted to them.
         """
-        rows, labels = values[self.split.dev], self.recorded.acted[self.split.dev]
-        folds = PredefinedSplit(self.split.fold)
         try:
-            scores = estimator.fit(rows, labels).decision_function(values)
-            scores[self.split.dev] = cross_val_predict(
-                _decided(estimator), rows, labels, cv=folds, method="decision_function"
-            )
-        except ValueError as error:
+            return Fitted(*fit_scored(estimator, values, self.recorded.acted, self.split))
+        except EstimateError as error:
             raise EstimateError(f"{self.recorded.run}: no probe can be fitted again: {error}") from None
-        return Fitted(estimator, scores)
 
 
 def read_source(run: Path) -> Source:
@@ -107,7 +98,8 @@ def check_reproduced(source: Source, head: Mapping[str, Any]) -> None:
         kept[r.rollout].part != parts.get(i, "ood") for i, r in enumerate(rollouts)
     ):
         raise EstimateError(f"{run}: the split of readouts.jsonl is not found again: {remedy}")
-    again = source.fit(LogisticProbe(head["penalty"]), source.activations(head["layer"], head["position"])).scores
+    wanted = make_estimator(source.recorded.spec.probe.estimator, source, head["penalty"])
+    again = source.fit(wanted, source.activations(head["layer"], head["position"])).scores
     before = np.array([kept[r.rollout].headline for r in rollouts])
     off = float(np.abs(again - before).max() / before.std())
     if not off <= REPRODUCES:
@@ -128,27 +120,12 @@ def check_place(source: Source, layer: int, position: str) -> None:
         raise RunError(f"{recorded.run} does not probe position {position!r}: choose one of {listed}")
 
 
-def make_estimator(name: str, source: Source) -> LinearProbe:
-    """The estimator of that name, which chooses its penalty on the run's own inner folds; unknown: a SpecError."""
-    folds = PredefinedSplit(source.split.fold)
-    if name == "logistic":
-        return LogisticProbe(source.recorded.spec.probe.penalties, cv=folds)
-    if name == "ridge":
-        return RidgeProbe(RIDGE_PENALTIES, cv=folds)
-    if name == "difference-of-means":
-        return DifferenceOfMeans()
-    if name == "whitened-difference-of-means":
-        return WhitenedDifferenceOfMeans()
-    raise SpecError(
-        f"no estimator called {name!r}: choose logistic, ridge, difference-of-means or whitened-difference-of-means"
-    )
-
-
-def _decided(estimator: LinearProbe) -> LinearProbe:
-    """The same estimator, unfitted, with the penalty that was chosen."""
-    fresh: LinearProbe = clone(estimator)
-    if isinstance(estimator, LogisticProbe):
-        fresh.set_params(C=estimator.penalty_)
-    elif isinstance(estimator, RidgeProbe):
-        fresh.set_params(alpha=estimator.penalty_)
-    return fresh
+def make_estimator(name: str, source: Source, penalty: float | None = None) -> LinearProbe:
+    """The estimator of that name, which chooses its penalty on the run's own inner folds where none is given; unknown:
+    a SpecError.
+    """
+    if name not in ESTIMATORS:
+        raise SpecError(f"no estimator called {name!r}: choose one of {', '.join(ESTIMATORS)}")
+    kind = ESTIMATORS[name]
+    several = source.recorded.spec.probe.penalties if kind.penalties is None else kind.penalties
+    return kind.make(several if penalty is None else penalty, PredefinedSplit(source.split.fold))

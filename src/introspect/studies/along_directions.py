@@ -18,8 +18,8 @@ import numpy as np
 
 from ..errors import EstimateError
 from ..stats import Estimate
-from .cosines import Labelled, cosine_estimate, cosine_matrix, reliability
-from .recorded import Recorded, read_recorded
+from ..transfer.cosines import Labelled, cosine_estimate, cosine_matrix, reliability
+from ..transfer.recorded import Recorded, read_recorded
 
 STEP, UNTRAINED = "step", "untrained"
 ITSELF = "the last step itself"

@@ -21,21 +21,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import EstimateError, RunError
-from ..experiment import POSITIONS
-from ..probes import Cell, fit_grid, split_groups
-from ..probes.grid import TIE
-from ..probes.splits import MIN_PER_CLASS
+from ..probes import fit_grid, split_groups
 from ..progress import Progress, silent
-from ..stats import MIN_GROUPS, Estimate
-from .carried import Carried, Part, Place, fit_at, text_columns
-from .common_split import Organism, split_together
-from .cosines import Labelled, beyond_base, cosine_matrix, difference, whitened
-from .recorded import Recorded, read_recorded
+from ..stats import Estimate
+from ..transfer.carried import Carried, Part, Row, carried_words, fit_at
+from ..transfer.common_split import Organism, split_together
+from ..transfer.cosines import Labelled, beyond_base, cosine_matrix, difference, too_small, whitened
+from ..transfer.places import RULE, choose_place
+from ..transfer.recorded import Recorded, check_one_model, read_recorded
 
 CHOSEN = (
     "one position and layer for all: the best AUROC on inner folds of the development groups, mean of the organisms "
-    f"named here; of cells within {TIE} of the best, the earliest position and the lowest layer; not the token before "
-    "the answer's name while there is another position"
+    f"named here; {RULE}"
 )
 DIRECTIONS = (
     "differences of means (acted minus not) over all in-distribution rollouts; raw: in activation space; whitened: "
@@ -51,9 +48,10 @@ def direction(run: Path, *, site: str, layer: int, position: str) -> dict[str, A
 
     Returns:
         `site`, `layer`, `position`, `n_acted`, `n_not`, `n_groups`; `difference`: mean of those that acted minus that
-        of the others, [width]; `probe`: `weight` [width] and `bias` of the run's own probe there (log-odds = activation
-        . weight + bias; fitted on the run's development groups, as in its results), `penalty` and `inner_auroc`. Where
-        the probe or everything is undefined, `value` null and a `reason` instead.
+        of the others, [width]; `probe`: `weight` [width] and `bias` of a logistic regression there (log-odds =
+        activation . weight + bias; fitted on the run's development groups: the run's own probe, where that is its
+        estimator), `penalty` and `inner_auroc`. Where the probe or everything is undefined, `value` null and a `reason`
+        instead.
 
     Raises:
         RunError, StoreError: the folder is no finished run, or its store holds no such layer.
@@ -65,7 +63,7 @@ def direction(run: Path, *, site: str, layer: int, position: str) -> dict[str, A
         return Estimate.undefined(str(error)).to_json()
     rows = np.flatnonzero(~found.ood)
     acted, groups = found.acted[rows], found.groups[rows]
-    reason = _too_small(acted, groups)
+    reason = too_small(acted, groups)
     if reason is not None:
         return Estimate.undefined(reason).to_json()
     weights = acted.astype(float)[None]
@@ -79,17 +77,6 @@ def direction(run: Path, *, site: str, layer: int, position: str) -> dict[str, A
         "difference": difference(values[rows], weights, 1 - weights)[0].tolist(),
         "probe": _probe(found, rows, values, layer, position),
     }
-
-
-def _too_small(acted: np.ndarray, groups: np.ndarray) -> str | None:
-    """Why there is no direction of these rows."""
-    n_acted, n_not = int(acted.sum()), int((~acted).sum())
-    if min(n_acted, n_not) < MIN_PER_CLASS:
-        return f"{n_acted} rollouts acted on the policy and {n_not} did not; a direction needs {MIN_PER_CLASS} of each"
-    fewest = min(len(set(groups[acted == side])) for side in (True, False))
-    if fewest < MIN_GROUPS:
-        return f"a class is in {fewest} groups only; a direction needs {MIN_GROUPS}"
-    return None
 
 
 def _probe(found: Recorded, rows: np.ndarray, values: np.ndarray, layer: int, position: str) -> dict[str, Any]:
@@ -165,7 +152,7 @@ def _transfer(
     progress: Progress,
     warnings: list[str],
 ) -> dict[str, Any]:
-    settings, site = _first(recorded).spec.probe, _first(recorded).spec.capture.sites[0]
+    settings, site = _first(recorded).spec.probe, _first(recorded).spec.probed_site
     organisms = split_together(
         recorded, test_fraction=settings.test_fraction, inner_folds=settings.inner_folds, seed=seed
     )
@@ -176,20 +163,30 @@ def _transfer(
     choosing = {name: each for name, each in fitted.items() if not choosers or name in choosers}
     if not choosing:
         raise EstimateError(f"no probe is fitted on {', '.join(choosers)}, whose inner folds choose the place")
-    place, inner = _choose(choosing, settings.penalties, site, progress)
+    place, inner = choose_place(
+        choosing, settings.penalties, site, progress, stage="transfer: one place for all organisms"
+    )
     position, layer = place
     away = [name for name, each in organisms.items() if position not in each.recorded.probed.positions]
     warnings += [f"{name} is left out: too few of its rollouts have the position {position}." for name in away]
     organisms = {name: each for name, each in organisms.items() if name not in away}
     values = {name: each.recorded.at(site, layer, position) for name, each in organisms.items()}
-    cells = {
-        name: fit_at(organisms[name], values[name], place, settings.penalties) for name in organisms if name in fitted
+    whole = {name: each.recorded.whole_texts for name, each in organisms.items()}
+    visible = {name: each.recorded.visible_texts(position) for name, each in organisms.items()}
+    rows = {
+        name: Row(
+            place,
+            fit_at(each, values[name], place, settings.penalties),
+            values,
+            {
+                "text": carried_words(organisms, name, whole),
+                "text_visible": carried_words(organisms, name, visible),
+            },
+        )
+        for name, each in organisms.items()
+        if name in fitted
     }
-    texts = {
-        "text": text_columns(organisms, list(cells), lambda each: each.whole_texts),
-        "text_visible": text_columns(organisms, list(cells), lambda each: each.visible_texts(position)),
-    }
-    study = Carried(organisms, values, cells, texts, n, seed)
+    study = Carried(organisms, rows, n, seed)
     base = {
         name: each.recorded.at(site, layer, position, base=True)
         for name, each in organisms.items()
@@ -211,10 +208,10 @@ def _transfer(
             "test_groups": _names(organisms, lambda each: each.split.test),
             "ood_groups": _names(organisms, lambda each: each.ood),
         },
-        "organisms": {name: _about(each, cells.get(name)) for name, each in organisms.items()},
+        "organisms": {name: _about(each, rows.get(name)) for name, each in organisms.items()},
         "auroc": study.matrix(lambda each: each.split.test),
         "auroc_ood": study.matrix(lambda each: each.ood),
-        "base": {name: study.base(name, base.get(name), place, settings.penalties) for name in organisms},
+        "base": {name: study.base(name, base.get(name), settings.penalties) for name in organisms},
         "cosines": _cosines(organisms, values, base, seed),
         "warnings": warnings,
     }
@@ -230,14 +227,14 @@ def _names(organisms: Mapping[str, Organism], part: Part) -> list[str]:
     return sorted(set().union(*(each.groups_of(part(each)) for each in organisms.values())))
 
 
-def _about(organism: Organism, cell: Cell | None) -> dict[str, Any]:
+def _about(organism: Organism, row: Row | None) -> dict[str, Any]:
     acted = organism.recorded.acted[~organism.recorded.ood]
     return {
         "n_train": len(organism.split.dev),
         "n_test": len(organism.split.test),
         "n_ood": len(organism.ood),
         "acted": round(float(acted.mean()), 6) if len(acted) else None,
-        "penalty": None if cell is None else cell.penalty,
+        "penalty": None if row is None else row.cell.penalty,
         "reason": organism.reason,
     }
 
@@ -256,39 +253,16 @@ def _read(runs: Mapping[str, Path], warnings: list[str]) -> dict[str, Recorded]:
         except EstimateError as error:
             warnings.append(f"{name} is left out: {error}.")
             continue
-        for key in ("task", "items", "model", "revision") if out else ():
+        for key in ("task", "items") if out else ():
             ours, theirs = getattr(found.spec, key), getattr(_first(out).spec, key)
             if ours != theirs:
                 raise RunError(f"{run}: {key} is {ours}, and {theirs} in {_first(out).run}; give runs of the same")
+        if out:
+            check_one_model(_first(out), found)
         out[name] = found
     if len(out) < 2:
         raise EstimateError(f"{len(out)} of {len(runs)} runs have rollouts to fit and test on; at least 2 are needed")
     return out
-
-
-def _choose(
-    choosing: Mapping[str, Organism], penalties: Sequence[float], site: str, progress: Progress
-) -> tuple[Place, dict[str, float]]:
-    """The common place, and every organism's AUROC on inner folds there."""
-    shared = [
-        position
-        for position in POSITIONS
-        if all(position in each.recorded.probed.positions for each in choosing.values())
-    ]
-    shared = [position for position in shared if position != "before_answer"] or shared
-    layers = sorted(set.intersection(*(set(each.recorded.layers) for each in choosing.values())))
-    if not shared or not layers:
-        raise EstimateError("the organisms have no position and layer in common")
-    inner: dict[Place, dict[str, float]] = {(position, layer): {} for position in shared for layer in layers}
-    for done, (name, each) in enumerate(choosing.items()):
-        progress("transfer: one place for all organisms", done, len(choosing))
-        values = each.recorded.values(site, layers, shared)
-        for cell in fit_grid(values, layers, each.recorded.acted, each.split, penalties):
-            inner[cell.position, cell.layer][name] = cell.inner_auroc
-    progress("transfer: one place for all organisms", len(choosing), len(choosing))
-    mean = {place: float(np.mean(list(found.values()))) for place, found in inner.items()}
-    place = next(place for place, value in mean.items() if value >= max(mean.values()) - TIE)
-    return place, inner[place]
 
 
 def _cosines(
@@ -297,7 +271,7 @@ def _cosines(
     usable = [
         name
         for name, each in organisms.items()
-        if _too_small(*((column[~each.recorded.ood]) for column in (each.recorded.acted, each.recorded.groups))) is None
+        if too_small(*((column[~each.recorded.ood]) for column in (each.recorded.acted, each.recorded.groups))) is None
     ]
     ours = {name: organisms[name].recorded.labelled(values[name]) for name in usable}
     before = {name: organisms[name].recorded.labelled(base[name]) for name in usable if name in base}

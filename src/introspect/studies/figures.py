@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..report.figures import BLUE, GREEN, GREY, LAYOUT, ORANGE
+from ..transfer.figures import heat_map
 
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
 """Of methods, in their order; the reference is grey. Told apart by most colour-blind readers, on light and on dark."""
@@ -92,8 +93,6 @@ CAPTIONS = {
     "reliability of one's direction: what a second sample of it would have.",
 }
 """Kind of figure -> what it shows."""
-CROWDED = 4
-"""Organisms in a map above which there is no room for intervals in its cells."""
 
 
 def study_figures(results: dict[str, Any]) -> dict[str, go.Figure]:
@@ -270,26 +269,7 @@ def transfer(directions: Mapping[str, Any], here: Sequence[str]) -> go.Figure:
         subplot_titles=["AUROC", "cosine (diagonal: split-half reliability)"],
     )
     for column, (cells, lowest) in enumerate(((aurocs, 0.0), (cosines, -1.0)), start=1):
-        figure.add_trace(
-            go.Heatmap(
-                z=[[cell.get("value") for cell in row] for row in cells],
-                x=[*here, UNTRAINED],
-                y=here,
-                text=[[_cell_text(cell, brief=len(here) > CROWDED) for cell in row] for row in cells],
-                customdata=[[_cell_text(cell) for cell in row] for row in cells],
-                texttemplate="%{text}",
-                textfont={"size": 12},
-                zmin=lowest,
-                zmax=1.0,
-                colorscale="RdBu_r",
-                showscale=False,
-                hovertemplate="%{y} on %{x}: %{customdata}<extra></extra>",
-                xgap=2,
-                ygap=2,
-            ),
-            row=1,
-            col=column,
-        )
+        figure.add_trace(heat_map(cells, here, [*here, UNTRAINED], (lowest, 1.0)), row=1, col=column)
     figure.update_layout(**LAYOUT, height=140 + 46 * len(here))
     figure.update_layout(margin={"l": 20, "r": 20, "t": 40, "b": 20})
     figure.update_xaxes(type="category", tickangle=-35, showgrid=False, automargin=True)
@@ -300,15 +280,6 @@ def transfer(directions: Mapping[str, Any], here: Sequence[str]) -> go.Figure:
 def _cosine(matrix: Mapping[str, Any], row: str, column: str) -> dict[str, Any]:
     cell: dict[str, Any] = matrix.get(row, {}).get(column, {}) if "value" not in matrix else {}
     return {**cell.get("reliability", {}), "note": SPLIT_HALF} if row == column else cell
-
-
-def _cell_text(cell: Mapping[str, Any], *, brief: bool = False) -> str:
-    if cell.get("value") is None:
-        return "–"
-    low, high = cell["ci95"]
-    limits = "" if brief else f"<br>{low:.2f}, {high:.2f}"
-    note = f"<br>{SPLIT_HALF}" if "note" in cell and not brief else ""
-    return f"{cell['value']:.2f}{limits}{note}"
 
 
 def trajectory(along: Mapping[str, Any]) -> go.Figure:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ..record import replay, store_spec, wanted_capture
 from ..rollout import Rollout
 from ..rows import Rows, choose_rows
 from ..run_folder import check_folder, check_room, enough_memory, make_folder
+from ..selection import Selection
 from ..store import estimated_bytes
 from ..strict_yaml import dump_yaml
 from .rollouts import as_rollouts
@@ -125,7 +127,7 @@ def record_transcripts(
         StoreError: stored data is damaged.
     """
     transcripts = read_transcripts(source, spec.limit)
-    settings = {"source": source.name, "sha256": _digest(source)} | spec.model_dump(mode="json")
+    settings = {"source": source.name, "sha256": file_digest(source)} | spec.model_dump(mode="json")
     check_folder(
         out, SETTINGS, dump_yaml(settings), what="other transcripts or settings", links=("activations",), resume=resume
     )
@@ -135,7 +137,16 @@ def record_transcripts(
         check_room(out, prepared.bytes_on_disk())
         write_atomic(out / SETTINGS, dump_yaml(settings))
         write_atomic(out / "rollouts.jsonl", prepared.lines())
-        _replay(prepared, out / "activations", progress)
+        replay_rows(
+            out / "activations",
+            prepared.rollouts,
+            prepared.rows,
+            loaded=prepared.loaded,
+            backend=prepared.backend,
+            capture=prepared.capture,
+            selection=spec.capture.selection,
+            progress=progress,
+        )
         manifest = _manifest(prepared, settings)
         write_atomic(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return Recorded(
@@ -158,20 +169,25 @@ def estimate_transcripts(
         SpecError, ModelError, RunError: as `record_transcripts`.
     """
     prepared = _prepare(read_transcripts(source, spec.limit), source, spec, offline=offline, progress=progress)
-    few = max(prepared.rollouts, key=lambda rollout: len(rollout.token_ids)).token_ids[:TIMED_TOKENS]
-    seconds = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        with enough_memory(*LONGEST):
-            prepared.backend.replay([few], [range(len(few))], capture=prepared.capture)
-        seconds.append(time.perf_counter() - begun)
     return ReplayCost(
         n_transcripts=len(prepared.rollouts),
         n_tokens=prepared.n_tokens,
         n_rows=prepared.n_rows,
         bytes_on_disk=prepared.bytes_on_disk(),
-        seconds=min(seconds) * prepared.n_tokens / len(few),
+        seconds=seconds_a_token(prepared.backend, prepared.capture, prepared.rollouts) * prepared.n_tokens,
     )
+
+
+def seconds_a_token(backend: Backend, capture: Capture, rollouts: Sequence[Rollout]) -> float:
+    """What a replay takes on this machine, from one short replay that is timed."""
+    few = max(rollouts, key=lambda rollout: len(rollout.token_ids)).token_ids[:TIMED_TOKENS]
+    seconds = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        with enough_memory(*LONGEST):
+            backend.replay([few], [range(len(few))], capture=capture)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) / len(few)
 
 
 def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, progress: Progress) -> _Prepared:
@@ -192,25 +208,43 @@ def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, pro
     return _Prepared(loaded, backend, capture, spec, source, rollouts, rows)
 
 
-def _replay(prepared: _Prepared, store: Path, progress: Progress) -> None:
-    with_rows = [i for i, rows in enumerate(prepared.rows) if len(rows)]
-    largest = prepared.bytes_of(max(len(prepared.rows[i]) for i in with_rows))
+def replay_rows(
+    store: Path,
+    rollouts: Sequence[Rollout],
+    rows: Sequence[Rows],
+    *,
+    loaded: LoadedModel,
+    backend: Backend,
+    capture: Capture,
+    selection: Selection,
+    progress: Progress,
+) -> None:
+    """Replay rollouts into a store, in parts that fit in memory. Those without rows are left out.
+
+    Raises:
+        RunError: there is not enough memory for the longest.
+        StoreError: the store holds something else, or is damaged.
+    """
+    with_rows = [i for i, each in enumerate(rows) if len(each)]
+    a_row = estimated_bytes(store_spec(capture, loaded, plan="", selection=selection), 1)
+    largest = a_row * max(len(rows[i]) for i in with_rows)
     with enough_memory(*LONGEST):
         replay(
             store,
-            [prepared.rollouts[i] for i in with_rows],
-            [prepared.rows[i] for i in with_rows],
-            loaded=prepared.loaded,
-            backend=prepared.backend,
-            capture=prepared.capture,
-            selection=prepared.spec.capture.selection,
+            [rollouts[i] for i in with_rows],
+            [rows[i] for i in with_rows],
+            loaded=loaded,
+            backend=backend,
+            capture=capture,
+            selection=selection,
             part_size=max(1, min(PART_TRANSCRIPTS, PART_BYTES // largest)),
             progress=progress,
             stage="replay",
         )
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file, which is read piece by piece; an OSError where it cannot be."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

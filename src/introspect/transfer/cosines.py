@@ -20,13 +20,14 @@ so intervals are the jackknife's over groups, on Fisher's scale.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.covariance import LedoitWolf
 
 from ..probes.null import shuffled_by_group
+from ..probes.splits import MIN_PER_CLASS
 from ..stats import MIN_GROUPS, Z95, Estimate, permutation_p
 
 N_NULL = 200
@@ -46,6 +47,17 @@ class Labelled:
     """str [row]"""
     keys: Sequence[Hashable]
     """[row]: equal keys of two organisms are the same question."""
+
+
+def too_small(acted: np.ndarray, groups: np.ndarray) -> str | None:
+    """Why there is no direction of these rows: bool [row] and str [row]."""
+    n_acted, n_not = int(acted.sum()), int((~acted).sum())
+    if min(n_acted, n_not) < MIN_PER_CLASS:
+        return f"{n_acted} rollouts acted on the policy and {n_not} did not; a direction needs {MIN_PER_CLASS} of each"
+    fewest = min(len(set(groups[acted == side])) for side in (True, False))
+    if fewest < MIN_GROUPS:
+        return f"a class is in {fewest} groups only; a direction needs {MIN_GROUPS}"
+    return None
 
 
 def difference(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -84,27 +96,36 @@ def whitened(organisms: Mapping[str, Labelled]) -> dict[str, Labelled]:
     }
 
 
-def cosine_matrix(organisms: Mapping[str, Labelled], *, seed: int = 0) -> dict[str, dict[str, dict]]:
+def cosine_matrix(
+    organisms: Mapping[str, Labelled], *, rows: Collection[str] | None = None, seed: int = 0
+) -> dict[str, dict[str, dict]]:
     """Row -> column -> the cosine of their directions with its interval, and its nulls `unrelated` and `random_labels`.
 
     A null is `mean`, `low` and `high` (its central 95%), `n`, and the `p_value` of the cosine: two-sided for
     `unrelated`, one-sided (as high or higher) for `random_labels`; or a `reason`. On the diagonal stands `reliability`.
+
+    Args:
+        rows: the rows wanted, which come out as they would among all; None: all.
     """
     rng = np.random.default_rng(seed)
     names = list(organisms)
     shuffled = {name: _shuffled(organisms[name], rng) for name in names}
     same = _random_labels(organisms, rng)
+    wanted = set(names if rows is None else rows)
     out: dict[str, dict[str, dict]] = {name: {} for name in names}
     for i, one in enumerate(names):
-        out[one][one] = {"reliability": reliability(organisms[one], seed=seed).to_json()}
+        if one in wanted:
+            out[one][one] = {"reliability": reliability(organisms[one], seed=seed).to_json()}
         for other in names[i + 1 :]:
+            if not wanted & {one, other}:
+                continue
             found = cosine_estimate(organisms[one], organisms[other])
             cell = found.to_json() | {
                 "unrelated": _null(found, cosine(shuffled[one], shuffled[other]), two_sided=True),
                 "random_labels": _null(found, cosine(same[one], same[other]), two_sided=False),
             }
             out[one][other] = out[other][one] = cell
-    return out
+    return {name: out[name] for name in names if name in wanted}
 
 
 def cosine_estimate(one: Labelled, other: Labelled) -> Estimate:

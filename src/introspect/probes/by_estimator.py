@@ -1,0 +1,194 @@
+"""The grid, its null and its control task with an estimator of one's choice.
+
+Logistic regression is fitted at all places side by side (`grid`, `null`). The other estimators are fitted one after the
+other, by the very classes that are kept and loaded, on the same rows, folds and draws of chance; that takes longer,
+most of it for shuffled labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
+from ..errors import EstimateError
+from ..stats import auroc, group_codes
+from .estimators import LogisticProbe, RidgeProbe
+from .grid import Cell, Direction, fit_grid
+from .linear import LinearProbe
+from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
+from .null import ControlTask, Null, control_task, shuffled_by_group, shuffled_null
+from .splits import Split, inner_auroc
+from .stream import Activations, each_site, positions_of
+
+LOGISTIC = "logistic"
+RIDGE_PENALTIES = (10.0, 100.0, 1000.0, 10000.0)
+
+
+class Estimator(NamedTuple):
+    """One that a spec can name."""
+
+    what: str
+    make: Callable[[Any, Any], LinearProbe]
+    """Penalties (one, or several to choose from) and a splitter of inner folds -> the estimator."""
+    penalties: tuple[float, ...] | None
+    """To choose from; empty: it has none. None: those of the spec."""
+
+
+ESTIMATORS = {
+    LOGISTIC: Estimator(
+        "logistic regression, L2, standardised features", lambda penalty, cv: LogisticProbe(penalty, cv=cv), None
+    ),
+    "ridge": Estimator(
+        "ridge regression to -1 and 1, standardised features",
+        lambda penalty, cv: RidgeProbe(penalty, cv=cv),
+        RIDGE_PENALTIES,
+    ),
+    "difference-of-means": Estimator("difference of means", lambda penalty, cv: DifferenceOfMeans(), ()),
+    "whitened-difference-of-means": Estimator(
+        "difference of means, whitened by the shrunk covariance within classes, standardised features",
+        lambda penalty, cv: WhitenedDifferenceOfMeans(),
+        (),
+    ),
+}
+
+
+def fit_cells(
+    name: str,
+    activations: Activations,
+    layers: Sequence[int],
+    labels: np.ndarray,
+    split: Split,
+    penalties: Sequence[float],
+    *,
+    rollouts: Sequence[int] | None = None,
+) -> list[Cell]:
+    """`fit_grid`, which says what is given and raised, by the estimator of that name.
+
+    Args:
+        penalties: of logistic regression; the others have their own.
+
+    Returns:
+        Cells by position, then by layer; the penalty of an estimator that has none is NaN.
+    """
+    if name == LOGISTIC:
+        return fit_grid(activations, layers, labels, split, penalties, rollouts=rollouts)
+    kind, cells = ESTIMATORS[name], []
+    for position, layer, x in each_site(activations, layers, rollouts):
+        values = x.cpu().numpy()
+        wanted = kind.make(kind.penalties, PredefinedSplit(split.fold))
+        fitted, scores = fit_scored(wanted, values, labels, split)
+        direction = Direction(position, layer, fitted.coef_[0], float(fitted.intercept_[0]))
+        inner = inner_auroc(scores, labels, split)
+        cells.append(Cell(position, layer, getattr(fitted, "penalty_", float("nan")), inner, scores, direction))
+    return cells
+
+
+def fit_scored(
+    estimator: LinearProbe, values: np.ndarray, labels: np.ndarray, split: Split
+) -> tuple[LinearProbe, np.ndarray]:
+    """Fit to the development rows of activations [row, width].
+
+    Returns:
+        The estimator, and its scores [row]: on development rows out of fold, with the penalty that was chosen.
+
+    Raises:
+        EstimateError: nothing can be fitted to them.
+    """
+    rows, truth = values[split.dev], labels[split.dev]
+    try:
+        scores = estimator.fit(rows, truth).decision_function(values)
+        decided, folds = _decided(estimator), PredefinedSplit(split.fold)
+        scores[split.dev] = cross_val_predict(decided, rows, truth, cv=folds, method="decision_function")
+    except ValueError as error:
+        raise EstimateError(str(error)) from None
+    return estimator, scores
+
+
+def null_of(
+    name: str,
+    activations: Activations,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    split: Split,
+    *,
+    penalty: float,
+    n: int,
+    seed: int,
+    layers: Sequence[int],
+) -> Null:
+    """`shuffled_null`, which says what is given, by the estimator of that name."""
+    if name == LOGISTIC:
+        return shuffled_null(activations, labels, groups, split, penalty=penalty, n=n, seed=seed, layers=layers)
+    rng = np.random.default_rng(seed)
+    dev, test = (
+        np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
+        for rows in (split.dev, split.test)
+    )
+    found: dict[str, list[np.ndarray]] = {position: [] for position in positions_of(activations)}
+    for position, _, x in each_site(activations, layers):
+        values = x.cpu().numpy()
+        found[position].append(_aurocs(name, penalty, values[split.dev], dev, values[split.test], test))
+    return Null({position: np.stack(rows) for position, rows in found.items()})
+
+
+def control_of(
+    name: str,
+    values: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    split: Split,
+    *,
+    penalty: float,
+    n: int,
+    seed: int,
+) -> ControlTask:
+    """`control_task`, which says what is given and raised, by the estimator of that name."""
+    if name == LOGISTIC:
+        return control_task(values, labels, groups, split, penalty=penalty, n=n, seed=seed)
+    rng = np.random.default_rng(seed)
+    codes, n_groups = group_codes(groups[split.dev])
+    fitted = np.zeros(len(codes), dtype=bool)
+    for code in range(n_groups):
+        fitted[rng.permutation(np.flatnonzero(codes == code))[::2]] = True
+    drawn = [(rng.permutation(n_groups) < n_groups // 2)[codes] for _ in range(n)]
+    columns = np.stack([labels[split.dev], *drawn], axis=1)
+    there, absent = columns[fitted], columns[~fitted]
+    if fitted.all() or min(len(set(part[:, 0])) for part in (there, absent)) < 2:
+        raise EstimateError("groups have too few rows for a control task")
+    rows = values[split.dev]
+    found = _aurocs(name, penalty, rows[fitted], there, rows[~fitted], absent)
+    return ControlTask(found[1:], float(found[0]))
+
+
+def _aurocs(
+    name: str, penalty: float, rows: np.ndarray, y: np.ndarray, held: np.ndarray, held_y: np.ndarray
+) -> np.ndarray:
+    """AUROC [column] on held-out rows, fitted to each column of labels [row, column]."""
+    estimator = ESTIMATORS[name].make(penalty, None)
+    return np.array(
+        [
+            auroc(estimator.fit(rows, y[:, k]).decision_function(held), held_y[:, k])
+            if _both(y[:, k], held_y[:, k])
+            else 0.5
+            for k in range(y.shape[1])
+        ]
+    )
+
+
+def _both(y: np.ndarray, held: np.ndarray) -> bool:
+    """Whether each part holds both classes; labels of groups may not, and then nothing is told apart."""
+    return bool(y.any() and not y.all() and held.any() and not held.all())
+
+
+def _decided(estimator: LinearProbe) -> LinearProbe:
+    """The same estimator, unfitted, with the penalty that was chosen."""
+    fresh: LinearProbe = clone(estimator)
+    if isinstance(estimator, LogisticProbe):
+        fresh.set_params(C=estimator.penalty_)
+    elif isinstance(estimator, RidgeProbe):
+        fresh.set_params(alpha=estimator.penalty_)
+    return fresh

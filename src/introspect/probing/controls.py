@@ -1,0 +1,96 @@
+"""The `controls` section: what the same procedure finds where there is nothing, and how many things were looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import EstimateError
+from ..probes import Cell, Null, random_directions
+from ..probes.by_estimator import control_of
+from ..stats import Estimate, permutation_p
+from .label_noise import label_noise
+from .stage import ProbeStage
+
+N_CONTROL_TASKS = 20
+N_RANDOM_DIRECTIONS = 20
+Found = dict[str, Any]
+
+
+def controls_section(stage: ProbeStage, headline: Cell, cells: Sequence[Cell], null: Null, n_increments: int) -> Found:
+    """Shuffled labels, a control task, random directions, and what is said of many comparisons and noisy labels.
+
+    Args:
+        n_increments: baselines that the probe is compared with.
+    """
+    values = stage.activations[headline.position][stage.layers.index(headline.layer)]
+    observed = stage.auroc(headline.scores, stage.split.test)
+    maxima = null.maxima()
+    random = random_directions(values, stage.labels, stage.split, n=N_RANDOM_DIRECTIONS, seed=stage.seed)
+    return {
+        "shuffled_labels": {
+            "statistic": "the largest test AUROC over all positions and layers",
+            "n_permutations": len(maxima),
+            "q95": round(float(np.quantile(maxima, 0.95)), 6),
+            "p_value": None if observed.value is None else round(permutation_p(observed.value, maxima), 6),
+            "observed": None if observed.value is None else round(observed.value, 6),
+        },
+        "control_task": _control_task(stage, values, headline.penalty),
+        "random_direction": {"auroc": _spread(random, "mean and 95% range over random directions").to_json()},
+        "multiple_comparisons": _multiple(stage, cells, null, n_increments),
+        "label_noise": label_noise(stage, headline.scores),
+    }
+
+
+def _control_task(stage: ProbeStage, values: np.ndarray, penalty: float) -> Found:
+    what = (
+        "a random label for every group, and the labels themselves, both on rows that were not fitted of groups that "
+        "were; selectivity is the difference"
+    )
+    settings = {"penalty": penalty, "n": N_CONTROL_TASKS, "seed": stage.seed}
+    try:
+        tasks = control_of(
+            stage.settings.estimator,
+            values,
+            stage.labels,
+            stage.groups,
+            stage.split,
+            **settings,  # type: ignore[arg-type]
+        )
+    except EstimateError as error:
+        undefined = Estimate.undefined(str(error)).to_json()
+        return {"what": what, "auroc": undefined, "probe_auroc": None, "selectivity": undefined}
+    return {
+        "what": what,
+        "auroc": _spread(tasks.control, "mean and 95% range over random labellings of the groups").to_json(),
+        "probe_auroc": round(tasks.probe, 6),
+        "selectivity": _spread(tasks.probe - tasks.control, "mean and 95% range over labellings").to_json(),
+    }
+
+
+def _multiple(stage: ProbeStage, cells: Sequence[Cell], null: Null, n_increments: int) -> Found:
+    """How many places were looked at, and how many of them pass what the largest of as many reaches by chance."""
+    family = float(np.quantile(null.maxima(), 0.95))
+    found = [stage.auroc(cell.scores, stage.split.test).value for cell in cells]
+    places = {(cell.position, cell.layer): value for cell, value in zip(cells, found, strict=True)}
+    alone = [
+        value is not None and value > np.quantile(null.auroc[position][stage.layers.index(layer)], 0.95)
+        for (position, layer), value in places.items()
+    ]
+    return {
+        "n_places": len(places),
+        "above_own_null": int(sum(alone)),
+        "above_largest_null": int(sum(value is not None and value > family for value in places.values())),
+        "n_increments": n_increments,
+        "note": "The p-value of the shuffled labels holds for all places together: the headline's place was chosen "
+        "inside the development groups, and is held against the largest of all places under shuffled labels. Every "
+        "other interval is for one comparison. Of places where there is nothing, about 5% pass their own 95%; with 95% "
+        "probability none passes that of the largest.",
+    }
+
+
+def _spread(values: np.ndarray, method: str) -> Estimate:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(float(values.mean()), (float(low), float(high)), len(values), method)

@@ -1,0 +1,68 @@
+"""The metrics of the headline probe on the test rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from ..probes import Cell
+from ..probes.by_estimator import LOGISTIC
+from ..stats import (
+    Estimate,
+    bootstrap,
+    brier,
+    expected_calibration_error,
+    most_accurate_threshold,
+    tpr_at_fpr,
+)
+from .stage import ProbeStage
+
+NO_LOG_ODDS = "the scores of this estimator are no log-odds, so they give no probabilities"
+
+
+def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
+    """AUROC, accuracy at a threshold from the development part, TPR at 1% and 5% FPR, Brier score, ECE."""
+    rows, dev = stage.split.test, stage.split.dev
+    scores, labels = cell.scores[rows], stage.labels[rows]
+    threshold = most_accurate_threshold(cell.scores[dev], stage.labels[dev])
+    n_negative = int((~labels).sum())
+    settings = {"n": stage.settings.bootstrap, "seed": stage.seed}
+
+    def shared(statistic: Any, how: str, cases: np.ndarray) -> dict[str, Any]:
+        found = bootstrap(statistic, stage.groups[rows], share_of=len(set(cases)), **settings)
+        return _said(found, how).to_json()
+
+    out = {
+        "auroc": stage.auroc(cell.scores, rows).to_json(),
+        "accuracy": shared(
+            lambda i: float(((scores[i] > threshold) == labels[i]).mean()),
+            "threshold: the most accurate one on out-of-fold development scores",
+            stage.groups[rows],
+        ),
+        "accuracy_threshold": round(threshold, 6),
+        "majority_share": round(max(float(labels.mean()), 1 - float(labels.mean())), 6),
+    }
+    for name, fpr in (("tpr_at_1fpr", 0.01), ("tpr_at_5fpr", 0.05)):
+        allowed = int(np.floor(fpr * n_negative))
+        out[name] = shared(
+            lambda i, fpr=fpr: tpr_at_fpr(scores[i], labels[i], fpr),
+            f"threshold: on the {n_negative} test rollouts without the label, {allowed} of which may pass",
+            stage.groups[rows][labels],
+        )
+    if stage.settings.estimator != LOGISTIC:
+        missing = Estimate.undefined(NO_LOG_ODDS).to_json()
+        return out | {"brier": missing, "ece": missing}
+    chance = expit(scores)
+    out["brier"] = bootstrap(lambda i: brier(chance[i], labels[i]), stage.groups[rows], **settings).to_json()
+    out["ece"] = _said(
+        bootstrap(lambda i: expected_calibration_error(chance[i], labels[i]), stage.groups[rows], **settings),
+        "10 bins of equal mass; above 0 by chance too, the more the fewer rows",
+    ).to_json()
+    return out
+
+
+def _said(found: Estimate, how: str) -> Estimate:
+    return found if found.value is None else replace(found, method=f"{found.method}; {how}")

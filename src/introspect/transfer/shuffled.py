@@ -1,0 +1,67 @@
+"""What a row's probe would be worth on each column had its labels been dealt out again.
+
+An AUROC's interval is over the column's groups, with the probe as it is. A probe that was fitted on noise is a
+direction like any other, and where activations vary along few axes, almost any direction may predict a column's label
+well, or its contrary. So the same fit is repeated on the row's labels shuffled group by group (see `probes.null`), at
+the penalty that was chosen, and put to the column's true labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from ..errors import EstimateError
+from ..probes import NotConverged
+from ..probes.null import TOLERANCE, shuffled_by_group
+from ..probes.site import Site
+from ..stats import permutation_p
+from .carried import Row
+from .common_split import Organism
+
+N_SHUFFLED = 100
+
+
+def shuffled_scores(organism: Organism, row: Row, name: str, *, seed: int) -> dict[str, np.ndarray] | str:
+    """Tested on -> log-odds [draw, row] of probes fitted on shuffled labels of an organism; or why there are none.
+
+    Args:
+        row: what is carried from it; name: how it is called there.
+    """
+    rng, dev = np.random.default_rng(seed), organism.split.dev
+    labels, groups = organism.recorded.acted[dev], organism.recorded.groups[dev]
+    drawn = np.stack([shuffled_by_group(labels, groups, rng) for _ in range(N_SHUFFLED)])
+    fitted = torch.from_numpy(row.values[name][dev])
+    try:
+        site = Site.of(fitted, torch.ones(1, len(dev), dtype=torch.bool))
+        turned, axes = site.turned(N_SHUFFLED)
+        fits = turned.path(torch.from_numpy(drawn), [row.cell.penalty], TOLERANCE)[row.cell.penalty]
+    except (EstimateError, NotConverged) as error:
+        return f"shuffled labels could not be fitted: {error}"
+    weights, bias = fits.w.double(), fits.b.double()
+    return {
+        column: (weights @ (site.standardised(torch.from_numpy(values)) @ axes).T + bias).numpy()
+        for column, values in row.values.items()
+    }
+
+
+def against(found: float | None, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """AUROCs of scores [draw, row] on labels [row]: `mean`, `low` and `high` (the central 95%), `n`, and `p_value`, the
+    share of them as high as what was found; or a `reason`.
+    """
+    n_positive, n_negative = int(labels.sum()), int((~labels).sum())
+    if found is None or not n_positive or not n_negative:
+        return {"reason": "there is no AUROC to set it against"}
+    sums = rankdata(scores, axis=1)[:, labels].sum(axis=1)
+    aurocs = (sums - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+    low, high = np.quantile(aurocs, [0.025, 0.975])
+    return {
+        "mean": round(float(aurocs.mean()), 6),
+        "low": round(float(low), 6),
+        "high": round(float(high), 6),
+        "n": len(aurocs),
+        "p_value": round(permutation_p(found, aurocs), 6),
+    }

@@ -1,0 +1,138 @@
+"""One draw: planted, recorded and analysed as a run, and what it found beside the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from scipy.special import expit
+
+from ..analysis import Model, analyse
+from ..link import Readout, read_readouts
+from ..progress import silent
+from ..spans import SPAN_CODES
+from ..stats import CHANCE, auroc, brier, expected_calibration_error, threshold_at_fpr, tpr_at_fpr
+from ..store import StoreSpec, StoreWriter
+from .planted import Planted, plant
+from .scenarios import SCENARIOS
+from .spec import SITE, ValidateInstrument
+
+Found = dict[str, Any]
+ESTIMATES = {
+    "auroc": ("probe", "headline", "auroc"),
+    "accuracy": ("probe", "headline", "accuracy"),
+    "tpr_at_5fpr": ("probe", "headline", "tpr_at_5fpr"),
+    "brier": ("probe", "headline", "brier"),
+    "ece": ("probe", "headline", "ece"),
+    "beyond_best": ("baselines", "best", "increment"),
+    "beyond_every": ("baselines", "best", "strictest", "increment"),
+    "beyond_words": ("baselines", "best_text", "increment"),
+    "beyond_embedding": ("baselines", "embedding_prompt_chain", "increment"),
+    "beyond_length": ("baselines", "length", "increment"),
+    "beyond_logits": ("baselines", "logits", "increment"),
+    "beyond_order": ("baselines", "option_order", "increment"),
+    "beyond_base": ("baselines", "base_model", "increment"),
+    "selectivity": ("controls", "control_task", "selectivity"),
+    "policy_rate": ("behaviour", "policy_rate", "id"),
+    "silent_but_decodable": ("link", "silent_but_decodable"),
+    "realised_fpr": ("link", "realised_fpr"),
+    "words_silent": ("link", "text_baseline", "silent_but_decodable"),
+    "silent_beyond_words": ("link", "beyond_text"),
+}
+"""Measure -> where its estimate stands in results.json."""
+
+
+def draw(spec: ValidateInstrument, scenario: str, number: int, folder: Path) -> Found:
+    """Analyse one draw in an empty folder.
+
+    Returns:
+        `estimates`: measure -> value and interval, or None; `truth`: measure -> what it should cover; `p_value` of the
+        shuffled labels; and `undefined`, the reason, where no probe was fitted.
+    """
+    rng = np.random.default_rng([spec.seed, crc32(scenario.encode()), number])
+    planted = plant(SCENARIOS[scenario], spec.sizes, spec.probe.positions, rng)
+    experiment = spec.experiment(int(rng.integers(2**32)))
+    layers = tuple(range(spec.sizes.layers))
+    _record(folder / "activations", planted, planted.activations)
+    if planted.base is not None:
+        _record(folder / "base_activations", planted, planted.base)
+    model = Model(planted.vocabulary, layers, None, lambda: planted.embeddings)
+    results = analyse(folder, experiment, planted.rollouts, model, offline=True, progress=silent)
+    found: Found = {"scenario": scenario, "draw": number}
+    if "headline" not in results["probe"]:
+        return found | {"undefined": results["probe"]["reason"]}
+    words = results["baselines"]["best_text"]["name"]
+    estimates = {name: _at(results, path) for name, path in ESTIMATES.items()}
+    estimates["words_auroc"] = None if words is None else _at(results, ("baselines", words, "auroc"))
+    return found | {
+        "p_value": results["controls"]["shuffled_labels"]["p_value"],
+        "estimates": estimates,
+        "truth": _truth(planted, read_readouts(folder), results, spec.link.fpr),
+    }
+
+
+def _record(folder: Path, planted: Planted, values: np.ndarray) -> None:
+    """Store activations [layer, rollout, position, width] at the tokens that are probed."""
+    n_layers, n, _, width = values.shape
+    spec = StoreSpec((SITE,), tuple(range(n_layers)), width, "float32", {"model": "planted"})
+    rows = [(i, int(tokens[i])) for i in range(n) for tokens in planted.tokens.values()]
+    rollout, position = np.array(rows, dtype=np.int64).T
+    ids = [planted.rollouts[i].token_ids[token] for i, token in rows]
+    spans = [_span(planted, i, token) for i, token in rows]
+    with StoreWriter(folder, spec) as store:
+        store.write_part(
+            0,
+            values={(SITE, layer): np.ascontiguousarray(values[layer].reshape(-1, width)) for layer in range(n_layers)},
+            rollout=np.ascontiguousarray(rollout),
+            position=np.ascontiguousarray(position),
+            token_id=np.array(ids, dtype=np.int64),
+            span=np.array(spans, dtype=np.int8),
+        )
+        store.finish()
+
+
+def _span(planted: Planted, rollout: int, token: int) -> int:
+    spans = planted.rollouts[rollout].spans
+    inside = {"prompt": spans.prompt, "think": spans.think, "answer": spans.answer}
+    return SPAN_CODES[next((name for name, (start, stop) in inside.items() if start <= token < stop), "other")]
+
+
+def _at(results: dict[str, Any], path: tuple[str, ...]) -> list[float] | None:
+    """Value and interval of the estimate there; None where there is none."""
+    here: Any = results
+    for key in path:
+        here = here.get(key, {})
+    return [here["value"], *here["ci95"]] if here.get("value") is not None else None
+
+
+def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], fpr: float) -> dict[str, float]:
+    """What was fitted is worth in the population; rates of the link at the threshold that it set, and at the one that
+    `fpr` of the population's rollouts that did not act pass.
+    """
+    rows = [row for row in readouts if row.part == "ood"]
+    acted = np.array([bool(planted.rollouts[row.rollout].acted) for row in rows])
+    silent_ones = acted & ~planted.spoken[[row.rollout for row in rows]]
+    scores = np.array([row.headline for row in rows])
+    chance = expit(scores)
+    link, threshold = results["link"], results["probe"]["headline"]["accuracy_threshold"]
+    truth = {
+        "auroc": auroc(scores, acted),
+        "accuracy": float(((scores > threshold) == acted).mean()),
+        "tpr_at_5fpr": tpr_at_fpr(scores, acted, 0.05),
+        "brier": brier(chance, acted),
+        "ece": expected_calibration_error(chance, acted),
+        "policy_rate": CHANCE,
+        "silent_but_decodable": float((scores[silent_ones] > threshold_at_fpr(scores[~acted], fpr)).mean()),
+    }
+    if "threshold" in link:
+        truth["silent_at_threshold"] = float((scores[silent_ones] > link["threshold"]).mean())
+        truth["realised_fpr"] = float((scores[~acted] > link["threshold"]).mean())
+    words = [row.text for row in rows if row.text is not None]
+    if len(words) == len(rows):
+        text = np.array(words)
+        truth["words_auroc"] = auroc(text, acted)
+        truth["beyond_words"] = truth["auroc"] - max(truth["words_auroc"], CHANCE)
+        truth["words_silent"] = float((text[silent_ones] > threshold_at_fpr(text[~acted], fpr)).mean())
+    return truth

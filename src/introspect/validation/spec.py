@@ -1,0 +1,144 @@
+"""The spec of a validation: how often what is planted, and how much of it, as a frozen object read from YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from ..assets import spec_path
+from ..errors import SpecError
+from ..experiment import Experiment, LinkSpec, ProbeSpec
+from ..sections import Section, Text, distinct
+from ..spec_file import read_spec
+from ..strict_yaml import dump_yaml, load_yaml
+from .scenarios import SCENARIOS
+
+MARKER = "validation.yaml"
+"""What says of a folder that it is a validation, and of what."""
+KIND = "validate-instrument"
+SITE = "resid_post"
+"""Where activations are planted."""
+
+
+class Sizes(Section):
+    """How much is drawn."""
+
+    items: Annotated[int, Field(ge=20)] = 40
+    """Items of a sample, from which development and test part are made."""
+    rollouts: Annotated[int, Field(ge=2)] = 4
+    """Rollouts an item."""
+    population: Annotated[int, Field(ge=100)] = 1000
+    """Rollouts, one an item, on which the worth of what was fitted is taken for the truth."""
+    layers: Annotated[int, Field(ge=2)] = 4
+    """Layers; signals are in the upper half."""
+    width: Annotated[int, Field(ge=8)] = 32
+    """Numbers in an activation."""
+    strength: Annotated[float, Field(gt=0)] = 2.0
+    """Distance between the means of those that act and of the others, in standard deviations."""
+
+
+class ValidateInstrument(Section):
+    """Synthetic runs whose truth is planted, analysed as any run, over and over."""
+
+    study: Literal["validate-instrument"]
+    """The kind."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """A word; names the folder."""
+    question: Text
+    """What is asked, in one sentence."""
+    scenarios: Annotated[tuple[Text, ...], Field(min_length=1)] = tuple(SCENARIOS)
+    """Which, in the order of the table."""
+    draws: Annotated[int, Field(ge=1)] = 100
+    """Draws of each scenario."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many draws of each; null: all."""
+    sizes: Sizes = Sizes()
+    """How much is drawn."""
+    probe: ProbeSpec = ProbeSpec()
+    """How probes are fitted and tested, as in an experiment."""
+    link: LinkSpec = LinkSpec()
+    """How a probe's score becomes a readout."""
+    runs: tuple[Text, ...] = ()
+    """Folders of measured runs of organisms whose truth is planted; none: the summary that ships with introspect."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that make draws side by side. Decides no number, and is no part of the digest."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Start of every source of chance; each draw has its own."""
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenarios_are_known(cls, scenarios: tuple[str, ...]) -> tuple[str, ...]:
+        for name in scenarios:
+            if name not in SCENARIOS:
+                raise ValueError(f"{name!r} is no scenario; choose among {', '.join(SCENARIOS)}")
+        return distinct(scenarios)
+
+    @field_validator("probe")
+    @classmethod
+    def _probe_reads_what_is_planted(cls, probe: ProbeSpec) -> ProbeSpec:
+        if probe.label != "acted" or probe.site not in (None, SITE):
+            raise ValueError(f"what is planted is acting, at {SITE}: leave out probe.label and probe.site")
+        return probe
+
+    @property
+    def n_draws(self) -> int:
+        """Draws of each scenario."""
+        return self.draws if self.limit is None else min(self.draws, self.limit)
+
+    def experiment(self, seed: int) -> Experiment:
+        """What a draw is analysed as."""
+        return Experiment(
+            name=self.name,
+            question=self.question,
+            task="risk",
+            items="risk.jsonl",
+            probe=self.probe,
+            link=self.link,
+            seed=seed,
+        )
+
+    def lasting(self) -> ValidateInstrument:
+        """The spec without what decides no number."""
+        return self.model_copy(update={"workers": 1})
+
+    def digest(self) -> str:
+        """sha256 (64 hex digits) of what decides numbers. Equal specs have equal digests, however they were written."""
+        canonical = json.dumps(self.lasting().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The spec with every field written out; `load_validation` reads back an equal one."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def is_validation(name_or_file: str | Path) -> bool:
+    """Whether a name or a file is a validation. A file that cannot be read is none.
+
+    Raises:
+        SpecError: there is nothing of that name.
+    """
+    path = spec_path(name_or_file)
+    try:
+        document = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, SpecError):
+        return False
+    return isinstance(document, dict) and document.get("study") == KIND
+
+
+def is_validation_folder(out: Path) -> bool:
+    """Whether a folder is a validation's."""
+    return (out / MARKER).exists()
+
+
+def load_validation(name_or_file: str | Path, overrides: Sequence[str] = ()) -> ValidateInstrument:
+    """The validation of that name that ships with introspect, or the one in that file, with fields replaced.
+
+    Raises:
+        SpecError: it says nothing that can be run. Names the file (or the override) and the key.
+    """
+    return read_spec(ValidateInstrument, spec_path(name_or_file), overrides)

@@ -1,0 +1,251 @@
+"""A validation in its directory: its draws, a line each as they come, and the table that is made of them.
+
+Every draw has a seed of its own that follows from its scenario and number, and lines stand in one order, so a file that
+a kill cut short is the beginning of the whole one: `resume` goes on after its last whole line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+
+from ..atomic import write_atomic
+from ..errors import RunError, StoreError
+from ..lock import only_writer
+from ..manifest import machine_facts, package_versions
+from ..progress import Progress, silent
+from ..results import read_json, read_run_manifest
+from ..run_folder import check_folder, make_folder
+from .facts import Found, draw
+from .organisms import organisms
+from .page import write_page
+from .results import validate_validation
+from .scenarios import SCENARIOS
+from .sentences import found_wrong
+from .spec import KIND, MARKER, ValidateInstrument
+from .table import table
+
+DRAWS = "draws.jsonl"
+VERSIONS = "versions.json"
+"""What draws were made with; they stand in one file only if it was the same."""
+WHOLE = ("estimates", "truth")
+"""Objects in each draw that was fitted."""
+SCRATCH = ".draw-"
+FEW_DRAWS = 100
+"""With fewer, an interval on a coverage is more than ten points wide."""
+
+
+class Cost(NamedTuple):
+    """What a validation would take."""
+
+    n_scenarios: int
+    n_draws: int
+    """Of each scenario."""
+    seconds: float
+    """On this machine, from one draw that was timed."""
+
+
+def run_validation(
+    spec: ValidateInstrument, out: Path, *, resume: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a validation into `out` and return its results.
+
+    Args:
+        resume: go on with what `out` holds; without it, `out` must be new or empty.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        RunError: `out` holds something else or cannot be written.
+        StoreError: draws.jsonl is not this validation's or was made with other versions, or a run that is given holds
+            no results.
+    """
+    lasting = spec.lasting()
+    check_folder(out, MARKER, lasting.to_yaml(), what="another validation", links=[DRAWS], resume=resume)
+    planted = organisms(spec.runs)
+    make_folder(out)
+    with only_writer(out / ".lock", out):
+        write_atomic(out / MARKER, lasting.to_yaml())
+        draws = _draws(spec, out, progress)
+        rows = table(spec.scenarios, draws, spec.link.fpr)
+        results = {
+            "schema_version": 1,
+            "validation": _about(spec),
+            "scenarios": [
+                {"name": name, "planted": SCENARIOS[name].planted, "not_fitted": _not_fitted(name, draws)}
+                for name in spec.scenarios
+            ],
+            "rows": rows,
+            "organisms": planted,
+            "warnings": [*_few(spec), *found_wrong(rows)],
+        }
+        validate_validation(results)
+        _write_json(out / "manifest.json", _manifest(spec))
+        _write_json(out / "results.json", results)
+        write_page(out)
+    return results
+
+
+def with_provenance(results: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Results as a summary that can stand alone: before them the command, versions and machine that made them."""
+    manifest = read_run_manifest(out / "manifest.json") or {}
+    return {key: manifest.get(key) for key in ("command", "versions", "machine")} | results
+
+
+def validation_cost(spec: ValidateInstrument) -> Cost:
+    """What it would take, from one draw that is made and thrown away."""
+    with TemporaryDirectory(prefix=SCRATCH) as folder, _one_thread():
+        started = time.perf_counter()
+        draw(spec, spec.scenarios[0], 0, Path(folder))
+        each = time.perf_counter() - started
+    return Cost(len(spec.scenarios), spec.n_draws, each * spec.n_draws * len(spec.scenarios) / spec.workers)
+
+
+def _draws(spec: ValidateInstrument, out: Path, progress: Progress) -> list[Found]:
+    """All draws, those on file first; each is written as it comes."""
+    for stale in out.glob(f"{SCRATCH}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    wanted = [(name, number) for number in range(spec.n_draws) for name in spec.scenarios]
+    found = _kept(out / DRAWS, wanted)
+    if found:
+        _refuse_other_versions(out)
+    else:
+        _write_json(out / VERSIONS, package_versions())
+    progress("draws", len(found), len(wanted))
+    with (out / DRAWS).open("a", encoding="utf-8", newline="\n") as file:
+        for each in _made(spec, wanted[len(found) :], out):
+            file.write(json.dumps(each, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            found.append(each)
+            progress("draws", len(found), len(wanted))
+    return found
+
+
+def _kept(path: Path, wanted: list[tuple[str, int]]) -> list[Found]:
+    """The draws on file, of which a kill may have cut the last one short; what it left of that is taken away.
+
+    Raises:
+        StoreError: a line is none of the draws that stand there.
+    """
+    if not path.exists():
+        return []
+    whole = path.read_bytes().split(b"\n")[:-1]
+    try:
+        found = [json.loads(line) for line in whole]
+        if [(each["scenario"], each["draw"]) for each in found] != wanted[: len(found)]:
+            raise ValueError("other draws")
+        if not all(_is_whole(each) for each in found):
+            raise ValueError("draws without what they found")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise StoreError(f"{path} does not hold this validation's draws; choose another --out") from None
+    write_atomic(path, b"".join(line + b"\n" for line in whole))
+    return found
+
+
+def _is_whole(found: Found) -> bool:
+    """Whether a draw says all that the table asks of it."""
+    return "undefined" in found or ("p_value" in found and all(isinstance(found[key], dict) for key in WHOLE))
+
+
+def _refuse_other_versions(out: Path) -> None:
+    """Draws of different versions are different draws.
+
+    Raises:
+        StoreError: the draws on file were made with other versions than are installed, or do not say with which.
+    """
+    path, installed = out / VERSIONS, package_versions()
+    made = read_json(path) if path.exists() else {}
+    other = [f"{name} {made.get(name)}, now {now}" for name, now in installed.items() if made.get(name) != now]
+    if other:
+        said = "; ".join(other) if made else f"there is no {VERSIONS}"
+        raise StoreError(f"{out / DRAWS} was not made with what is installed ({said}); choose another --out")
+
+
+def _made(spec: ValidateInstrument, wanted: list[tuple[str, int]], out: Path) -> Iterator[Found]:
+    """The draws that are wanted, in order."""
+    if spec.workers == 1:
+        with _one_thread():
+            for name, number in wanted:
+                yield _draw(spec, name, number, out)
+        return
+    names, numbers = [name for name, _ in wanted], [number for _, number in wanted]
+    pool = ProcessPoolExecutor(spec.workers, get_context("spawn"), torch.set_num_threads, (1,))
+    try:
+        yield from pool.map(_draw, repeat(spec), names, numbers, repeat(out))
+    except BrokenProcessPool:
+        raise RunError(f"a process that made draws has died; go on with --resume, or set workers=1 ({out})") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw(spec: ValidateInstrument, name: str, number: int, out: Path) -> Found:
+    with TemporaryDirectory(prefix=SCRATCH, suffix=".tmp", dir=out) as folder:
+        return draw(spec, name, number, Path(folder))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices of a draw are too small for several threads, and last bits may depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _not_fitted(name: str, draws: list[Found]) -> dict[str, int]:
+    """Reasons why draws of a scenario have no probe, and of how many."""
+    reasons = [each["undefined"] for each in draws if each["scenario"] == name and "undefined" in each]
+    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+
+
+def _few(spec: ValidateInstrument) -> list[str]:
+    if spec.n_draws >= FEW_DRAWS:
+        return []
+    return [f"{spec.n_draws} draws of each scenario are few: whether a rate is the nominal one cannot be told."]
+
+
+def _about(spec: ValidateInstrument) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "name": spec.name,
+        "question": spec.question,
+        "digest": spec.digest(),
+        "seed": spec.seed,
+        "n_draws": spec.n_draws,
+        "sizes": spec.sizes.model_dump(mode="json"),
+        "probe": spec.probe.model_dump(mode="json"),
+        "fpr": spec.link.fpr,
+    }
+
+
+def _manifest(spec: ValidateInstrument) -> dict[str, Any]:
+    return {
+        "validation": spec.name,
+        "spec_digest": spec.digest(),
+        "seed": spec.seed,
+        "versions": package_versions(),
+        "machine": machine_facts(),
+        "command": " ".join(["introspect", *sys.argv[1:]]),
+    }
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

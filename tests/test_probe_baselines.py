@@ -1,0 +1,208 @@
+"""What stands beside a probe: chosen without the test part, held to the strictest bound, honest about its labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from introspect.errors import EstimateError
+from introspect.experiment import ProbeSpec
+from introspect.probes import category_scores, fit_grid, split_groups
+from introspect.probes.splits import inner_auroc
+from introspect.probes.text import text_fit
+from introspect.probing import ProbeStage, SecondLabels, baselines_section, headline_metrics
+from introspect.probing.label_noise import label_noise
+from introspect.stats import (
+    auroc,
+    auroc_estimate,
+    increment_estimate,
+    increment_over_largest,
+    most_accurate_threshold,
+    tpr_at_fpr,
+)
+from planted_runs import rollout
+
+N_GROUPS, PER_GROUP, WIDTH = 30, 6, 8
+N = N_GROUPS * PER_GROUP
+GROUPS = np.repeat([f"g{i:02}" for i in range(N_GROUPS)], PER_GROUP)
+SETTINGS = ProbeSpec(bootstrap=200, inner_folds=3)
+
+
+def stage(seed: int = 0, strength: float = 1.0) -> ProbeStage:
+    """A table whose activations carry the label, and whose baselines do not."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random(N) < 0.5
+    values = rng.normal(size=(1, N, WIDTH)).astype(np.float32)
+    values[0, :, 0] += strength * labels
+    words = rng.choice(["one two", "three four", "five six"], size=N).tolist()
+    return ProbeStage(
+        rollouts=[rollout(i, GROUPS[i], "two options.", "risky" if labels[i] else "safe") for i in range(N)],
+        labels=labels,
+        groups=GROUPS,
+        split=split_groups(GROUPS, labels, test_fraction=0.4, inner_folds=3, seed=seed),
+        ood=np.array([], dtype=int),
+        layers=(0,),
+        activations={"last_prompt": values},
+        base=None,
+        chains={"last_prompt": words},
+        whole_chains=words,
+        margins={"last_prompt": rng.normal(size=N)},
+        prior=None,
+        lengths={"last_prompt": rng.normal(size=N)},
+        settings=SETTINGS,
+        seed=seed,
+        embedding="not asked for",
+        second="one classifier only",
+    )
+
+
+@pytest.fixture(scope="module")
+def planted() -> ProbeStage:
+    return stage()
+
+
+def headline(found: ProbeStage):
+    return fit_grid(found.activations, (0,), found.labels, found.split, (0.1,))[0]
+
+
+def only_on(rows: np.ndarray, labels: np.ndarray, seed: int = 7) -> np.ndarray:
+    """A column that gives the labels away on some rows and hints at them on the others."""
+    column = np.random.default_rng(seed).normal(size=N) + 0.3 * labels
+    column[rows] += 4 * labels[rows]
+    return column
+
+
+def test_a_baseline_that_is_good_on_the_test_part_alone_is_not_chosen_but_bounds(planted):
+    lucky = only_on(planted.split.test, planted.labels)
+    honest = np.random.default_rng(8).normal(size=N) + 0.8 * planted.labels
+    table = replace(planted, lengths={"last_prompt": lucky}, margins={"last_prompt": honest})
+    words = {"text_chain": "none", "text_prompt_chain": "none"}
+    section = baselines_section(table, headline(table), words, {}).section
+    best = section["best"]
+    assert best["name"] == "logits" and best["strictest"]["name"] == "length"
+    assert section["length"]["auroc"]["value"] > 0.95 > section["logits"]["auroc"]["value"]
+    assert best["increment"] == section["logits"]["increment"]
+    assert best["increment"]["value"] - best["strictest"]["increment"]["value"] > 0.1
+
+
+def test_words_that_give_the_label_away_are_the_best_of_words(planted):
+    said = [
+        f"{'yes' if label else 'no'} {text}" for label, text in zip(planted.labels, planted.whole_chains, strict=True)
+    ]
+    table = replace(planted, whole_chains=said)
+    found = baselines_section(table, headline(table), {"text_chain": "none", "text_prompt_chain": "none"}, {})
+    assert found.best_text[0] == "text_whole_chain"
+    assert found.section["best_text"]["increment"]["ci95"][0] < 0
+    assert found.section["text_whole_chain"]["inner_auroc"] > 0.95
+    assert found.section["option_order"]["auroc"]["value"] is not None
+    assert "one way" in found.section["condition"]["auroc"]["reason"]
+
+
+def test_the_strictest_bound_is_below_every_increment_and_counts_the_search():
+    rng = np.random.default_rng(1)
+    labels = rng.random(N) < 0.5
+    scores = rng.normal(size=N) + labels
+    columns = [rng.normal(size=N) + 0.3 * labels for _ in range(6)]
+    each = [increment_estimate(scores, column, labels, GROUPS, n=400) for column in columns]
+    bound = increment_over_largest(scores, columns, labels, GROUPS, n=400)
+    assert bound.value == pytest.approx(auroc(scores, labels) - max(auroc(column, labels) for column in columns))
+    assert bound.value == pytest.approx(min(found.value for found in each))
+    assert bound.ci95[0] <= min(found.ci95[0] for found in each) + 1e-9
+    alone = increment_over_largest(scores, columns[:1], labels, GROUPS, n=400)
+    assert (alone.value, alone.ci95) == (each[0].value, each[0].ci95)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_most_accurate_threshold_is_that_of_an_exhaustive_search(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=40).round(1)
+    labels = rng.random(40) < 0.4
+    found = most_accurate_threshold(scores, labels)
+    tried = [np.mean((scores > cut) == labels) for cut in [*(np.unique(scores) - 0.05), scores.max() + 1]]
+    assert np.mean((scores > found) == labels) == max(tried)
+    assert most_accurate_threshold(scores, np.ones(40, dtype=bool)) < scores.min()
+    assert most_accurate_threshold(scores, np.zeros(40, dtype=bool)) >= scores.max()
+
+
+def test_accuracy_is_at_a_threshold_that_the_test_part_has_not_chosen(planted):
+    cell = headline(planted)
+    moved = replace(cell, scores=cell.scores + 100.0)
+    here, there = headline_metrics(planted, cell), headline_metrics(planted, moved)
+    assert there["accuracy_threshold"] == pytest.approx(here["accuracy_threshold"] + 100.0)
+    assert there["accuracy"] == here["accuracy"]
+    dev, test = planted.split.dev, planted.split.test
+    threshold = most_accurate_threshold(cell.scores[dev], planted.labels[dev])
+    right = float(np.mean((cell.scores > threshold)[test] == planted.labels[test]))
+    assert here["accuracy"]["value"] == pytest.approx(right, abs=1e-6)
+    found = tpr_at_fpr(cell.scores[test], planted.labels[test], 0.05)
+    assert here["tpr_at_5fpr"]["value"] == pytest.approx(found, abs=1e-6)
+    other = replace(planted, settings=SETTINGS.model_copy(update={"estimator": "ridge"}))
+    assert "no log-odds" in headline_metrics(other, cell)["brier"]["reason"]
+
+
+def test_a_category_of_its_own_for_every_group_says_nothing_of_groups_that_were_not_fitted(planted):
+    scores = category_scores(GROUPS.tolist(), planted.labels, planted.split)
+    assert inner_auroc(scores, planted.labels, planted.split) == 0.5
+    assert len(set(scores[planted.split.test])) == 1
+
+
+def test_what_chose_the_words_is_on_groups_that_were_not_fitted(planted):
+    by_group = [f"word{group}" for group in GROUPS]
+    labels = np.isin(GROUPS, np.unique(GROUPS)[::2])
+    split = split_groups(GROUPS, labels, test_fraction=0.4, inner_folds=3, seed=0)
+    found = text_fit(by_group, labels, split)
+    assert found.inner_auroc == pytest.approx(inner_auroc(found.scores, labels, split))
+    assert found.inner_auroc < 0.7
+
+
+def test_a_split_says_what_the_label_is():
+    labels = np.arange(N) < 3
+    with pytest.raises(EstimateError, match="3 rows are labelled verbalised and 177 are not"):
+        split_groups(GROUPS, labels, test_fraction=0.4, inner_folds=3, seed=0, label="verbalised")
+
+
+def second(labels: np.ndarray, rate: float, seed: int = 3) -> SecondLabels:
+    """A classifier that contradicts a part of the labels, whatever the activations are, and has read most rows."""
+    rng = np.random.default_rng(seed)
+    return SecondLabels("judge", labels ^ (rng.random(len(labels)) < rate), rng.random(len(labels)) < 0.8)
+
+
+def test_label_noise_widens_and_undoes_what_wrong_labels_took(planted):
+    rng = np.random.default_rng(4)
+    clean = rng.random(N) < 0.5
+    scores = rng.normal(size=N) + 2 * clean
+    noisy = clean ^ (rng.random(N) < 0.15)
+    table = replace(planted, labels=noisy, second=SecondLabels("labels", clean, np.ones(N, dtype=bool)))
+    found = label_noise(table, scores)
+    test = table.split.test
+    truth = auroc(scores[test], clean[test])
+    seen = auroc_estimate(scores[test], noisy[test], GROUPS[test], n=200)
+    assert found["auroc_by_second"]["value"] == pytest.approx(truth)
+    corrected = found["auroc_corrected"]
+    assert seen.value + 0.05 < corrected["value"]
+    assert corrected["ci95"][0] < truth < corrected["ci95"][1]
+    assert corrected["ci95"][1] - corrected["ci95"][0] > seen.ci95[1] - seen.ci95[0]
+    assert found["called_no_of_yes"] == pytest.approx(float((~clean[noisy]).mean()), abs=1e-6)
+
+
+def test_two_classifiers_that_agree_change_nothing_but_the_interval(planted):
+    scores = np.random.default_rng(5).normal(size=N) + planted.labels
+    found = label_noise(replace(planted, second=second(planted.labels, 0.0)), scores)
+    test = planted.split.test
+    assert found["auroc_corrected"]["value"] == pytest.approx(auroc(scores[test], planted.labels[test]))
+    assert found["called_yes_of_no"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda labels: second(labels, 1.0), "contradicts the labels"),
+        (lambda labels: SecondLabels("judge", labels, np.arange(N) < 4), "at least 10 of each"),
+        (lambda labels: "one classifier only", "one classifier only"),
+    ],
+)
+def test_label_noise_that_cannot_be_estimated_says_why(planted, given, said):
+    found = label_noise(replace(planted, second=given(planted.labels)), np.zeros(N))
+    assert said in str(found.get("reason") or found["auroc_corrected"]["reason"])
