@@ -76,7 +76,8 @@ def test_it_renders_the_same_way_every_time(results):
     assert RESULTS["experiment"]["question"] in page
 
 
-def test_nothing_that_a_stranger_wrote_can_act():
+def test_nothing_that_a_stranger_wrote_can_act(monkeypatch):
+    monkeypatch.setattr("introspect.report.page.shipped_validation", lambda: None)  # it goes by the label
     sound = Page(render(RESULTS, {"a": "b"}))
     hostile = Page(render(attacked(RESULTS), {"a": ATTACK}))
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in sound.tags]
