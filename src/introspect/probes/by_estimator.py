@@ -20,7 +20,7 @@ from .estimators import LogisticProbe, RidgeProbe
 from .grid import Cell, Direction, fit_grid
 from .linear import LinearProbe
 from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
-from .null import ControlTask, Null, control_task, shuffled_by_group, shuffled_null
+from .null import ControlTask, Null, control_task, drawn_labels, shuffled_null
 from .splits import Split, inner_auroc
 from .stream import Activations, each_site, positions_of
 
@@ -123,11 +123,7 @@ def null_of(
     """`shuffled_null`, which says what is given, by the estimator of that name."""
     if name == LOGISTIC:
         return shuffled_null(activations, labels, groups, split, penalty=penalty, n=n, seed=seed, layers=layers)
-    rng = np.random.default_rng(seed)
-    dev, test = (
-        np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
-        for rows in (split.dev, split.test)
-    )
+    dev, test = drawn_labels(labels, groups, split, n=n, seed=seed)
     found: dict[str, list[np.ndarray]] = {position: [] for position in positions_of(activations)}
     for position, _, x in each_site(activations, layers):
         values = x.cpu().numpy()

@@ -66,11 +66,7 @@ def shuffled_null(
         EstimateError: rows are not finite, or labels of one class.
         NotConverged: a fit stopped short of its tolerance.
     """
-    rng = np.random.default_rng(seed)
-    dev, test = (
-        np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
-        for rows in (split.dev, split.test)
-    )
+    dev, test = drawn_labels(labels, groups, split, n=n, seed=seed)
     if layers is None:
         if isinstance(activations, Streamed):
             raise EstimateError("give the layers to read: activations are streamed")
@@ -79,6 +75,18 @@ def shuffled_null(
     for position, _, x in each_site(activations, layers):
         found[position].append(_aurocs(x, dev, test, split.dev, split.test, penalty))
     return Null({name: np.stack(rows) for name, rows in found.items()})
+
+
+def drawn_labels(
+    labels: np.ndarray, groups: np.ndarray, split: Split, *, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`n` permutations of the labels of each part: [development row, permutation] and [test row, permutation]."""
+    rng = np.random.default_rng(seed)
+    dev, test = (
+        np.stack([shuffled_by_group(labels[rows], groups[rows], rng) for _ in range(n)], axis=1)
+        for rows in (split.dev, split.test)
+    )
+    return dev, test
 
 
 def shuffled_by_group(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
