@@ -101,3 +101,10 @@ def test_a_test_that_reaches_for_the_network_fails():
         socket.create_connection(("192.0.2.1", 80), timeout=0.1)
     with pytest.raises(Exception, match="tests open no network"):
         socket.getaddrinfo("example.org", 80)
+
+
+def test_a_home_that_is_nobodys_is_refused_in_one_line():
+    assert assets.user_path("~/x") == Path.home() / "x"
+    for read in (assets.user_path, assets.organism_folder):
+        with pytest.raises(SpecError, match=r"^~nobody-at-all/x: there is no such user's folder; write the path"):
+            read("~nobody-at-all/x")

@@ -132,6 +132,10 @@ def zero_is_something(patch):
     patch.setattr(replay, "Steering", Touching)
 
 
+def zero_is_something_beside_others(patch):
+    patch.setattr(steering, "_at", lambda where, values, changed: changed * (1 + 1e-6))
+
+
 def final_norm_for_last_layer(patch):
     def forward(original, engine, inputs, *, reads, **rest):
         last, norm = len(engine.blocks) - 1, engine.model.model.norm
@@ -176,6 +180,7 @@ SABOTAGES = {
     steering_skipped_in_flight: {"steering in flight"},
     nothing_is_set: {"steering"},
     zero_is_something: {"zero strength"},
+    zero_is_something_beside_others: {"zero strength"},
     final_norm_for_last_layer: {"reference"},
     hooks_left: {"left as found"},
     store_rounds: {"store"},

@@ -31,6 +31,7 @@ from introspect.saved_probes import apply_probe, save_run_probe
 from introspect.saved_probes.card import make_card
 from introspect.saved_probes.source import read_source
 from introspect.store import StoreSpec, StoreWriter
+from introspect.strict_yaml import dump_yaml, load_yaml
 from planted_organisms import ONE, OTHER, STORE, WIDTH, organism
 from test_link import hinted_run, uses
 
@@ -490,6 +491,16 @@ def test_the_same_question_under_another_groups_name_counts_as_seen(saved, runs,
     asked = [row.model_copy(update={"prompt_text": f"{row.prompt_text}?"}) for row in renamed]
     (run / "rollouts.jsonl").write_text("".join(row.line() for row in asked))
     assert not apply_probe(load_probe(saved), run).rows.seen.any()
+
+
+def test_a_steered_run_is_not_saved_and_says_so_when_it_is_read(saved, runs, tmp_path, invoke):
+    run = Path(shutil.copytree(runs["same"], tmp_path / "run"))
+    spec = load_yaml((run / "experiment.yaml").read_text(), "spec")
+    spec["steering"] = [{"direction": "some", "strength": 2.0}]
+    (run / "experiment.yaml").write_text(dump_yaml(spec))
+    assert "recorded under steering" in refused(invoke, "save", run, "--out", tmp_path / "p")
+    assert any("under steering" in note for note in apply_probe(load_probe(saved), run).summary["notes"])
+    assert not any("steering" in note for note in apply_probe(load_probe(saved), runs["same"]).summary["notes"])
 
 
 def test_a_run_without_a_base_has_no_base_to_read(saved, runs, invoke):

@@ -81,6 +81,18 @@ def organism_path(name: str) -> Path:
     return assets_root() / "data" / "organisms" / found
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as a user writes it: `~` is their home, `~name` another user's.
+
+    Raises:
+        SpecError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SpecError(f"{text}: there is no such user's folder; write the path from / on") from None
+
+
 def organism_folder(organism: str | Path) -> Path:
     """The folder that a name or a path of an organism means: one that ships with introspect first, then a path.
 
@@ -91,7 +103,7 @@ def organism_folder(organism: str | Path) -> Path:
     bare = isinstance(organism, str) and Path(name).name == name
     if bare and (name in list_organisms() or not Path(name).is_dir()):
         return organism_path(name)
-    return Path(organism).expanduser()
+    return user_path(organism)
 
 
 def recipe_path(name: str) -> Path:

@@ -9,7 +9,7 @@ import json
 from difflib import get_close_matches
 from pathlib import Path
 
-from .assets import assets_root
+from .assets import assets_root, user_path
 from .errors import SpecError
 
 CARD = "probe.json"
@@ -31,7 +31,7 @@ def probe_folder(name_or_folder: str | Path) -> Path:
     known = list_probes()
     if text in known:
         return assets_root() / "probes" / text
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     if folder.is_dir():
         return folder
     near = get_close_matches(text, known, n=1)

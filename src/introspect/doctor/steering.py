@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -122,19 +123,26 @@ def _furthest(subject: Subject, again: Sequence[dict], made: Sequence) -> float:
 
 
 def zero_strength(subject: Subject) -> Check:
-    """Strength 0 changes no bit of what is captured, and no token of the text."""
-    steer = [Steer("resid_post", _layer(subject), _vector(subject), 0.0)]
+    """Strength 0 changes no bit of what is captured, and no token of the text; alone, and beside sequences that are
+    steered.
+    """
+    many = len(subject.sequences)
+    alone = Steer("resid_post", _layer(subject), _vector(subject), 0.0)
+    beside = replace(alone, strength=tuple(STRENGTH * (row % 2) for row in range(many)))
     positions = [range(len(sequence)) for sequence in subject.sequences]
-    plain, zero = (
-        subject.backend.replay(subject.sequences, positions, capture=subject.capture, steer=s) for s in ((), steer)
-    )
-    wrong = sum(not torch.equal(_bits(a[pair]), _bits(b[pair])) for a, b in zip(plain, zero, strict=True) for pair in a)
-    texts: list[bool] = []
-    if subject.why_not_in_flight is None:
-        steered = subject.generate(subject.capture, steer=steer, lanes=2)
-        texts = [a.completion_ids != b.completion_ids for a, b in zip(steered, subject.generated, strict=True)]
-    said = f"{wrong} of {len(plain) * len(plain[0])} layers and {sum(texts)} of {len(texts)} texts differ in a bit"
-    return Check("zero strength", "failed" if wrong or any(texts) else "ok", said)
+    plain = subject.backend.replay(subject.sequences, positions, capture=subject.capture)
+    wrong = cells = texts = written = 0
+    for steer, unsteered in ((alone, range(many)), (beside, range(0, many, 2))):
+        zero = subject.backend.replay(subject.sequences, positions, capture=subject.capture, steer=[steer])
+        for row in unsteered:
+            wrong += sum(not torch.equal(_bits(plain[row][pair]), _bits(zero[row][pair])) for pair in plain[row])
+            cells += len(plain[row])
+        if subject.why_not_in_flight is None:
+            steered = subject.generate(subject.capture, steer=[steer], lanes=2)
+            texts += sum(steered[row].completion_ids != subject.generated[row].completion_ids for row in unsteered)
+            written += len(unsteered)
+    said = f"{wrong} of {cells} activations and {texts} of {written} texts differ in a bit"
+    return Check("zero strength", "failed" if wrong or texts else "ok", said)
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..assets import organism_folder
+from ..assets import organism_folder, user_path
 from ..errors import ModelError
 from .boundary import first_line, one_line, quiet
 from .digests import digest_files
@@ -216,7 +216,7 @@ def _changes_embeddings(model: PreTrainedModel) -> bool:
 
 
 def _same_path(base: str, path: Path) -> bool:
-    return Path(base).expanduser().resolve() == path.resolve()
+    return user_path(base).resolve() == path.resolve()
 
 
 def _base_digest(card: Path) -> str | None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..assets import user_path
 from ..errors import ModelError
 from ..progress import Progress
 from .digests import digest_files
@@ -68,7 +69,7 @@ def cache_root() -> Path:
     """Where converted models live: `$INTROSPECT_CACHE`, else the platform's cache folder for introspect."""
     import platformdirs
 
-    return Path(os.environ.get("INTROSPECT_CACHE") or platformdirs.user_cache_dir("introspect")).expanduser()
+    return user_path(os.environ.get("INTROSPECT_CACHE") or platformdirs.user_cache_dir("introspect"))
 
 
 def embedded_folder(name: str) -> Path:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from ..assets import user_path
 from ..errors import ModelError
 from .adapter import AdapterSource, check_base, find_adapter
 from .digests import weight_files
@@ -64,7 +65,7 @@ def hub_is_off() -> bool:
 
 
 def _find_model(name: str, revision: str | None, *, offline: bool) -> ModelSource:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if name in EMBEDDED:
         folder = embedded_folder(name)
         if not folder.exists():

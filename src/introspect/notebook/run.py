@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..assets import user_path
 from ..compare import summarise, table
 from ..errors import EstimateError, RunError, SpecError, StoreError
 from ..probes import Direction
@@ -67,7 +68,7 @@ class Run:
     """A run folder; everything is read when it is asked for. Made by `open_run`."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self._folder = RunFolder(self.path)
         self._folder.open()
 

@@ -225,6 +225,8 @@ def _notes(probe: SavedProbe, recorded: Recorded, stored: StoreSpec, n_overlap: 
             "The activations are those of the model before post-training, over the same tokens. Nothing is refitted: "
             "this is the probe's own direction on them, not the best one that there is."
         )
+    if recorded.spec.steering:
+        notes.append("The run was recorded under steering: what is read may be what was done to the activations.")
     if n_overlap:
         notes.append(f"{n_overlap} groups of this run were seen in training and are left out.")
     n_aligned = _n_aligned(recorded)

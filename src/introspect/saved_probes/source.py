@@ -74,6 +74,11 @@ class Source:
 def read_source(run: Path) -> Source:
     """A run, with its split made again."""
     recorded = read_recorded(run)
+    if recorded.spec.steering:
+        raise RunError(
+            f"{run} was recorded under steering, which a probe of its activations may read and a card does not say: "
+            "save the probe of an unsteered run"
+        )
     results = read_results(run / "results.json")
     if "headline" not in results["probe"]:
         raise RunError(f"{run} has no probe to save: {results['probe'].get('reason', 'none was fitted')}")

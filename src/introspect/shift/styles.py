@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from ..assets import assets_root
+from ..assets import assets_root, user_path
 from ..errors import SpecError
 from ..models import LoadedModel, render_messages
 from ..plan import Job
@@ -125,7 +125,7 @@ def _paraphrase_rules() -> ParaphraseRules:
 def _read(model: type[S], kind: str, which: str) -> S:
     """The file that is meant: what ends in `.yaml` or `.yml`, or holds a `/`, is one; anything else is a name."""
     if which.endswith((".yaml", ".yml")) or "/" in which:
-        return read_spec(model, Path(which).expanduser())
+        return read_spec(model, user_path(which))
     name = which or USUAL[kind]
     shipped = {path.stem: path for path in _files(kind)}
     if name not in shipped:

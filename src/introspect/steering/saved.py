@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..assets import user_path
 from ..card_folder import CardFolder
 from ..errors import StoreError
 from ..manifest import package_versions
@@ -92,7 +93,7 @@ def read_direction(name_or_folder: str | Path) -> Direction:
         SpecError: there is no such folder, and no probe of that name.
         StoreError: what the folder holds is damaged.
     """
-    folder = Path(name_or_folder).expanduser()
+    folder = user_path(name_or_folder)
     if (folder / CARD).is_file() or (folder.is_dir() and not (folder / PROBE_CARD).exists()):
         return load_direction(folder)
     return from_probe(load_probe(probe_folder(name_or_folder)))

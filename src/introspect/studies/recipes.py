@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ..assets import find_card, read_card
+from ..assets import find_card, read_card, user_path
 from ..experiment import Experiment
 
 METHODS = ("sft", "dpo", "grpo")
@@ -50,7 +49,7 @@ def recipe_facts(spec: Experiment) -> dict[str, Any]:
 
 def _card_of_model(model: str) -> dict[str, object]:
     """The card in a folder of a whole model."""
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     return read_card(folder) if (folder / "card.json").is_file() else {}
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
-from ..assets import spec_path
+from ..assets import spec_path, user_path
 from ..errors import SpecError
 from ..experiment import Experiment, Limit, load_experiment
 from ..sections import Section, Text, distinct
@@ -202,7 +202,7 @@ def _subject(organism: str) -> dict[str, JsonValue]:
     """The fields of an experiment that put an organism in: an adapter, a whole model's folder, or neither."""
     if organism == BARE:
         return {"organism": None}
-    folder = Path(organism).expanduser()
+    folder = user_path(organism)
     whole = (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
     if "/" in organism and whole:
         return {"model": organism, "organism": None, "revision": None}

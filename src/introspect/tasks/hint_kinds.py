@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from ..assets import hints_path
+from ..assets import hints_path, user_path
 from ..errors import SpecError
 from ..sections import HINT_KINDS, Section, Text
 from ..spec_file import read_spec
@@ -154,7 +154,7 @@ def find_kind(name_or_file: str) -> HintKind:
     """
     if not is_file(name_or_file):
         return _shipped(name_or_file)
-    path = Path(name_or_file).expanduser()
+    path = user_path(name_or_file)
     try:
         state = path.stat()
     except (OSError, ValueError):

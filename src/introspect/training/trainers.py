@@ -19,6 +19,7 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from ..errors import RunError, SpecError
 from ..models import LoadedModel
+from ..models.memory import give_back_freed_memory
 from ..progress import Progress
 from ..tasks.registry import find_task
 from .demonstrations import Demonstration, dispreferred
@@ -51,8 +52,9 @@ class Watch(TrainerCallback):
             self._look(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Says how far the stage is, and looks."""
+        """Says how far the stage is, gives back what the step needed, and looks."""
         self.progress(self.name, state.global_step, self.total)
+        give_back_freed_memory()
         self._look(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
