@@ -13,6 +13,7 @@ from introspect.probes import best_cell, fit_grid, split_groups
 from introspect.probes.by_estimator import ESTIMATORS, control_of, fit_cells, null_of
 from introspect.probes.estimators import RidgeProbe
 from introspect.probes.means import DifferenceOfMeans
+from introspect.probes.null import drawn_tasks
 from introspect.stats import auroc, permutation_p
 
 N_GROUPS, PER_GROUP, WIDTH = 24, 6, 12
@@ -96,6 +97,21 @@ def test_memorised_groups_show_in_the_control_task(name):
     assert tasks.control.mean() > 0.9
     with pytest.raises(EstimateError, match="too few rows for a control task"):
         control_of(name, named, LABELS, np.arange(N), SPLIT, penalty=10.0, n=5, seed=2)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_control_tasks_are_the_same_labellings_for_every_estimator(name):
+    values, penalty = ACTS["b"][1], {"ridge": 100.0}.get(name, 0.1)
+    drawn = drawn_tasks(LABELS, GROUPS, SPLIT, n=3, seed=4)
+    assert not set(drawn.fitted) & set(drawn.held) and set(GROUPS[drawn.held]) <= set(GROUPS[drawn.fitted])
+    assert (drawn.fitted_labels[:, 0] == LABELS[drawn.fitted]).all()
+    for rows, labels in ((drawn.fitted, drawn.fitted_labels), (drawn.held, drawn.held_labels)):
+        assert all(len(set(labels[GROUPS[rows] == group, 1])) == 1 for group in set(GROUPS[rows]))
+    found = control_of(name, values, LABELS, GROUPS, SPLIT, penalty=penalty, n=3, seed=4)
+    for column, value in enumerate([found.probe, *found.control]):
+        alone = ESTIMATORS[name].make(penalty, None).fit(values[drawn.fitted], drawn.fitted_labels[:, column])
+        scores = alone.decision_function(values[drawn.held])
+        assert value == pytest.approx(auroc(scores, drawn.held_labels[:, column]), abs=0.005)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from introspect.causal.stage import SteerCost
 from introspect.cli import main
 from introspect.cli.main import VERBS
 from introspect.errors import RunError, StoreError
@@ -81,6 +82,7 @@ APPLIED = {
     "notes": ["Note."],
 }
 MATRIX = SimpleNamespace(results={"warnings": []})
+STEERED = {"n_items": 3, "replayed": {"think": {"without_a_token": [7]}}, "sentences": ["Steered."]}
 
 
 @pytest.fixture
@@ -145,6 +147,11 @@ def calls(monkeypatch):
             "read_style": lambda name: SimpleNamespace(slug=name),
             "estimate_shift": made.answer("shift_cost", []),
             "shift_run": made.answer("shift", []),
+        },
+        "causal": {
+            "SteerSettings": SimpleNamespace,
+            "estimate_steer": made.answer("steer_cost", SteerCost(3, 41, 7, 100, 9, 1.0)),
+            "steer_run": made.answer("steer", {"steering": STEERED, "link": {}}),
         },
         "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
         "transfer.page": {"check_out": lambda out: None, "write": lambda found, out: [out]},

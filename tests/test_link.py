@@ -29,9 +29,9 @@ from introspect.rescore import export_sheet, link_again, score_run
 from introspect.results import read_results, validate_results
 from introspect.rollout import read_rollouts
 from introspect.rows import Rows, encode_rows
-from introspect.stats import carried_threshold
 from introspect.store import StoreWriter
 from introspect.tasks.registry import find_task
+from introspect.thresholds import carried_threshold
 from introspect.verdicts import first_mention
 from planted_runs import LAYERS, STORE, TOKENIZER, planted_run, rollout
 
@@ -327,7 +327,7 @@ def check_every_cell(link: dict, rows: pd.DataFrame) -> None:
     for each in link["thresholds"]:
         under = rows if each["conditions"] == "all" else rows[rows.hint_kind == each["conditions"]]
         dev = (under if each["set_on"] == "own" else rows)[lambda table: (table.part == "dev") & ~table.acted]
-        assert each["threshold"] == carried_threshold(dev.score.to_numpy(), link["threshold_fpr"])
+        assert each["threshold"] == carried_threshold(dev.score.to_numpy(), dev.group.to_numpy(), link["threshold_fpr"])
         assert set(under.threshold) == {each["threshold"]}
         assert each["n_not_acted"] == ((under.part == "dev") & ~under.acted).sum() == sum(each["not_acted"].values())
         passing = under[(under.part == "test") & ~under.acted]

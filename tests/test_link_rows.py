@@ -17,7 +17,8 @@ from introspect.link.noise import label_noise
 from introspect.probes import fit_grid, split_groups
 from introspect.probes.text import PENALTIES, text_fit, text_scores
 from introspect.report import link_tables, sentences
-from introspect.stats import auroc, carried_threshold
+from introspect.stats import auroc
+from introspect.thresholds import allowed_above, carried_threshold
 from introspect.verdicts import Verdict
 
 
@@ -104,21 +105,22 @@ def test_a_family_has_a_threshold_of_its_own_where_enough_of_it_did_not_act():
     assert own == {"a": True, "b": True, "c": False}
     dev = (rows.part == "dev") & ~rows.acted
     for name in "ab":
-        assert set(readings.thresholds[kinds == name]) == {carried_threshold(scores[dev & (kinds == name)], 0.05)}
-    assert set(readings.thresholds[kinds == "c"]) == {carried_threshold(scores[dev], 0.05)}
-    strict = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 0.02)
+        kind = dev & (kinds == name)
+        assert set(readings.thresholds[kinds == name]) == {carried_threshold(scores[kind], groups[kind], 0.05)}
+    assert set(readings.thresholds[kinds == "c"]) == {carried_threshold(scores[dev], groups[dev], 0.05)}
+    strict = Readings(rows, rows.headline, Draws(rows, n=20, seed=0), 1 / 31)
     assert not any(family.own for family in strict.families)
-    with pytest.raises(EstimateError, match="a threshold needs 99 for a false-positive rate"):
+    with pytest.raises(EstimateError, match="a threshold needs 20 of 99 groups for a"):
         Readings(rows, rows.headline, Draws(rows, n=5, seed=0), 0.01)
     few = made_up(scores[:30], acted[:30], groups[:30], np.array(["dev"] * 30))
     with pytest.raises(EstimateError, match="a threshold needs 20"):
         Readings(few, few.headline, Draws(few, n=5, seed=0), 0.05)
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["its own threshold", "the common one, on few rows"])
+@pytest.mark.parametrize("own", [True, False], ids=["its own threshold", "the common one"])
 def test_a_replicate_is_the_same_rows_counted_one_by_one(own):
     rows = plain_rows()
-    fpr = 0.1 if own else 1 / (1 + int((~rows.acted & (rows.part == "dev")).sum()))
+    fpr = 0.1 if own else 1 / 25
     if not own:
         for i, rollout in enumerate(rows.rollouts):
             rollout.facts["hint"] = "ab"[i % 2]
@@ -128,19 +130,16 @@ def test_a_replicate_is_the_same_rows_counted_one_by_one(own):
     assert all(family.own == own for family in readings.families)
     test, dev = rows.test(rows.acted), np.flatnonzero((rows.part == "dev") & ~rows.acted)
     passed, drawn = readings.sums(test)
-    few = 0
+    rank = (allowed_above(scores[dev], rows.groups[dev], fpr) + 1) / (len(dev) + 1)
     for i in range(30):
         counts = {name: draws.of(members)[i].astype(int) for name, members in (("dev", dev), ("test", test))}
         negatives = np.repeat(scores[dev], counts["dev"])
-        enough = len(negatives) >= 1 / fpr - 1
-        threshold = carried_threshold(negatives, fpr) if enough else negatives.max()
-        few += not enough
+        threshold = np.sort(negatives)[-int(rank * (len(negatives) + 1) + 1e-9)]
         again = np.repeat(scores[test], counts["test"])
         assert (passed[i], drawn[i]) == ((again > threshold).sum(), len(again))
         for members in (dev, test):
             by_group = pd.Series(draws.of(members)[i]).groupby(rows.groups[members]).nunique()
             assert (by_group == 1).all()
-    assert (few > 0) != own
 
 
 def test_a_rate_at_the_false_positive_rate_is_covered_by_its_interval():

@@ -19,9 +19,9 @@ from introspect.stats import (
     auroc_estimate,
     increment_estimate,
     increment_over_largest,
-    most_accurate_threshold,
-    tpr_at_fpr,
+    proportion,
 )
+from introspect.thresholds import most_accurate_threshold, tpr_at_fpr
 from planted_runs import rollout
 
 N_GROUPS, PER_GROUP, WIDTH = 30, 6, 8
@@ -124,6 +124,19 @@ def test_the_most_accurate_threshold_is_that_of_an_exhaustive_search(seed):
     assert np.mean((scores > found) == labels) == max(tried)
     assert most_accurate_threshold(scores, np.ones(40, dtype=bool)) < scores.min()
     assert most_accurate_threshold(scores, np.zeros(40, dtype=bool)) >= scores.max()
+
+
+def test_the_interval_of_a_tpr_is_of_the_groups_that_it_is_a_share_of(planted):
+    """Every positive passes: the bootstrap has no width, and the groups that hold a positive are the cases."""
+    test = planted.split.test
+    few = sorted(set(GROUPS[test]))[:6]
+    labels = planted.labels & ~np.isin(np.arange(N), test) | (np.isin(GROUPS, few) & np.isin(np.arange(N), test))
+    cell = replace(headline(planted), scores=labels.astype(float))
+    found = headline_metrics(replace(planted, labels=labels), cell)
+    for name in ("tpr_at_1fpr", "tpr_at_5fpr"):
+        assert (found[name]["value"], found[name]["ci95"]) == (1, [round(proportion(6, 6).ci95[0], 6), 1])
+    n_groups = len(set(GROUPS[test]))
+    assert n_groups == 12 and found["accuracy"]["ci95"][0] == round(proportion(n_groups, n_groups).ci95[0], 6)
 
 
 def test_accuracy_is_at_a_threshold_that_the_test_part_has_not_chosen(planted):

@@ -21,8 +21,10 @@ from introspect.probes import (
     shuffled_null,
     site,
 )
+from introspect.probes.curvature import Basis, Factors
 from introspect.probes.logistic import Standardiser
 from introspect.probes.null import TOLERANCE, shuffled_by_group
+from introspect.probes.side_by_side import side_by_side
 from introspect.probes.site import Site
 from introspect.stats import auroc
 
@@ -130,7 +132,7 @@ def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n
 
     def counted(*args):
         found = step(*args)
-        products.append(found[1])
+        products.append(found[2])
         return found
 
     monkeypatch.setattr(newton, "_newton_step", counted)
@@ -146,6 +148,115 @@ def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n
             weight, _ = exact(x[mask], y[mask], 1.0)
             assert np.abs(at.directions(fits).weight[fold].numpy() - weight).max() < 1e-4 * np.abs(weight).max()
     assert spent[0.0] < 0.6 * spent[np.inf]
+
+
+@pytest.mark.parametrize(("n", "width"), [(300, 60), (90, 150)])
+def test_curvature_of_a_fits_own_makes_steps_short_and_changes_no_optimum(monkeypatch, n, width):
+    x, y = correlated(n, width, 12, 0.3)
+    monkeypatch.setattr(Site, "_fast", lambda self: torch.float32)
+    monkeypatch.setattr(newton, "WIDE", 1)
+    masks = torch.from_numpy(np.stack([folds_of(n, 4) != fold for fold in range(4)]))
+    products, step = [], newton._newton_step
+
+    def counted(*args):
+        found = step(*args)
+        products.append(found[2])
+        return found
+
+    monkeypatch.setattr(newton, "_newton_step", counted)
+    spent = {}
+    for pays in (0.0, np.inf):
+        monkeypatch.setattr(newton, "WIDE_PAYS", pays)
+        products.clear()
+        at = Site.of(torch.from_numpy(x), masks)
+        fits = at.refined(at.path(torch.from_numpy(y), [0.01, 1.0, 10.0], 1e-2)[10.0], 1e-5)
+        spent[pays] = sum(products)
+        assert (at._rows.basis is None) == (pays > 0)
+        for fold, mask in enumerate(masks.numpy()):
+            weight, _ = exact(x[mask], y[mask], 10.0)
+            assert np.abs(at.directions(fits).weight[fold].numpy() - weight).max() < 1e-4 * np.abs(weight).max()
+    assert spent[0.0] < 0.3 * spent[np.inf]
+
+
+def test_factors_hold_the_curvature_of_each_fit():
+    x, y = correlated(200, 30, 14, 1.0)
+    rows = torch.from_numpy((x - x.mean(axis=0)) / x.std(axis=0).clip(1e-3))
+    strength = torch.rand(2, 200) * torch.from_numpy(np.stack([y, ~y]))
+    factors = Factors.of(Basis.of(rows), strength)
+    residual = torch.randn(2, 30)
+    for k, mine in enumerate(strength):
+        centred = rows - mine @ rows / mine.sum()
+        curvature = torch.eye(30) + centred.T @ (mine[:, None] * centred)
+        expected = torch.linalg.solve(curvature, residual[k])
+        assert torch.allclose(factors.divide(residual)[k], expected, rtol=0.05, atol=0.02 * float(expected.abs().max()))
+
+
+def test_factors_stand_for_fits_whose_features_are_scaled_otherwise():
+    x, y = correlated(200, 30, 14, 1.0)
+    rows = newton.Rows.of(torch.from_numpy((x - x.mean(axis=0)) / x.std(axis=0).clip(1e-3)), torch.float32)
+    rows.basis = Basis.of(rows.exact)
+    labels, scale, w = torch.from_numpy(y).float()[None], 1 + 0.2 * torch.rand(1, 30), torch.zeros(1, 30)
+    fits = newton.Fits(labels, torch.ones(1, 200), scale, torch.full((1, 1), 10.0), w, torch.zeros(1, 1), labels * 0)
+    weights = torch.rand(1, 200)
+    divide = newton._preconditioner(rows, fits, weights, rows.factors(fits, weights))
+    own = rows.exact / scale
+    centred = own - weights @ own / weights.sum()
+    direction = torch.randn(1, 30)
+    curved = direction + 10 * (direction @ centred.T * weights) @ centred
+    assert (divide(curved) - direction)[:, 2:].norm() < 0.1 * direction.norm()
+
+
+def test_weak_penalties_on_wide_rows_need_no_exact_fits(monkeypatch):
+    """Rounded products and a search without a bound left some short of their optimum."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(60, 1100)) * np.arange(1, 61)[:, None] ** -0.8
+    factors, y = rng.normal(size=(160, 60)), rng.random(160) < 0.5
+    x = ((factors + 0.3 * np.outer(y - 0.5, np.ones(60))) @ mixing + 0.02 * rng.normal(size=(160, 1100))).astype("f4")
+    monkeypatch.setattr(site, "fit", lambda *_: pytest.fail("a fit was left over"))
+    masks = np.stack([folds_of(160, 4) != fold for fold in range(4)])
+    found = Site.of(torch.from_numpy(x), torch.from_numpy(masks))
+    assert found._fast() == torch.float32
+    path = found.path(torch.from_numpy(y), (0.01, 1.0, 100.0), 2e-2)
+    assert found._rows.basis is not None
+    fine = found.directions(found.refined(path[100.0], 1e-4))
+    weight, _ = exact(x[masks[0]], y[masks[0]], 100.0)
+    assert np.abs(fine.weight[0].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
+
+
+def test_a_step_far_too_long_is_cut_until_no_objective_grows():
+    """Where scores saturate there is no curvature, and Newton's step for the length would be without end."""
+    x, y = correlated(90, 150, 2, 1.0)
+    found = Site.of(torch.from_numpy(x), torch.ones(1, 90, dtype=torch.bool))
+    fits = found.path(torch.from_numpy(y), [1.0], 1e-3)[1.0]
+    start = fits.pick(torch.tensor([0]))
+    start.w.zero_(), start.f.zero_()
+    for length in (1.0, 30.0, 1e5):
+        moved = newton._moved(start, length * fits.w, length * fits.f, torch.ones(1, 1), torch.zeros(1, 1))
+        if length < 1e5:
+            assert torch.allclose(moved.w, fits.w, rtol=0.05, atol=1e-3 * float(fits.w.abs().max()))
+        at, before = (newton._loss(each, each.f + each.b) + each.w.square().sum() / 2 for each in (moved, start))
+        assert at <= before
+
+
+def test_work_side_by_side_comes_out_in_order_and_leaves_the_cores_as_they_were():
+    cores = torch.get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            before = torch.__config__.parallel_info()
+            assert list(side_by_side(lambda i: (i, torch.get_num_threads()), range(7))) == [(i, 1) for i in range(7)]
+            assert torch.__config__.parallel_info() == before
+            with pytest.raises(ZeroDivisionError):
+                list(side_by_side(lambda i: 1 / (i - 4), range(9)))
+            assert torch.get_num_threads() == n
+        assert list(side_by_side(lambda _: torch.get_num_threads(), range(2))) == [3, 3]
+        read = []
+        begun = side_by_side(lambda i: i, (read.append(i) or i for i in range(50)))
+        assert next(begun) == 0 and len(read) <= 4
+        begun.close()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(cores)
 
 
 def test_scores_that_are_kept_along_the_way_are_those_of_the_weights():

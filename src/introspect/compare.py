@@ -36,6 +36,8 @@ MEASURES = {
     },
 }
 """Row of the table -> where its estimate stands among the measures."""
+STEERING = ("direction", "controls", "replayed", "causal", "sentences", "reason")
+"""Of the causal check, what is compared."""
 Found = dict[str, Any]
 
 
@@ -71,6 +73,7 @@ def _summary(run: Path) -> Found:
         "agreement": verdicts["agreement"],
         "measures": {name: _brief(name, tree) for name, tree in behaviour["measures"].items()},
         "warnings": results["warnings"],
+        "steering": {key: results["steering"][key] for key in STEERING if key in results["steering"]},
     }
     if "headline" not in probe:
         return out | {"probe": probe, "link": link}
@@ -120,6 +123,8 @@ def table(found: Sequence[Found]) -> dict[str, list[str]]:
         rows[name.replace("_", " ")] = partial(_baseline, name, "auroc")
         rows[f"beyond {name.replace('_', ' ')}"] = partial(_baseline, name, "increment")
     rows["silent but decodable"] = lambda run: share(run["link"].get("silent_but_decodable", run["link"]))
+    rows["steered, log-odds a norm beyond controls"] = partial(_steered, ("slope",))
+    rows["projected out, log-odds beyond controls"] = partial(_steered, ("doses", -1, "log_odds"))
     filled = {measure: [value(run) for run in found] for measure, value in rows.items()}
     return {measure: values for measure, values in filled.items() if any(values)}
 
@@ -144,6 +149,16 @@ def _where(run: Found) -> str:
         return share(run["probe"])
     head = run["probe"]["headline"]
     return f"layer {head['layer']}, {head['position'].replace('_', ' ')}"
+
+
+def _steered(path: tuple[Any, ...], run: Found) -> str:
+    """An effect in think and answer, with the stored chain held fixed; nothing where the run was not steered."""
+    if "replayed" not in run["steering"]:
+        return ""
+    tree = run["steering"]["replayed"]["both"]
+    for key in path:
+        tree = tree[key]
+    return number(tree.get("beyond", tree))
 
 
 def _baseline(name: str, what: str, run: Found) -> str:

@@ -94,7 +94,7 @@ def forced_answers(
         SpecError: two options of a prefix cannot be told apart by their tokens (names both); or a prefix is not one
             that the model can read.
     """
-    wanted = _wanted(prefixes, options)
+    wanted = wanted_tokens(prefixes, options)
     order = sorted(wanted, key=lambda sequence: (-len(sequence), sequence))
     found: dict[tuple[Ids, int], float] = {}
     sampling = Sampling(max_new_tokens=1, temperature=0.0, stop_ids=frozenset())
@@ -110,25 +110,29 @@ def forced_answers(
             row = generation.watched[0].tolist()
             found |= {(sequence, token): row[column[token]] for token in wanted[sequence]}
         progress(stage, start + len(batch), len(order))
-    return [
-        Forced(
-            {
-                option: sum(found[(*prefix, *ids[:k]), ids[k]] for k in range(depth))
-                for (option, ids), depth in zip(own.items(), _depths(own), strict=True)
-            }
-        )
-        for prefix, own in zip(prefixes, options, strict=True)
-    ]
+    return [read_forced(prefix, own, found) for prefix, own in zip(prefixes, options, strict=True)]
+
+
+def read_forced(prefix: Sequence[int], options: OptionIds, found: Mapping[tuple[Ids, int], float]) -> Forced:
+    """The distribution over options after a prefix, from the log-probability of every token of `wanted_tokens` after
+    its sequence.
+    """
+    return Forced(
+        {
+            option: sum(found[(*prefix, *ids[:k]), ids[k]] for k in range(depth))
+            for (option, ids), depth in zip(options.items(), _depths(options), strict=True)
+        }
+    )
 
 
 def forced_cost(prefixes: Sequence[Sequence[int]], options: Sequence[OptionIds]) -> ForcedCost:
     """What `forced_answers` would take for these. Runs no model."""
-    wanted = _wanted(prefixes, options)
+    wanted = wanted_tokens(prefixes, options)
     return ForcedCost(len(wanted), sum(len(sequence) for sequence in wanted))
 
 
-def _wanted(prefixes: Sequence[Sequence[int]], options: Sequence[OptionIds]) -> dict[Ids, set[int]]:
-    """Every sequence that is run -> the next tokens that are looked at."""
+def wanted_tokens(prefixes: Sequence[Sequence[int]], options: Sequence[OptionIds]) -> dict[Ids, set[int]]:
+    """Every sequence that has to be run -> the next tokens that are looked at."""
     wanted: dict[Ids, set[int]] = {}
     for prefix, own in zip(prefixes, options, strict=True):
         for ids, depth in zip(own.values(), _depths(own), strict=True):
@@ -177,22 +181,22 @@ def continuation_ids(tokenizer: Any, text: str) -> Ids:
     return tuple(both[len(lead) :] if both[: len(lead)] == lead else _ids(tokenizer, text))
 
 
-def answer_lead(loaded: LoadedModel, prompt_ids: Sequence[int]) -> Ids:
+def answer_lead(loaded: LoadedModel, prompt_ids: Sequence[int], text: str = ANSWER) -> Ids:
     """What is put after a rendered prompt so that the model answers at once: its think block closed where the prompt
-    leaves one open, passed over where its format has one, and `Answer:`.
+    leaves one open, passed over where its format has one, and `Answer:` or another text.
     """
     form, tokenizer = loaded.format, loaded.tokenizer
     left = locate_spans(prompt_ids, [], tokenizer, form).status
     if left == "empty" or (left == "absent" and form.name == "plain"):
-        return continuation_ids(tokenizer, ANSWER)
+        return continuation_ids(tokenizer, text)
     header = form.answer_opens[0] if form.answer_opens else ""
     if left == "absent" and header:
-        return continuation_ids(tokenizer, f"{header}{ANSWER}")
+        return continuation_ids(tokenizer, f"{header}{text}")
     # An opening that brings its own line break (a channel's name) is closed on the next line, without a gap.
     gap = "" if form.opens[0].endswith("\n") else "\n\n"
     closed = f"\n{form.closes[0]}" if left == "truncated" else f"{form.opens[0]}{gap}{form.closes[0]}"
     after = f"<|start|>assistant{header}" if header else gap
-    return continuation_ids(tokenizer, f"{closed}{after}{ANSWER}")
+    return continuation_ids(tokenizer, f"{closed}{after}{text}")
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -3,9 +3,9 @@
 Rows that share a group (a noun, an item) are not independent, so every interval but a single proportion's resamples
 groups, not rows. A quantity that is undefined on some data is an `Estimate` with a reason, never a number.
 
-Known trade-off: intervals are percentile intervals. They are honest at the sizes of a study and a little short for very
-few groups; below `MIN_GROUPS` groups none is given. Near 0 and 1 they are too short (at an AUROC of 1 they have no
-width at all), so one that touches 0 or 1 is widened to hold Newcombe's or Wilson's with groups for cases.
+Intervals are percentile intervals, expanded for few groups (`interval`); below `MIN_GROUPS` groups none is given. Near
+0 and 1 they are too short (at an AUROC of 1 they have no width at all), so one that touches 0 or 1 is widened to hold
+Newcombe's or Wilson's with groups for cases.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from .errors import EstimateError
 
@@ -24,8 +25,6 @@ MIN_GROUPS = 5
 CHANCE = 0.5
 """AUROC of a score that says nothing."""
 Z95 = float(norm.ppf(0.975))
-ROUNDING = 1e-9
-"""A product that is this close below a whole number is one."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,25 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
         EstimateError: only one class is there.
     """
     labels = np.asarray(labels, dtype=bool)
-    n_positive, n_negative = int(labels.sum()), int((~labels).sum())
-    if not n_positive or not n_negative:
-        raise EstimateError(f"AUROC needs both classes: there are {n_positive} positives and {n_negative} negatives")
-    ranks = rankdata(scores)
-    return float((ranks[labels].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    found = float(aurocs(np.asarray(scores)[None], labels[None])[0])
+    if np.isnan(found):
+        n_positive = int(labels.sum())
+        raise EstimateError(
+            f"AUROC needs both classes: there are {n_positive} positives and {len(labels) - n_positive} negatives"
+        )
+    return found
+
+
+def aurocs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AUROC of each line of scores against its line of labels, by ranks; NaN where a line has one class only.
+
+    Args:
+        scores: [line, row]; labels: bool [line, row], or [1, row] for all lines.
+    """
+    n_positive = labels.sum(axis=1)
+    pairs = n_positive * (labels.shape[1] - n_positive)
+    won = (rankdata(scores, axis=1) * labels).sum(axis=1) - n_positive * (n_positive + 1) / 2
+    return np.where(pairs > 0, won / np.maximum(pairs, 1), np.nan)
 
 
 def group_codes(groups: Sequence[Hashable] | np.ndarray) -> tuple[np.ndarray, int]:
@@ -100,9 +113,28 @@ def bootstrap_counts(n_groups: int, n: int, seed: int) -> np.ndarray:
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n)
 
 
-def interval(replicates: np.ndarray) -> tuple[float, float]:
-    """The central 95% of the finite replicates."""
-    low, high = np.quantile(replicates[np.isfinite(replicates)], [0.025, 0.975])
+def expanded_tail(n_groups: int) -> float:
+    """The share of replicates to leave out on either side, of a bootstrap of so many groups: see `interval`. One group
+    shows no spread: none of its replicates are left out.
+    """
+    if n_groups < 2:
+        return 0.0
+    return float(norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * student.ppf(0.975, n_groups - 1)))
+
+
+def interval(replicates: np.ndarray, n_groups: int | None = None) -> tuple[float, float]:
+    """The central 95% of the finite replicates; expanded where they come from resampling few groups.
+
+    A bootstrap of G groups spreads too little, by sqrt((G - 1) / G), and normal quantiles stand where Student's should.
+    The expanded percentile interval (Hesterberg 2015, The American Statistician 69, 371-386) makes up for both by going
+    further into the tails: at 16 groups from 2.5% to 1.4%.
+
+    Args:
+        n_groups: the groups that were resampled; None: the replicates are no bootstrap, or their number has been
+            allowed for.
+    """
+    tail = 0.025 if n_groups is None else expanded_tail(n_groups)
+    low, high = np.quantile(replicates[np.isfinite(replicates)], [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -141,7 +173,7 @@ def bootstrap(
             continue
     if np.isnan(replicates).mean() > 0.1:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
-    limits = interval(replicates)
+    limits = interval(replicates, n_groups if share_of is None else max(share_of, 2))
     if share_of is not None and (limits[0] <= 0 or limits[1] >= 1):
         wilson = proportion(value * share_of, share_of)
         return Estimate(float(value), _outer(limits, wilson.ci95), len(codes), "bootstrap and wilson over groups")
@@ -231,7 +263,7 @@ def _auroc_based(
     largest = max(range(1, len(columns)), key=lambda k: values[k], default=0)
     bounds, widened = {}, False
     for k in {0, largest}:
-        low, high = interval(replicates[k])
+        low, high = interval(replicates[k], n_groups)
         if low <= 0 or high >= 1:
             widened = True
             low, high = _outer((low, high), newcombe_interval(values[k], *sizes))
@@ -239,7 +271,7 @@ def _auroc_based(
     name = f"{method}, widened by newcombe's" if widened else method
     if len(columns) == 1:
         return Estimate(values[0], bounds[0], len(codes), name)
-    limits = interval(replicates[0] - np.fmax(np.max(replicates[1:], axis=0), CHANCE))
+    limits = interval(replicates[0] - np.fmax(np.max(replicates[1:], axis=0), CHANCE), n_groups)
     value, baseline = values[0], max(values[largest], CHANCE)
     if widened:
         down = np.hypot(value - bounds[0][0], max(bounds[largest][1], CHANCE) - baseline)
@@ -272,92 +304,9 @@ def newcombe_interval(value: float, n_positive: int, n_negative: int) -> tuple[f
     return float(low), float(high)
 
 
-def most_accurate_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold above which calling a row positive is right most often; of equals, the middle one.
-
-    Args:
-        scores: [row]; labels: bool [row].
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked, labels = scores[order], np.asarray(labels, dtype=bool)[order]
-    right = np.concatenate([[0], np.cumsum(~labels)]) + np.concatenate([np.cumsum(labels[::-1])[::-1], [0]])
-    cuts = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])
-    best = np.flatnonzero(cuts & (right == right[cuts].max()))
-    cut = int(best[len(best) // 2])
-    if cut in (0, len(ranked)):
-        return float(np.nextafter(ranked[0], -np.inf) if cut == 0 else ranked[-1])
-    return float((ranked[cut - 1] + ranked[cut]) / 2)
-
-
-def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:
-    """The smallest threshold t such that at most `fpr` of these very negatives score strictly above t.
-
-    For a rate on the rows that it is set on; of new ones more pass: `carried_threshold`.
-
-    Raises:
-        EstimateError: there are no negatives.
-    """
-    if not len(negatives):
-        raise EstimateError("no negatives to set a threshold on")
-    allowed = int(np.floor(fpr * len(negatives)))
-    return float(np.sort(negatives)[len(negatives) - 1 - allowed])
-
-
-def fewest_negatives(fpr: float) -> int:
-    """Fewest negatives on which a threshold can be set that new ones pass at a rate of at most `fpr`."""
-    return int(np.ceil(1 / fpr - ROUNDING)) - 1
-
-
-def allowed_above(n: np.ndarray | int, fpr: float) -> np.ndarray:
-    """How many of `n` negatives may score above a carried threshold, int; -1: too few for any.
-
-    Of n negatives and a new one, each is as likely to be at any rank, so a new one scores above the threshold that k of
-    n do at a rate of (k + 1) / (n + 1).
-    """
-    allowed: np.ndarray = np.floor(fpr * (np.asarray(n) + 1) + ROUNDING).astype(np.int64) - 1
-    return allowed
-
-
-def carried_threshold(negatives: np.ndarray, fpr: float) -> float:
-    """The smallest of the negatives' scores that new negatives score strictly above at an expected rate of at most
-    `fpr`.
-
-    Raises:
-        EstimateError: there are too few negatives for any.
-    """
-    n, needed = len(negatives), fewest_negatives(fpr)
-    if n < needed:
-        raise EstimateError(
-            f"{n} negatives are too few for a threshold that {fpr:.3g} of new ones pass: it needs {needed}"
-        )
-    return float(np.sort(negatives)[n - 1 - int(allowed_above(n, fpr))])
-
-
-def tpr_at_fpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
-    """Share of positives above the threshold that at most `fpr` of the negatives pass.
-
-    Raises:
-        EstimateError: a class is missing.
-    """
-    labels = np.asarray(labels, dtype=bool)
-    if not labels.any():
-        raise EstimateError("no positives to find")
-    return float((scores[labels] > threshold_at_fpr(scores[~labels], fpr)).mean())
-
-
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean squared difference between probability and outcome (Brier 1950)."""
     return float(np.mean((probabilities - np.asarray(labels, dtype=float)) ** 2))
-
-
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Mean |confidence - accuracy| over equal-mass bins, weighted by their rows (Nixon et al. 2019)."""
-    order = np.argsort(probabilities, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    gaps = [
-        abs(probabilities[part].mean() - np.asarray(labels, dtype=float)[part].mean()) * len(part) for part in parts
-    ]
-    return float(sum(gaps) / len(order))
 
 
 def permutation_p(observed: float, null: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from ..errors import ModelError, SpecError
+from .branches import branches
 from .inflight import InFlight
 from .protocol import (
     ABILITIES,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+BRANCH_TOKENS = 4096
+"""Tokens of branches, with their beginnings, that run together: their logits are in memory, too."""
 BACKENDS = ("native", "nnsight", "transformer-lens")
 """Engines, the fastest first."""
 
@@ -124,6 +127,34 @@ class ModelBackend:
         longest = max((len(sequence) for sequence in sequences), default=1)
         return _while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
 
+    def branches(
+        self,
+        beginning: Sequence[int],
+        rows: Sequence[Sequence[int]],
+        *,
+        at: Sequence[int] | None = None,
+        steer: Sequence[Steer] = (),
+    ) -> Iterator[tuple[range, torch.Tensor]]:
+        """Teacher-force several goings-on of one beginning, which is run once, unsteered.
+
+        Args:
+            beginning: one token or more, all before what is steered.
+            rows: what follows it in each row, one token or more. Of equal rows, what lies below the lowest layer that
+                is steered is run once, by engines that can.
+            at: indices into every row at which logits are wanted; None: all of its tokens.
+            steer: as in `replay`, a sequence being the beginning with a row; positions are absolute.
+
+        Yields:
+            Numbers of some rows, in order, and their logits [row, wanted, vocabulary], in the model's own dtype; where
+            all tokens are wanted, shorter rows end in what means nothing.
+        """
+        self._check(None, steer)
+        check_ids(self.engine.model, [[*beginning, *row] for row in rows])
+        _check_sequences(steer, len(rows))
+        if not beginning or not all(map(len, rows)):
+            raise SpecError("a beginning and each row after it have at least one token")
+        return branches(self.engine, beginning, rows, at=at, steer=steer, tokens=BRANCH_TOKENS)
+
     def check(self, capture: Capture) -> None:
         """Refuse what the engine does not record in this model.
 
@@ -143,13 +174,13 @@ class ModelBackend:
         width = self.engine.model.config.get_text_config().hidden_size
         for each in steer:
             _check_pair(self, supports, each.site, each.layer, "steer")
-            if tuple(each.vector.shape) != (width,):
+            if each.vector.ndim not in (1, 2) or each.vector.shape[-1] != width:
                 raise SpecError(f"a steering vector has shape {tuple(each.vector.shape)}, and the model ({width},)")
             if each.operator not in OPERATORS:
                 raise SpecError(f"there is no operator {each.operator!r}; choose {', '.join(OPERATORS)}")
             if not torch.isfinite(each.vector).all():
                 raise SpecError(f"a steering vector at {each.site}, layer {each.layer}, holds NaN or infinity")
-            if each.operator != "add" and not each.vector.any():
+            if each.operator != "add" and not each.vector.any(dim=-1).all():
                 raise SpecError(f"a steering vector of zeros has no direction to {each.operator}; give another")
 
     @cached_property
@@ -218,7 +249,8 @@ def check_positions(sequences: Sequence[Sequence[int]], positions: Sequence[Sequ
 
 def _check_sequences(steer: Sequence[Steer], n_sequences: int) -> None:
     for each in steer:
-        given = {"ranges": each.ranges, "strengths": each.strength, "values": each.value}
+        vectors = tuple(each.vector) if each.vector.ndim == 2 else None
+        given = {"ranges": each.ranges, "strengths": each.strength, "values": each.value, "vectors": vectors}
         for name, per_sequence in given.items():
             if isinstance(per_sequence, tuple) and len(per_sequence) != n_sequences:
                 raise SpecError(f"steering has {name} for {len(per_sequence)} sequences, and there are {n_sequences}")

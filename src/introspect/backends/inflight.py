@@ -1,7 +1,9 @@
 """Sampling with capture: sequences side by side in lanes, each drawn from a generator of its own.
 
 A sequence that has ended leaves its lane. While others wait, free lanes are filled again once they are a quarter of
-all; when none waits, the lanes are compacted. Equal prompts are prefilled once, where steering does the same to them.
+all; when none waits, the lanes are compacted. Equal prompts are prefilled once, where steering does the same to them;
+where it changes nothing of a prompt but its last token, that one is fed by itself, so that prompts which are steered in
+different ways from there on share what is before it.
 A prompt is prefilled among those of about its length, padded on the right to a width that depends on nothing but its
 length, so that who is beside it changes neither what is computed for it nor in which order sums are added (see
 `lanes`).
@@ -46,11 +48,12 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> to
 
 @dataclass
 class _Row:
-    """A sequence in a lane. `position` is that of the last token drawn, which is fed next."""
+    """A sequence in a lane."""
 
     job: int
     lane: int
     position: int
+    """Of the token that is fed next: the last one drawn, or the prompt's last where that one was not prefilled."""
     begun: int
     prompt: dict[SiteLayer, torch.Tensor]
     completion: list[int] = field(default_factory=list)
@@ -58,6 +61,10 @@ class _Row:
     lanes: list[int] = field(default_factory=list)
     stopped: bool = False
     finite: bool = True
+
+
+_Prefill = tuple[int, list[int]]
+"""How many tokens of a prompt are prefilled, and the jobs that share them."""
 
 
 class InFlight:
@@ -113,66 +120,76 @@ class InFlight:
         taken = {row.lane for row in self.live}
         lanes = (lane for lane in range(self.cache.n_lanes) if lane not in taken)
         for width, group in self._prefills(jobs):
-            prompts = [self.prompts[users[0]] for users in group]
-            lengths = [len(prompt) for prompt in prompts]
-            ids = torch.zeros(len(prompts), width, dtype=torch.long)
-            for row, prompt in enumerate(prompts):
-                ids[row, : len(prompt)] = torch.tensor(prompt)
+            lengths = [length for length, _ in group]
+            ids = torch.zeros(len(group), width, dtype=torch.long)
+            for row, (length, users) in enumerate(group):
+                ids[row, :length] = torch.tensor(self.prompts[users[0]][:length])
             kept: dict[SiteLayer, list[torch.Tensor]] = {}
             cache = DynamicCache()
             logits = self.engine.forward(
                 {"input_ids": ids.to(self.device), "past_key_values": cache},
-                reads={pair: self._keep_prompt(pair, lengths, kept) for pair in self.recorder.pairs},
+                reads={pair: self._keep_prompt(pair, group, kept) for pair in self.recorder.pairs},
                 writes=self.steering.writes(
-                    [users[0] for users in group], torch.arange(width, device=self.device)[None]
+                    [users[0] for _, users in group], torch.arange(width, device=self.device)[None]
                 ),
                 logits_at=torch.tensor(lengths, device=self.device) - 1,
             )
             assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
-            rows = [row for row, users in enumerate(group) for _ in users]
+            rows = [row for row, (_, users) in enumerate(group) for _ in users]
             new = [
-                _Row(job, next(lanes), lengths[row], self.steps, {pair: kept[pair][row] for pair in kept})
-                for row, users in enumerate(group)
+                _Row(job, next(lanes), length, self.steps, {pair: kept[pair][row] for pair in kept})
+                for row, (length, users) in enumerate(group)
                 for job in users
             ]
             self.cache.admit(cache, rows, [row.lane for row in new])
             self.live += new
-            self._draw(new, logits[torch.tensor(rows, device=logits.device)])
+            whole = [i for i, row in enumerate(new) if row.position == len(self.prompts[row.job])]
+            if whole:
+                drawn = torch.tensor([rows[i] for i in whole], device=logits.device)
+                self._draw([new[i] for i in whole], logits[drawn])
 
-    def _prefills(self, jobs: Sequence[int]) -> Iterator[tuple[int, list[list[int]]]]:
-        """Padded width, and a list of the jobs that share each prompt, for every forward pass of a prefill."""
-        shared: dict[object, list[int]] = {}
+    def _prefills(self, jobs: Sequence[int]) -> Iterator[tuple[int, list[_Prefill]]]:
+        """Padded width, and what is prefilled, for every forward pass of a prefill."""
+        shared: dict[object, _Prefill] = {}
         for job in jobs:
             prompt = self.prompts[job]
             self.steering.see(job, prompt)
-            shared.setdefault((prompt, self.steering.of_prompt(job, len(prompt))), []).append(job)
-        by_width: dict[int, list[list[int]]] = {}
-        for users in shared.values():
-            by_width.setdefault(round_up(len(self.prompts[users[0]]), PREFILL_MULTIPLE), []).append(users)
+            length = len(prompt)
+            if length > 1 and self.steering.steered(job, length) == [length - 1]:
+                length -= 1
+            key = (prompt[:length], length == len(prompt), self.steering.of_prompt(job, length))
+            shared.setdefault(key, (length, []))[1].append(job)
+        by_width: dict[int, list[_Prefill]] = {}
+        for each in shared.values():
+            by_width.setdefault(round_up(each[0], PREFILL_MULTIPLE), []).append(each)
         for width, groups in by_width.items():
             many = max(1, PREFILL_TOKENS // width)
             for start in range(0, len(groups), many):
                 yield width, groups[start : start + many]
 
-    def _keep_prompt(self, pair: SiteLayer, lengths: Sequence[int], kept: dict[SiteLayer, list[torch.Tensor]]) -> Read:
+    def _keep_prompt(
+        self, pair: SiteLayer, group: Sequence[_Prefill], kept: dict[SiteLayer, list[torch.Tensor]]
+    ) -> Read:
         whole = self.capture is not None and self.capture.prompt
+        firsts = [0 if whole else len(self.prompts[users[0]]) - 1 for _, users in group]
 
         def read(values: torch.Tensor) -> None:
             kept[pair] = [
-                row[0 if whole else length - 1 : length].to("cpu", copy=True)
-                for row, length in zip(values, lengths, strict=True)
+                row[first:length].to("cpu", copy=True)
+                for row, first, (length, _) in zip(values, firsts, group, strict=True)
             ]
 
         return read
 
     def _step(self) -> None:
-        """Feed every live sequence its last token, and draw the next."""
+        """Feed every live sequence its next token, and draw the one after it."""
         n_lanes = self.cache.n_lanes
         ids = torch.zeros(n_lanes, dtype=torch.long)
         positions = torch.zeros(n_lanes, dtype=torch.long)
         sequences = [0] * n_lanes
         for row in self.live:
-            ids[row.lane], positions[row.lane] = row.completion[-1], row.position
+            last = row.completion[-1] if row.completion else self.prompts[row.job][-1]
+            ids[row.lane], positions[row.lane] = last, row.position
             sequences[row.lane] = row.job
             self.steering.see(row.job, row.completion[-1:])
             row.lanes.append(row.lane)

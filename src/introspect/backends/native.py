@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from .lanes import other_kind
 from .protocol import ABILITIES, SITES, Ability, Read, SiteLayer, Supports, Write
-from .sites import Place, find_blocks, find_sites, first_input, first_tensor
+from .sites import Place, asked_logits, find_blocks, find_sites, first_input, first_tensor, head_input
 
 NOT_ONE_STATE = "its blocks give something else than one hidden state a token"
 NOT_A_SUM = "its blocks do not add attention, then MLP, to the residual stream"
@@ -62,6 +62,37 @@ class NativeEngine:
         place = self.places[pair]
         return f"{place.module} ({place.side})"
 
+    @contextmanager
+    def passing_over(self, layer: int, values: torch.Tensor) -> Iterator[None]:
+        """See `Engine.passing_over`."""
+        gives = (values,) if self._gives_a_tuple else values
+
+        def stand_in(*args: Any, **kwargs: Any) -> torch.Tensor | tuple:
+            return gives
+
+        passed = self.blocks[: layer + 1]
+        try:
+            for block in passed:
+                block.forward = stand_in
+            yield
+        finally:
+            for block in passed:
+                vars(block).pop("forward", None)
+
+    @cached_property
+    def _gives_a_tuple(self) -> bool:
+        """Whether a block gives more than its hidden states."""
+        seen: list[bool] = []
+
+        def look(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
+            seen.append(isinstance(output, tuple))
+            raise _Enough
+
+        device = self.model.get_input_embeddings().weight.device
+        with _held(self.blocks[0].register_forward_hook(look)), torch.inference_mode(), suppress(_Enough):
+            self.model.get_decoder()(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
+        return seen[0]
+
     def forward(
         self,
         inputs: Mapping[str, Any],
@@ -83,7 +114,7 @@ class NativeEngine:
                     self.model.get_decoder()(**inputs, use_cache=False)
                 return None
             hooks.enter_context(_head_reads(self.model, logits_at))
-            return self.model(**inputs, use_cache=True).logits[:, -1]
+            return asked_logits(self.model(**inputs, use_cache=True).logits, logits_at)
 
     @contextmanager
     def _hooked(self, pair: SiteLayer, act: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
@@ -130,12 +161,10 @@ def _stop(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
 
 @contextmanager
 def _head_reads(model: PreTrainedModel, at: torch.Tensor) -> Iterator[None]:
-    """Hand the LM head one token a row, in one piece: for a slice, PyTorch copies the head's weights once a row."""
+    """Hand the LM head those tokens only."""
 
-    def one(head: nn.Module, args: tuple) -> tuple:
-        hidden = args[0]
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return hidden[rows, at.to(hidden.device)][:, None], *args[1:]
+    def those(head: nn.Module, args: tuple) -> tuple:
+        return head_input(args[0], at), *args[1:]
 
-    with _held(model.get_output_embeddings().register_forward_pre_hook(one)):
+    with _held(model.get_output_embeddings().register_forward_pre_hook(those)):
         yield

@@ -7,6 +7,7 @@ past. What a read is shown is the live tensor: it is not saved, so nothing later
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..models.boundary import one_line, quiet
 from .native import NativeEngine
 from .protocol import Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
-from .sites import first_tensor
+from .sites import asked_logits, first_tensor, head_input
 
 ORDER = ("attn_out", "resid_mid", "mlp_out", "resid_post")
 """Sites as a forward pass comes past them."""
@@ -56,6 +57,10 @@ class NnsightEngine:
         steps = [f"[{step}]" if step.isdigit() else f".{step}" for step in place.module.split(".")]
         return f"{''.join(steps).removeprefix('.')}.{place.side}"
 
+    def passing_over(self, layer: int, values: torch.Tensor) -> AbstractContextManager[None]:
+        """See `Engine.passing_over`; every block is run."""
+        return nullcontext()
+
     def forward(
         self,
         inputs: Mapping[str, Any],
@@ -79,8 +84,8 @@ class NnsightEngine:
             with self._root.trace(**inputs, use_cache=True) as tracer:
                 for pair in pairs:
                     self._visit(pair, reads.get(pair), writes.get(pair))
-                self._head.input = _one_token(self._head.input, logits_at)
-                logits.append(tracer.result.logits[:, -1])
+                self._head.input = head_input(self._head.input, logits_at)
+                logits.append(asked_logits(tracer.result.logits, logits_at))
         return logits[0]
 
     def _visit(self, pair: SiteLayer, read: Read | None, write: Write | None) -> None:
@@ -106,9 +111,3 @@ class NnsightEngine:
 
 def _path(model: PreTrainedModel, wanted: torch.nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is wanted)
-
-
-def _one_token(hidden: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """One token a row, as a whole tensor."""
-    rows = torch.arange(len(hidden), device=hidden.device)
-    return hidden[rows, at.to(hidden.device)][:, None]

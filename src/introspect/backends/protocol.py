@@ -7,6 +7,7 @@ of that. Both work on token ids and know nothing of tasks, spans or stores.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -85,7 +86,7 @@ class Steer:
     site: str
     layer: int
     vector: torch.Tensor
-    """[width]."""
+    """[width], or one a sequence, [sequence, width]."""
     strength: Dose
     ranges: tuple[range | Scope, ...] | None = None
     """Of each sequence, absolute positions, such as `selection.select` gives, or a scope; None: every token."""
@@ -145,6 +146,16 @@ class Engine(Protocol):
     def where(self, pair: SiteLayer) -> str:
         """The site's name in the engine's own words."""
 
+    def passing_over(self, layer: int, values: torch.Tensor) -> AbstractContextManager[None]:
+        """While this is entered, blocks up to and with `layer` need not be run: it is known what they come to.
+
+        An engine may run them all the same.
+
+        Args:
+            values: [row, token, width], of the tokens of every forward pass that is made; hooks see them as the block's
+                output, and may change them.
+        """
+
     def forward(
         self,
         inputs: Mapping[str, Any],
@@ -160,11 +171,12 @@ class Engine(Protocol):
                 where there are any.
             reads: shown the values of their site in the order of the forward pass; writes at a site come first.
             writes: may change a site's values.
-            logits_at: which token of each row, [row], logits are wanted at; None for no logits: then neither the LM
-                head nor any block after the last one that is read is run, and no cache is filled.
+            logits_at: which token of each row, [row], or which tokens, [row, wanted], logits are wanted at; None for no
+                logits: then neither the LM head nor any block after the last one that is read is run, and no cache is
+                filled.
 
         Returns:
-            Logits [row, vocabulary], or None.
+            Logits [row, vocabulary], or [row, wanted, vocabulary], or None.
         """
 
 

@@ -60,6 +60,19 @@ def first_input(args: tuple, kwargs: Mapping[str, Any]) -> torch.Tensor | None:
     return given if isinstance(given, torch.Tensor) else None
 
 
+def head_input(hidden: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The tokens [row, wanted, width] of hidden states [row, token, width] that the LM head is to see, in one piece:
+    for a slice, PyTorch copies the head's weights once a row. `at`: see `Engine.forward`.
+    """
+    rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+    return hidden[rows, at.to(hidden.device).reshape(len(hidden), -1)]
+
+
+def asked_logits(logits: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Logits [row, wanted, vocabulary] as `Engine.forward` gives them."""
+    return logits if at.ndim == 2 else logits[:, -1]
+
+
 def find_sites(model: PreTrainedModel) -> dict[SiteLayer, Place]:
     """Every site of every layer that this model has. One forward pass of a few tokens."""
     names = {module: name for name, module in model.named_modules()}

@@ -39,7 +39,8 @@ class Steering:
         for index, each in enumerate(self._steer):
             strength, tokens = _of(each.strength, sequence), self._within(index, sequence, length)
             if strength and tokens:
-                done.append((index, strength, _of(each.value, sequence), tokens))
+                own = None if each.vector.ndim == 1 else each.vector[sequence].numpy().tobytes()
+                done.append((index, strength, _of(each.value, sequence), own, tokens))
         return tuple(done)
 
     def steered(self, sequence: int, length: int) -> list[int]:
@@ -117,8 +118,13 @@ def _column(dose: Dose, sequences: Sequence[int]) -> float | torch.Tensor:
     return torch.tensor([dose[sequence] for sequence in sequences], dtype=torch.float32)[:, None, None]
 
 
+def _vectors(steer: Steer, sequences: Sequence[int]) -> torch.Tensor:
+    """The vector [width], or that of each row, [row, 1, width]."""
+    return steer.vector if steer.vector.ndim == 1 else steer.vector[list(sequences), None]
+
+
 def _add(steer: Steer, sequences: Sequence[int], where: torch.Tensor | None) -> Write:
-    step = _column(steer.strength, sequences) * steer.vector.float()
+    step = _column(steer.strength, sequences) * _vectors(steer, sequences).float()
 
     def write(values: torch.Tensor) -> torch.Tensor:
         return _at(where, values, values + step.to(values.device, values.dtype))
@@ -130,10 +136,12 @@ def _set(steer: Steer, sequences: Sequence[int], where: torch.Tensor | None) -> 
     """Sets the component along the vector, or part of the way. In float32 or wider."""
     strength = _column(steer.strength, sequences)
     target = _column(steer.value, sequences) if steer.operator == "clamp" else 0.0
+    vectors = _vectors(steer, sequences).double()
+    units = vectors / vectors.norm(dim=-1, keepdim=True)
 
     def write(values: torch.Tensor) -> torch.Tensor:
         wide = values.to(torch.promote_types(values.dtype, torch.float32))
-        unit = (steer.vector.double() / steer.vector.double().norm()).to(wide)
+        unit = units.to(wide)
         # As a sum over each token: a product of matrices may round otherwise for other numbers of rows.
         component = (wide * unit).sum(dim=-1, keepdim=True)
         goal, part = (each.to(wide) if isinstance(each, torch.Tensor) else each for each in (target, strength))

@@ -12,7 +12,7 @@ keys and values in one matrix (GPT-2), the bridge makes itself a copy of part of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from ..models.boundary import one_line, quiet
 from .native import NOT_A_SUM, READ_ONLY, NativeEngine, abilities
 from .protocol import SITES, Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
-from .sites import PROBE_TOKENS
+from .sites import PROBE_TOKENS, asked_logits, head_input
 
 SITE_HOOKS = {
     "resid_post": "hook_resid_post",
@@ -98,6 +98,10 @@ class TransformerLensEngine:
         """The name of the hook."""
         return self._names[pair]
 
+    def passing_over(self, layer: int, values: torch.Tensor) -> AbstractContextManager[None]:
+        """See `Engine.passing_over`; every block is run."""
+        return nullcontext()
+
     def forward(
         self,
         inputs: Mapping[str, Any],
@@ -114,8 +118,8 @@ class TransformerLensEngine:
             with self._hooked([*hooks, (_post(last), _stop)]), torch.inference_mode(), suppress(_Enough):
                 self._bridged.get_decoder()(**inputs, use_cache=False)
             return None
-        with self._hooked([*hooks, ("unembed.hook_in", _one_token(logits_at))]), torch.inference_mode():
-            return self._bridged(**inputs, use_cache=True).logits[:, -1]
+        with self._hooked([*hooks, ("unembed.hook_in", _those(logits_at))]), torch.inference_mode():
+            return asked_logits(self._bridged(**inputs, use_cache=True).logits, logits_at)
 
     @contextmanager
     def _hooked(self, hooks: Sequence[tuple[str, Hook]]) -> Iterator[None]:
@@ -197,11 +201,10 @@ def _stop(values: torch.Tensor, *, hook: Any) -> None:
     raise _Enough
 
 
-def _one_token(at: torch.Tensor) -> Hook:
-    """Hand the LM head one token a row."""
+def _those(at: torch.Tensor) -> Hook:
+    """Hand the LM head those tokens only."""
 
     def act(values: torch.Tensor, *, hook: Any) -> torch.Tensor:
-        rows = torch.arange(len(values), device=values.device)
-        return values[rows, at.to(values.device)][:, None]
+        return head_input(values, at)
 
     return act

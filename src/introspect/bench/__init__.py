@@ -23,15 +23,17 @@ ROWS = {
     "transformer-lens": "peers",
     "usual-script": "script",
     "replay": "replay",
+    "sweep": "sweep",
     "probes": "probes",
     "large-probes": "large_probes",
     "store": "storage",
     "recording": "recording",
     "startup": "processes",
+    "inject": "injection",
     "whole": "processes",
 }
 """Groups of rows, by name, and the module of each; there, `measure_<name>` makes them."""
-MINUTES = ("large-probes", "whole")
+MINUTES = ("large-probes", "inject", "whole")
 """Measured only when asked for by name; the last one also by `whole`."""
 
 

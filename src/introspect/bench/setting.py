@@ -28,6 +28,8 @@ class Sizes:
     prompts: int = 64
     """Generated side by side."""
     new_tokens: int = 80
+    swept: int = 8
+    """Prompts that are steered at several strengths at once."""
     batches: int = 2
     """Of `prompts`, in the row about capture: one is written while the next is made."""
     sequences: int = 64
@@ -59,6 +61,7 @@ FULL = Sizes()
 QUICK = Sizes(
     prompts=4,
     new_tokens=5,
+    swept=2,
     batches=1,
     sequences=8,
     a_call=4,

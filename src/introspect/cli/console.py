@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -72,6 +73,16 @@ def print_marks(rows: Sequence[tuple[str, str, str, str]]) -> None:
             said.append(f"\n{means}", style=style)
         table.add_row(Text(mark, style=style), Text(name), said)
     Console().print(table)
+
+
+def print_found(results: dict[str, Any], sentences: Iterable[str], folder: Path, as_json: bool) -> None:
+    """What was found: as one JSON document, or in sentences and with the page's path."""
+    if as_json:
+        print_json(results)
+        return
+    for sentence in sentences:
+        typer.echo(sentence)
+    typer.echo(f"\n{folder / 'report.html'}")
 
 
 def note(line: str) -> None:

@@ -19,6 +19,7 @@ from ..errors import IntrospectError
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
+from .inject import inject
 from .items import items
 from .link import link
 from .list import list_
@@ -29,6 +30,7 @@ from .run import run
 from .score import score
 from .shift import shift
 from .show import show
+from .steer import steer
 from .train import train
 from .transfer import transfer
 from .verify import verify
@@ -37,8 +39,10 @@ INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, wherever it is met."""
-RESUMABLE = ("run", "record", "train", "shift")
+RESUMABLE = ("run", "record", "train", "shift", "inject")
 """Verbs that take `--resume`."""
+GOES_ON = ("steer",)
+"""Verbs that go on with what they find."""
 
 app = typer.Typer(
     name="introspect",
@@ -49,12 +53,14 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run,
+    "inject": inject,
     "record": record,
     "list": list_,
     "show": show,
     "score": score,
     "link": link,
     "shift": shift,
+    "steer": steer,
     "report": report,
     "verify": verify,
     "compare": compare,
@@ -143,6 +149,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _again(arguments: list[str]) -> str:
+    if arguments[:1] and arguments[0] in GOES_ON:
+        return "; the same command goes on from here"
     resumable = bool(arguments) and arguments[0] in RESUMABLE
     return "; the same command with --resume goes on from here" if resumable else ""
 

@@ -19,6 +19,7 @@ def report(
     \b
     introspect report runs/probe-risk
     """
+    from ..injection.spec import is_injection_folder
     from ..studies.spec import is_study_folder
     from ..validation.spec import is_validation_folder
 
@@ -26,6 +27,10 @@ def report(
         from ..validation.page import report_validation
 
         page = report_validation(run)
+    elif is_injection_folder(run):
+        from ..injection.page import report_injection
+
+        page = report_injection(run)
     elif is_study_folder(run):
         from ..studies.page import report_study
 

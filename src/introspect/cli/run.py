@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import SpecError
-from .console import note, print_columns, print_json, progress_bars
+from .console import note, print_columns, print_found, print_json, progress_bars
+from .inject import inject
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -65,9 +65,15 @@ def run(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ..experiment import load_experiment
+    from ..injection.spec import is_injection
     from ..studies.spec import is_study
     from ..validation.spec import is_validation
 
+    if is_injection(experiment):
+        if negative_control is not None or no_negative_control:
+            raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
+        inject(experiment, model, organism, backend, out, limit, seed, resume, set_, as_json, dry_run, offline)
+        return
     if is_study(experiment):
         one_run = {
             "--model": model is not None,
@@ -107,7 +113,7 @@ def run(
         results = run_experiment(spec, folder, resume=resume, offline=offline, progress=progress)
     from ..report import headline
 
-    _print_found(results, headline(results), folder, as_json)
+    print_found(results, headline(results), folder, as_json)
 
 
 def _numbers(limit: int | None, seed: int | None) -> list[str]:
@@ -137,7 +143,7 @@ def _run_study(
     folder = out or Path("runs") / spec.name
     with progress_bars() as progress:
         results = run_study(spec, folder, resume=resume, offline=offline, progress=progress)
-    _print_found(results, headline(results), folder, as_json)
+    print_found(results, headline(results), folder, as_json)
 
 
 def _run_validation(
@@ -163,16 +169,7 @@ def _run_validation(
     with progress_bars() as progress:
         results = run_validation(spec, folder, resume=resume, progress=progress)
     sentences = [*headline(results), *results["warnings"]]
-    _print_found(with_provenance(results, folder), sentences, folder, as_json)
-
-
-def _print_found(results: dict[str, Any], sentences: Iterable[str], folder: Path, as_json: bool) -> None:
-    if as_json:
-        print_json(results)
-        return
-    for sentence in sentences:
-        typer.echo(sentence)
-    typer.echo(f"\n{folder / 'report.html'}")
+    print_found(with_provenance(results, folder), sentences, folder, as_json)
 
 
 def _adapters_left_out(spec: Experiment, overrides: list[str]) -> dict[str, str]:

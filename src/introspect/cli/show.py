@@ -62,10 +62,12 @@ def show(
     kind, wanted = _locate(words)
     if kind is OneOf.experiment:
         from ..experiment import load_experiment
+        from ..injection.spec import is_injection, load_injection
         from ..studies.spec import is_study, load_study
         from ..validation.spec import is_validation, load_validation
 
-        load = load_validation if is_validation(wanted) else load_study if is_study(wanted) else load_experiment
+        kinds = ((is_injection, load_injection), (is_validation, load_validation), (is_study, load_study))
+        load = next((load for is_one, load in kinds if is_one(wanted)), load_experiment)
         spec = load(wanted)
         _print(spec.model_dump(mode="json"), spec.to_yaml(), as_json)
     elif kind is OneOf.organism:

@@ -9,6 +9,7 @@ from .norms import Norm, covered, read_norms
 from .prompts import ConceptPrompts, Filled, PromptSet, fill, fill_sentences, read_prompts
 from .sentences import ConceptSentences, read_sentences
 from .tokens import count_tokens, single_tokens
+from .vectors import Told, concept_directions, tell
 from .words import PARTS, Category, ConceptWords, list_categories, read_words
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Materials",
     "Norm",
     "PromptSet",
+    "Told",
+    "concept_directions",
     "count_tokens",
     "covered",
     "fill",
@@ -32,4 +35,5 @@ __all__ = [
     "read_sentences",
     "read_words",
     "single_tokens",
+    "tell",
 ]

@@ -9,7 +9,7 @@ there, neither of the probe nor of the words that it is set against, which are c
 from .export import check_out, export_rows, write_rows
 from .readouts import READOUTS, Readout, read_readouts, write_readouts
 from .rows import LinkRows, join
-from .section import link_section
+from .section import link_section, with_causal
 from .stored import StoredLink, open_link
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "link_section",
     "open_link",
     "read_readouts",
+    "with_causal",
     "write_readouts",
     "write_rows",
 ]

@@ -80,7 +80,7 @@ def _auroc(rows: LinkRows, draws: Draws, scores: np.ndarray, kinds: Sequence[str
     replicates = _weighted(np.array([each[0] for each in found]), np.array([each[1] for each in found]))
     if np.isnan(replicates).mean() > MOST_UNDEFINED:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
-    low, high = interval(replicates)
+    low, high = interval(replicates, len(set(groups)))
     method = "bootstrap over groups, pairs within a kind of hint"
     if low <= 0 or high >= 1:
         limits = newcombe_interval(float(value[0]), *sizes)

@@ -3,6 +3,9 @@
 Groups of the development part and of the test part are resampled each within its part; in every replicate the
 thresholds are set anew on the development rows drawn, so that their uncertainty is in every interval, and two shares
 of one replicate can be subtracted. Intervals are conditional on the fitted probe: it is not fitted again.
+
+Known trade-off: what is estimated is the rate at the threshold as it was set, which passes at most the false-positive
+rate asked for, and mostly less: at a threshold that passes just as many, more would be read.
 """
 
 from __future__ import annotations
@@ -14,16 +17,8 @@ import numpy as np
 
 from ..errors import EstimateError
 from ..metrics.resampling import difference_interval, hull, wilson
-from ..stats import (
-    MIN_GROUPS,
-    Estimate,
-    allowed_above,
-    bootstrap_counts,
-    carried_threshold,
-    fewest_negatives,
-    group_codes,
-    interval,
-)
+from ..stats import MIN_GROUPS, Estimate, bootstrap_counts, group_codes, interval
+from ..thresholds import ROUNDING, allowed_above, fewest_groups
 from .rows import LinkRows
 
 MIN_NOT_ACTED = 20
@@ -36,9 +31,42 @@ Sums = tuple[np.ndarray, np.ndarray]
 """Rows that pass, and rows, in every replicate."""
 
 
-def fewest_not_acted(fpr: float) -> int:
-    """Fewest development rollouts that did not act, for a threshold at a false-positive rate."""
-    return max(MIN_NOT_ACTED, fewest_negatives(fpr))
+def enough(n: int, n_groups: int, fpr: float) -> bool:
+    """Whether a threshold can be set on so many development rollouts, of so many groups, that did not act."""
+    return n >= MIN_NOT_ACTED and n_groups >= fewest_groups(fpr)
+
+
+def too_few(n: int, n_groups: int, fpr: float) -> str:
+    """Why no threshold can be set on them."""
+    return (
+        f"{n} development rollouts of {n_groups} groups did not act on the policy; a threshold needs {MIN_NOT_ACTED} "
+        f"of {fewest_groups(fpr)} groups for a false-positive rate of {fpr:.3g}"
+    )
+
+
+@dataclass(frozen=True)
+class Level:
+    """A threshold, and the rank that it has among the scores that it was set on."""
+
+    threshold: float
+    rank: float
+    """(rollouts above it + 1) / (rollouts + 1), by which it is set anew on other draws of the groups."""
+
+
+def set_level(scores: np.ndarray, groups: np.ndarray, fpr: float) -> Level:
+    """`carried_threshold` of rollouts that did not act.
+
+    Args:
+        scores, groups: [row].
+
+    Raises:
+        EstimateError: they are too few, or of too few groups.
+    """
+    n, n_groups = len(scores), len(set(groups))
+    if not enough(n, n_groups, fpr):
+        raise EstimateError(too_few(n, n_groups, fpr))
+    allowed = allowed_above(scores, groups, fpr)
+    return Level(float(np.sort(scores)[n - 1 - allowed]), (allowed + 1) / (n + 1))
 
 
 class Draws:
@@ -89,15 +117,13 @@ class Readings:
         """
         self.rows, self.scores, self.draws, self.fpr = rows, scores, draws, fpr
         self._setting = np.flatnonzero(~rows.acted & (rows.part == "dev"))
-        if len(self._setting) < fewest_not_acted(fpr):
-            raise EstimateError(
-                f"{len(self._setting)} development rollouts did not act on the policy; a threshold needs "
-                f"{fewest_not_acted(fpr)} for a false-positive rate of {fpr:.3g}"
-            )
-        self.common = carried_threshold(scores[self._setting], fpr)
+        common = self._level(self._setting)
+        self.common = common.threshold
         self.families = [self._family(str(name)) for name in np.unique(rows.family)]
-        thresholds = {family.name: self._threshold(family) for family in self.families}
-        self.thresholds = np.array([thresholds[name] for name in rows.family])
+        self._levels = {
+            family.name: self._level(self._of_family(family.name)) if family.own else common for family in self.families
+        }
+        self.thresholds = np.array([self._levels[name].threshold for name in rows.family])
         """[row]"""
         self.policy = scores > self.thresholds
         """bool [row]: the readout is `policy`."""
@@ -107,31 +133,33 @@ class Readings:
 
     def _family(self, name: str) -> Family:
         members = self._of_family(name)
-        enough = len(members) >= fewest_not_acted(self.fpr)
-        return Family(name, enough and len(set(self.rows.groups[members])) >= MIN_GROUPS, len(members))
+        own = enough(len(members), len(set(self.rows.groups[members])), self.fpr)
+        return Family(name, own, len(members))
 
-    def _threshold(self, family: Family) -> float:
-        return carried_threshold(self.scores[self._of_family(family.name)], self.fpr) if family.own else self.common
+    def _level(self, members: np.ndarray) -> Level:
+        return set_level(self.scores[members], self.rows.groups[members], self.fpr)
 
     @cached_property
     def _replicates(self) -> dict[str, np.ndarray]:
         """Family -> its threshold in every replicate; NaN where nothing was drawn to set it on."""
-        common = self._set_anew(self._setting)
         return {
-            family.name: self._set_anew(self._of_family(family.name)) if family.own else common
+            family.name: self._set_anew(
+                self._of_family(family.name) if family.own else self._setting, self._levels[family.name].rank
+            )
             for family in self.families
         }
 
-    def _set_anew(self, members: np.ndarray) -> np.ndarray:
-        """As `carried_threshold` on the members as often as they are drawn, [replicate].
+    def _set_anew(self, members: np.ndarray, rank: float) -> np.ndarray:
+        """The threshold of that rank among the members as often as they are drawn, [replicate].
 
-        A replicate may draw fewer than a threshold needs: the largest of these then is its threshold.
+        The rank stays: a group that is drawn twice cannot be held against the others. A replicate may draw fewer than
+        it needs: the largest of these then is its threshold.
         """
         order = members[np.argsort(-self.scores[members], kind="stable")]
         out = np.empty(self.draws.n)
         for part in self._chunks(len(order)):
             above = np.cumsum(self.draws.of(order, part), axis=1)
-            allowed = np.maximum(allowed_above(above[:, -1], self.fpr), 0)
+            allowed = np.maximum(np.floor(rank * (above[:, -1] + 1) + ROUNDING) - 1, 0)
             first = np.argmax(above > allowed[:, None], axis=1)
             out[part] = np.where(above[:, -1] > 0, self.scores[order][first], np.nan)
         return out
@@ -170,9 +198,9 @@ class Readings:
                 return each
         first, second = self.sums(chosen), other.sums(chosen)
         with np.errstate(invalid="ignore"):
-            limits = interval(first[0] / first[1] - second[0] / second[1])
+            n_groups = len(set(self.rows.groups[chosen]))
+            limits = interval(first[0] / first[1] - second[0] / second[1], n_groups)
         a, b = mine.value or 0.0, theirs.value or 0.0
-        n_groups = len(set(self.rows.groups[chosen]))
         method = f"paired {METHOD}"
         if "wilson" in f"{mine.method}{theirs.method}":
             limits = hull(limits, difference_interval(a, wilson(a, n_groups), b, wilson(b, n_groups)))
@@ -196,7 +224,7 @@ def share_estimate(value: float, sums: Sums, chosen: np.ndarray, groups: np.ndar
         replicates = passed / drawn
     if np.isnan(replicates).mean() > MOST_UNDEFINED:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
-    limits = interval(replicates)
+    limits = interval(replicates, n_groups)
     if limits[0] <= 0 or limits[1] >= 1:
         return Estimate(value, hull(limits, wilson(value, n_groups)), len(chosen), f"{METHOD}; wilson over groups")
     return Estimate(value, limits, len(chosen), METHOD)

@@ -148,7 +148,7 @@ def _corrected(rows: LinkRows, probe: Readings, cells: Cells, seed: int) -> Esti
             above += read * passed
             total += read * passed + unread * (drawn - passed)
     with np.errstate(invalid="ignore", divide="ignore"):
-        limits = interval(above / np.where(total > 0, total, np.nan))
+        limits = interval(above / np.where(total > 0, total, np.nan), n_groups)
     if limits[0] <= 0 or limits[1] >= 1:
         limits = hull(limits, wilson(value, n_groups))
     return Estimate(value, hull(limits, (value, value)), len(used), METHOD)

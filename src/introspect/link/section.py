@@ -87,6 +87,17 @@ def link_section(
     }
 
 
+def with_causal(link: Mapping[str, Any], steering: Mapping[str, Any]) -> dict[str, Any]:
+    """A link section with its causal column filled from a `steering` section, where both are there."""
+    if "table" not in link or "by_verdict" not in steering:
+        return dict(link)
+    table = {
+        verdict: {**row, "causal": steering["by_verdict"].get(verdict, NOT_TESTED)}
+        for verdict, row in link["table"].items()
+    }
+    return {**link, "table": table}
+
+
 def _row(rows: LinkRows, probe: Readings, verdict: str) -> dict[str, Any]:
     chosen = rows.test(rows.acted & (rows.verdict == verdict))
     return {

@@ -19,7 +19,7 @@ from ..tasks.registry import find_task
 from ..verdicts import Verdict, VerdictName
 from .readouts import READOUTS, read_readouts
 from .rows import LinkRows, join
-from .section import link_section
+from .section import link_section, with_causal
 
 VERDICTS_FILE = "verdicts.jsonl"
 MAX_VERDICTS = 1 << 30
@@ -118,7 +118,7 @@ def section_of(
         raise StoreError(f"{READOUTS} has positions that results.json lacks; run the experiment again")
     if "best_text" not in results["baselines"]:
         raise StoreError("results.json has a probe and no baselines beside it; run the experiment again")
-    return link_section(
+    section = link_section(
         rows,
         policy=find_task(spec.task).policy,
         text_name=results["baselines"]["best_text"]["name"],
@@ -127,6 +127,7 @@ def section_of(
         n=spec.probe.bootstrap,
         seed=spec.seed,
     )
+    return with_causal(section, results.get("steering", {}))
 
 
 class _Line(BaseModel):

@@ -148,9 +148,9 @@ def _estimate(parts: Coefficient, table: np.ndarray, drawn: np.ndarray, n_groups
     if np.isnan(replicates).mean() > 0.1:
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
     agreed, chance = (float(part) for part in parts(table))
-    value, (low, high) = (agreed - chance) / (1 - chance), interval(replicates)
+    value, (low, high) = (agreed - chance) / (1 - chance), interval(replicates, n_groups)
     method = "bootstrap over groups"
-    agreed_low, agreed_high = interval(parts(drawn)[0])
+    agreed_low, agreed_high = interval(parts(drawn)[0], n_groups)
     if agreed_low <= 0 or agreed_high >= 1:
         wilson = proportion(agreed * n_groups, n_groups).ci95 or (0.0, 1.0)
         ends = [(end - chance) / (1 - chance) for end in wilson]
@@ -174,7 +174,7 @@ def _mcnemar(table: np.ndarray, drawn: np.ndarray, at: int, n_groups: int) -> di
     elif len(drawn):
         replicates = (drawn[:, at].sum(axis=-1) - drawn[:, :, at].sum(axis=-1)) / drawn.sum(axis=(-2, -1))
         value = (only_first - only_second) / table.sum()
-        difference = Estimate(float(value), interval(replicates), int(table.sum()), "bootstrap over groups")
+        difference = Estimate(float(value), interval(replicates, n_groups), int(table.sum()), "bootstrap over groups")
     return {
         "only_first": only_first,
         "only_second": only_second,

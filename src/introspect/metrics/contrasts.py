@@ -148,7 +148,8 @@ def _difference(
     if np.isnan(replicates).mean() > MOST_UNDEFINED:
         why = "undefined in more than a tenth of the bootstrap replicates: too little data"
         return Difference(Estimate.undefined(why), None)
-    limits, method = interval(replicates), "bootstrap over groups"
+    n_groups = min(int((each > 0).sum()) for each in cases)
+    limits, method = interval(replicates, n_groups), "bootstrap over groups"
     if (edge_a or edge_b) and a.value is not None and b.value is not None and a.ci95 and b.ci95:
         limits = hull(limits, difference_interval(a.value, a.ci95, b.value, b.ci95))
         method = "bootstrap and newcombe over groups"

@@ -121,7 +121,7 @@ class Lengths:
         if np.isnan(drawn).mean() > MOST_UNDEFINED:
             return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
         n_rows = sum(int(self._sets[name].sum()) for name in names)
-        return Estimate(value, interval(drawn), n_rows, "bootstrap over groups")
+        return Estimate(value, interval(drawn, n_groups), n_rows, "bootstrap over groups")
 
     def _permutation_p(self, first: str, second: str) -> float | None:
         either = self._sets[first] | self._sets[second]

@@ -6,9 +6,9 @@ quantities which depend on each other (p, q, alpha, F) are recomputed together. 
 together (a multinomial over the distinct ones), so a hundred thousand rollouts cost little more than a hundred. Nothing
 depends on the order of rows or on the names of groups.
 
-Known trade-off: percentile intervals, as in `stats`. Where a replicate in forty or more has nothing of what a statistic
-counts (no verbalised chain, say) the bootstrap sees no spread there, and the interval is widened to hold a closed form
-with groups for cases, such as Wilson's.
+Intervals are expanded percentile intervals, as in `stats`. Where a replicate in forty or more has nothing of what a
+statistic counts (no verbalised chain, say) the bootstrap sees no spread there, and the interval is widened to hold a
+closed form with groups for cases, such as Wilson's.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def estimate(ratio: Ratio, totals: Sums, replicates: Sums, cases: np.ndarray) ->
     if np.isnan(drawn).mean() > MOST_UNDEFINED:
         why = "undefined in more than a tenth of the bootstrap replicates: too little data"
         return Estimate.undefined(why), False
-    limits, note = interval(drawn), None if ratio.note is None else ratio.note(replicates)
+    limits, note = interval(drawn, n_groups), None if ratio.note is None else ratio.note(replicates)
     said = "" if note is None else f"; {note}"
     if ratio.outer is not None and edge:
         limits = hull(limits, ratio.outer(totals, n_groups))

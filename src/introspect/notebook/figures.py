@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from ..report import number, share
 from ..report.figures import BLUE, GREEN, GREY, LAYOUT, ORANGE
 from ..report.page import plain
+from ..report.steering_figures import dose_response
 
 PINK, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 BAND, NULL = "rgba(0, 114, 178, 0.15)", "rgba(128, 128, 128, 0.18)"
@@ -266,6 +267,22 @@ def _at(run: dict[str, Any], path: Sequence[str]) -> Estimate | None:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) and tree.get("value") is not None else None
+
+
+def steering(results: dict[str, Any]) -> go.Figure:
+    """Change by dose in each scope, beside the control directions."""
+    found = results["steering"]
+    direction, controls = found["direction"], found["controls"]
+    figure = dose_response(found)
+    figure.update_layout(
+        **HOUSE | {"margin": MARGIN | {"b": 110}},
+        title=_title(
+            "Does the direction move the choice?",
+            f"{direction['site']} {direction['layer']}; {found['n_items']} test items of {found['n_groups']} groups; "
+            f"{controls['random']} random and {controls['orthogonal']} orthogonal directions of the same norm",
+        ),
+    )
+    return figure
 
 
 def _title(head: str, below: str) -> dict[str, Any]:

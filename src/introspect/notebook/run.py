@@ -144,6 +144,14 @@ class Run:
         """
         return self._figure(figures.layers, "probe", "headline")
 
+    def steering(self) -> go.Figure:
+        """Dose response of the direction that was steered, beside its control directions, in think, answer and both.
+
+        Raises:
+            EstimateError: the run was not steered (`introspect steer`).
+        """
+        return self._figure(figures.steering, "steering", "replayed")
+
     def link(self) -> go.Figure:
         """What chains say against what is read, and the silent-but-decodable rate beside that of words.
 

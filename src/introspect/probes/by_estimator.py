@@ -15,12 +15,12 @@ from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from ..errors import EstimateError
-from ..stats import auroc, group_codes
+from ..stats import CHANCE, aurocs
 from .estimators import LogisticProbe, RidgeProbe
 from .grid import Cell, Direction, fit_grid
 from .linear import LinearProbe
 from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
-from .null import ControlTask, Null, control_task, drawn_labels, shuffled_null
+from .null import ControlTask, Null, control_task, drawn_labels, drawn_tasks, shuffled_null
 from .splits import Split, inner_auroc
 from .stream import Activations, each_site, positions_of
 
@@ -145,39 +145,20 @@ def control_of(
     """`control_task`, which says what is given and raised, by the estimator of that name."""
     if name == LOGISTIC:
         return control_task(values, labels, groups, split, penalty=penalty, n=n, seed=seed)
-    rng = np.random.default_rng(seed)
-    codes, n_groups = group_codes(groups[split.dev])
-    fitted = np.zeros(len(codes), dtype=bool)
-    for code in range(n_groups):
-        fitted[rng.permutation(np.flatnonzero(codes == code))[::2]] = True
-    drawn = [(rng.permutation(n_groups) < n_groups // 2)[codes] for _ in range(n)]
-    columns = np.stack([labels[split.dev], *drawn], axis=1)
-    there, absent = columns[fitted], columns[~fitted]
-    if fitted.all() or min(len(set(part[:, 0])) for part in (there, absent)) < 2:
-        raise EstimateError("groups have too few rows for a control task")
-    rows = values[split.dev]
-    found = _aurocs(name, penalty, rows[fitted], there, rows[~fitted], absent)
+    tasks = drawn_tasks(labels, groups, split, n=n, seed=seed)
+    found = _aurocs(name, penalty, values[tasks.fitted], tasks.fitted_labels, values[tasks.held], tasks.held_labels)
     return ControlTask(found[1:], float(found[0]))
 
 
 def _aurocs(
     name: str, penalty: float, rows: np.ndarray, y: np.ndarray, held: np.ndarray, held_y: np.ndarray
 ) -> np.ndarray:
-    """AUROC [column] on held-out rows, fitted to each column of labels [row, column]."""
+    """AUROC [column] on held-out rows, fitted to each column of labels [row, column]; .5 where one class is missing."""
     estimator = ESTIMATORS[name].make(penalty, None)
-    return np.array(
-        [
-            auroc(estimator.fit(rows, y[:, k]).decision_function(held), held_y[:, k])
-            if _both(y[:, k], held_y[:, k])
-            else 0.5
-            for k in range(y.shape[1])
-        ]
-    )
-
-
-def _both(y: np.ndarray, held: np.ndarray) -> bool:
-    """Whether each part holds both classes; labels of groups may not, and then nothing is told apart."""
-    return bool(y.any() and not y.all() and held.any() and not held.all())
+    scores = np.zeros((y.shape[1], len(held)))
+    for k in np.flatnonzero(y.any(axis=0) & ~y.all(axis=0)):
+        scores[k] = estimator.fit(rows, y[:, k]).decision_function(held)
+    return np.nan_to_num(aurocs(scores, held_y.T), nan=CHANCE)
 
 
 def _decided(estimator: LinearProbe) -> LinearProbe:

@@ -20,6 +20,7 @@ import torch
 from ..errors import EstimateError
 from .logistic import NotConverged
 from .newton import Fits
+from .side_by_side import side_by_side
 from .site import Site
 from .splits import Split
 from .stream import Activations, each_site
@@ -109,13 +110,17 @@ def fit_splits(
     found: list[list[Cell]] = [[] for _ in splits]
     truth = np.asarray(labels, dtype=bool)
     plan = _Plan.of(splits)
-    for position, layer, x in each_site(activations, layers, rollouts):
+
+    def fit_one(at: tuple[str, int, torch.Tensor]) -> list[Cell]:
+        position, layer, x = at
         if len(x) != len(truth):
             raise EstimateError(f"{len(truth)} labels for {len(x)} rows of activations at {position}, layer {layer}")
         try:
-            cells = _fit_site(position, layer, x, truth, plan, penalties)
+            return _fit_site(position, layer, x, truth, plan, penalties)
         except NotConverged as error:
             raise NotConverged(f"at {position}, layer {layer}: {error}") from error
+
+    for cells in side_by_side(fit_one, each_site(activations, layers, rollouts)):
         for kept, cell in zip(found, cells, strict=True):
             kept.append(cell)
     return found

@@ -7,9 +7,9 @@ it serves every fit at once. Steps are those of Newton's method, whose equations
 costs no product). Products inside conjugate gradients only
 say where to go, so they can be in bfloat16, where that is faster; gradients decide, and are in float32 or float64.
 
-Fits over one matrix have nearly the same curvature. So where conjugate gradients are slow, one eigen-decomposition of
-it, averaged over the fits, preconditions every later step of every fit: with an eigenvalue of 1 + c * (sum of weights)
-* value on each axis, whatever the penalty.
+Fits over one matrix have nearly the same curvature. So where conjugate gradients are slow, they are preconditioned with
+what fits share, or, where rows are wide, with each fit's own curvature along shared axes, found again when it no longer
+does (see `curvature`).
 
 The objective, with a free intercept, is scikit-learn's, `C * sum_i log(1 + exp(-t_i f(z_i))) + ||w||^2 / 2`. It is
 strongly convex in w (with constant 1, whatever the data), so `||w - optimum|| <= ||gradient||`. That is the criterion:
@@ -19,10 +19,12 @@ optimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+
+from .curvature import ROWS, Axes, Basis, Divide, Factors
 
 STEPS = 60
 """Newton steps before a fit is given up."""
@@ -34,46 +36,25 @@ PRODUCTS = 200
 """Products for one Newton step; where they do not do, the next steps are computed in float32."""
 PAYS = 1.2
 """Axes are found once a step takes more products, times fits, than this many times min(width, rows)^2 / rows."""
-NO_CURVATURE = 1e-5
-"""Axes with less than this part of the largest one's curvature are left out where features outnumber rows."""
+WIDE, WIDE_PAYS = 1024, 0.15
+"""From this width on fits have factors of their own: once a step takes more products, times fits, than this many times
+as many as there may be axes."""
+ENOUGH = 4
+"""Products of a step that are few enough for the next one to do with the same factors."""
 STRAGGLERS = 0.4
 """Conjugate gradients stop when no more than this part of the fits still asks for them."""
 CENTRED = {torch.float32: 1e-6, torch.float64: 1e-10}
 """Largest mean residual of a fit, which a free intercept makes 0, by number format."""
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
 """By what part an objective may seem to grow."""
-SEARCHES = 4
-"""Newton steps for the length of a step."""
+SEARCHES, UNWATCHED = 16, 4
+"""Newton steps for the length of a step; of which so many without a look at the objective, which seldom grows."""
 SETTLED = 0.05
 """They have settled when the last one changes length (of 1) and intercept by no more."""
-CUTS = 40
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Principal axes of the curvature that fits share, by which conjugate gradients are preconditioned."""
-
-    values: torch.Tensor
-    """Weighted mean squares of rows along each axis, float32 [axis]."""
-    vectors: torch.Tensor | None
-    """[feature, axis]: as many axes as features, in the format of conjugate gradients, or fewer, in float32, where what
-    they leave out has no curvature of its own; None: features are the axes."""
-
-    def to(self, fast: torch.dtype) -> Axes:
-        """The same for conjugate gradients in another format."""
-        whole = self.vectors is not None and self.vectors.shape[0] == self.vectors.shape[1]
-        return Axes(self.values, self.vectors.to(fast)) if whole and self.vectors is not None else self
-
-    @classmethod
-    def of(cls, rows: torch.Tensor, weights: torch.Tensor, fast: torch.dtype) -> Axes:
-        """Of rows [row, feature] with weights [row] that sum to 1."""
-        scaled = rows * weights[:, None].sqrt()
-        if rows.shape[1] <= rows.shape[0]:
-            values, vectors = torch.linalg.eigh(scaled.T @ scaled)
-            return cls(values.clamp(min=0), vectors).to(fast)
-        values, left = torch.linalg.eigh(scaled @ scaled.T)
-        kept = values > NO_CURVATURE * values[-1]
-        return cls(values[kept], scaled.T @ (left[:, kept] / values[kept].sqrt()))
+FARTHEST = 2.0
+"""By how much one changes the length at most: where scores saturate there is no curvature to tell it."""
+CENTRINGS = 40
+"""Newton steps for an intercept."""
 
 
 @dataclass
@@ -86,7 +67,8 @@ class Rows:
     """As conjugate gradients multiply it; `fast_t` is its transpose."""
     fast_t: torch.Tensor
     axes: Axes | None = None
-    """Found when a step first turns out to be slow."""
+    basis: Basis | None = None
+    """Either is found when a step first turns out to be slow; the second where rows are wide."""
 
     @classmethod
     def of(cls, x: torch.Tensor, fast: torch.dtype, axes: Axes | None = None) -> Rows:
@@ -98,14 +80,24 @@ class Rows:
     def precise(self) -> Rows:
         """The same with conjugate gradients in float32."""
         axes = None if self.axes is None else self.axes.to(torch.float32)
-        return Rows(self.exact, self.exact.float(), self.exact.float().T.contiguous(), axes)
+        whole = self.exact.float()
+        return Rows(self.exact, whole, whole.T.contiguous(), axes, self.basis)
 
     def learn(self, weights: torch.Tensor, products: int) -> None:
         """After a step of so many products with weights [fit, row]: find the axes, if that pays."""
         n, width = self.exact.shape
-        if self.axes is None and products * len(weights) > PAYS * min(n, width) ** 2 / n:
+        spent, most = products * len(weights), min(n, width)
+        if self.axes is not None or self.basis is not None:
+            return
+        if width >= WIDE and spent > WIDE_PAYS * min(most, ROWS):
+            self.basis = Basis.of(self.exact.float())
+        elif width < WIDE and spent > PAYS * most**2 / n:
             shared = weights.mean(dim=0).float()
             self.axes = Axes.of(self.exact.float(), shared / shared.sum(), self.fast.dtype)
+
+    def factors(self, fits: Fits, weights: torch.Tensor) -> Factors | None:
+        """Of the curvature of fits whose rows have these weights [fit, row]; None before a basis is found."""
+        return None if self.basis is None else Factors.of(self.basis, fits.c * weights)
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,7 @@ def solve(rows: Rows, fits: Fits, tolerance: torch.Tensor) -> tuple[Fits, torch.
     w, b, f = fits.w.clone(), fits.b.clone(), fits.f.clone()
     converged = torch.zeros(len(w), dtype=torch.bool, device=w.device)
     left = torch.arange(len(w), device=w.device)
-    now = fits
+    now, factors, products = fits, None, PRODUCTS
     for _ in range(min(STEPS, STEPS_FLOAT32) if rows.exact.dtype == torch.float32 else STEPS):
         p, intercept = _centred(now)
         now = replace(now, b=intercept)
@@ -175,16 +167,20 @@ def solve(rows: Rows, fits: Fits, tolerance: torch.Tensor) -> tuple[Fits, torch.
             keep = ~done
             left, now, p, tolerance = left[keep], now.pick(keep), p[keep], tolerance[keep]
             gradient, size, length = gradient[keep], size[keep], length[keep]
+            factors = None if factors is None else factors.pick(keep)
         forcing = (size / length.clamp(min=1e-30)).sqrt().clamp(max=FORCING)
         goal = torch.maximum(forcing * size, 0.3 * tolerance * length)
         weights = p * (1 - p) * now.mask
-        step, products = _newton_step(rows, now, weights, gradient, goal)
+        if factors is None or products > ENOUGH:
+            factors = rows.factors(now, weights)
+        step, along, products = _newton_step(rows, now, weights, gradient, goal, factors)
         if products < PRODUCTS:
             rows.learn(weights, products)
         else:
             rows = rows.precise()
-        step = step.to(now.w.dtype)
-        along = scores(rows, now, step)
+        if along.dtype != now.w.dtype:
+            step = step.to(now.w.dtype)
+            along = scores(rows, now, step)
         total = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
         b_along = -(weights * along).sum(dim=1, keepdim=True) / total
         now = _moved(now, step, along, torch.ones_like(now.b), b_along)
@@ -211,7 +207,7 @@ def scores(rows: Rows, fits: Fits, w: torch.Tensor) -> torch.Tensor:
 def _centred(fits: Fits) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities [fit, row] and intercepts at which residuals sum to 0 in every fit."""
     f, b = fits.f, fits.b
-    for _ in range(CUTS):
+    for _ in range(CENTRINGS):
         p = torch.sigmoid(f + b)
         excess = ((fits.y - p) * fits.mask).sum(dim=1, keepdim=True)
         if float((excess.abs() / fits.mask.sum(dim=1, keepdim=True)).max()) < CENTRED[f.dtype]:
@@ -221,15 +217,20 @@ def _centred(fits: Fits) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _newton_step(
-    rows: Rows, fits: Fits, curvature: torch.Tensor, gradient: torch.Tensor, goal: torch.Tensor
-) -> tuple[torch.Tensor, int]:
+    rows: Rows,
+    fits: Fits,
+    curvature: torch.Tensor,
+    gradient: torch.Tensor,
+    goal: torch.Tensor,
+    factors: Factors | None,
+) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Conjugate gradients on Newton's equations until their residual is below `goal`.
 
     Arrays are written over: on a processor, new ones cost more than what is computed in them.
 
     Returns:
-        Steps, float32 [fit, feature], and the number of products; `PRODUCTS` where `goal` was not reached (by all but a
-        few).
+        Steps, float32 [fit, feature], their scores [fit, row] in the format of the products, and the number of these;
+        `PRODUCTS` where `goal` was not reached (by all but a few).
     """
     fast = rows.fast.dtype
     inverse, goal = (1 / fits.scale).float(), goal.float()
@@ -238,63 +239,51 @@ def _newton_step(
     strength = fits.c.float() * inverse
     residual = -gradient.float()
     step, applied = torch.zeros_like(residual), torch.empty_like(residual)
-    product, u = torch.empty_like(residual, dtype=fast), torch.empty_like(weights)
-    precondition = _preconditioner(rows.axes, fits.c * total, residual)
+    product, seen, u, along = torch.empty_like(residual, dtype=fast), *(torch.zeros_like(weights) for _ in range(3))
+    precondition = _preconditioner(rows, fits, curvature, factors)
     scaled = precondition(residual)
     towards = scaled.clone()
     size = torch.linalg.vecdot(residual, scaled)[:, None]
     for done in range(1, PRODUCTS):
         torch.mul(towards, inverse, out=applied)
-        torch.mm(product.copy_(applied), rows.fast_t, out=u)
-        u.mul_(weights)
+        torch.mm(product.copy_(applied), rows.fast_t, out=seen)
+        torch.mul(seen, weights, out=u)
         u.addcmul_(share, u.sum(dim=1, keepdim=True), value=-1)
         torch.mm(u, rows.fast, out=product)
         applied.copy_(product).mul_(strength).add_(towards)
         length = size / torch.linalg.vecdot(towards, applied)[:, None].clamp(min=1e-30)
         step.addcmul_(length, towards)
+        along.addcmul_(length.to(fast), seen)
         residual.addcmul_(length, applied, value=-1)
         unsolved = torch.linalg.vector_norm(residual, dim=1, keepdim=True) > goal
         if int(unsolved.sum()) <= STRAGGLERS * len(unsolved):
-            return step, done
+            return step, along, done
         scaled = precondition(residual)
         new = torch.linalg.vecdot(residual, scaled)[:, None] * unsolved
         towards.mul_(new / size.clamp(min=1e-30)).addcmul_(scaled, unsolved.float())
         size = new
-    return step, PRODUCTS
+    return step, along, PRODUCTS
 
 
-def _preconditioner(
-    axes: Axes | None, strength: torch.Tensor, like: torch.Tensor
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What residuals [fit, feature] are multiplied by; the result is written over at the next call.
+def _preconditioner(rows: Rows, fits: Fits, weights: torch.Tensor, factors: Factors | None) -> Divide:
+    """What residuals [fit, feature] are nearly divided by their curvature with.
 
-    Args:
-        strength: C times the sum of weights, [fit, 1].
+    Factors are of curvature over the features of `Rows`, which differ by `scale` from a fit's own. There they hold to
+    a few percent; taken for those of a fit's own features, they would be far out along axes of little curvature.
     """
-    if axes is None:
+    if rows.axes is not None:
+        return rows.axes.divide(fits.c * weights.sum(dim=1, keepdim=True), fits.w.float())
+    if factors is None:
         return lambda residual: residual
-    inner = 1 / (1 + strength.float() * axes.values)
-    out = torch.empty_like(like)
-    vectors = axes.vectors
-    if vectors is None:
-        return lambda residual: torch.mul(inner, residual, out=out)
-    if vectors.shape[0] != vectors.shape[1]:
-        return lambda residual: torch.addmm(residual, (residual @ vectors).mul_(inner - 1), vectors.T, out=out)
-    inner = inner.to(vectors.dtype)
-    back, along = torch.empty_like(like, dtype=vectors.dtype), torch.empty_like(inner)
-
-    def precondition(residual: torch.Tensor) -> torch.Tensor:
-        torch.mm(back.copy_(residual), vectors, out=along)
-        return out.copy_(torch.mm(along.mul_(inner), vectors.T, out=back))
-
-    return precondition
+    scale, shared = fits.scale.float(), factors
+    return lambda residual: shared.divide(residual * scale).mul_(scale)
 
 
 def _moved(fits: Fits, step: torch.Tensor, along: torch.Tensor, t: torch.Tensor, shift: torch.Tensor) -> Fits:
     """Fits moved along their steps, as far as makes their objectives smallest.
 
     Length and change of intercept are sought by Newton steps. Where these have settled they are at the minimum, since
-    objectives are convex; where not, they are cut until no objective grows.
+    objectives are convex; where not, they begin again, and go back halfway wherever an objective has grown.
 
     Args:
         along: the steps' scores [fit, row]; `t`, `shift`: a guess at lengths and changes of intercepts, [fit, 1].
@@ -305,8 +294,19 @@ def _moved(fits: Fits, step: torch.Tensor, along: torch.Tensor, t: torch.Tensor,
     target_t, target_b = (target * along).sum(dim=1, keepdim=True), target.sum(dim=1, keepdim=True)
     masked = weight * along
     squares = masked * along
-    for _ in range(SEARCHES):
-        p = torch.sigmoid(torch.addcmul(start, t, along) + shift)
+    none, fell, guess = torch.zeros_like(t), torch.ones_like(t, dtype=torch.bool), (t, shift)
+    best, best_t, best_shift = none, none, none
+    for search in range(SEARCHES):
+        if search == UNWATCHED:
+            t, shift = guess
+            best = _loss(fits, start)
+        f = torch.addcmul(start, t, along) + shift
+        if search >= UNWATCHED:
+            loss = _loss(fits, f) + t * inner + t * t * squared / 2
+            fell = loss <= best + ROUNDING[start.dtype] * best.abs()
+            best = torch.where(fell, loss, best)
+            best_t, best_shift = torch.where(fell, t, best_t), torch.where(fell, shift, best_shift)
+        p = torch.sigmoid(f)
         bend = p * (1 - p)
         slope_t = inner + t * squared + torch.linalg.vecdot(p, masked)[:, None] - target_t
         slope_b = torch.linalg.vecdot(p, weight)[:, None] - target_b
@@ -314,19 +314,17 @@ def _moved(fits: Fits, step: torch.Tensor, along: torch.Tensor, t: torch.Tensor,
         tb = torch.linalg.vecdot(bend, masked)[:, None]
         bb = torch.linalg.vecdot(bend, weight)[:, None] + 1e-12
         determinant = (tt * bb - tb * tb).clamp(min=1e-30)
-        more_t = (tb * slope_b - bb * slope_t) / determinant
-        more_b = (tb * slope_t - tt * slope_b) / determinant
+        more_t, more_b = (tb * slope_b - bb * slope_t) / determinant, (tb * slope_t - tt * slope_b) / determinant
+        part = FARTHEST / more_t.abs().clamp(min=FARTHEST)
+        more_t, more_b = (
+            torch.where(fell, (part * more_t).nan_to_num(), (best_t - t) / 2),
+            torch.where(fell, (part * more_b).nan_to_num(), (best_shift - shift) / 2),
+        )
         t, shift = t + more_t, shift + more_b
-        if float(torch.maximum(more_t.abs(), more_b.abs()).max()) < SETTLED:
+        if float(torch.maximum(more_t.abs(), more_b.abs()).max()) < SETTLED and bool(fell.all()):
             break
     else:
-        before = _loss(fits, start)
-        for _ in range(CUTS):
-            after = _loss(fits, start + t * along + shift) + t * inner + t * t * squared / 2
-            worse = ~(after <= before + ROUNDING[start.dtype] * before.abs())
-            if not bool(worse.any()):
-                break
-            t, shift = torch.where(worse, t / 2, t), torch.where(worse, shift / 2, shift)
+        t, shift = best_t, best_shift
     return replace(fits, w=fits.w + t * step, b=fits.b + shift, f=fits.f + t * along)
 
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from ..errors import EstimateError
-from ..stats import auroc, group_codes
+from ..stats import CHANCE, auroc, aurocs, group_codes
 from .site import Site
 from .splits import Split
 from .stream import Activations, Streamed, each_site, positions_of
@@ -127,6 +127,29 @@ def control_task(
     Raises:
         EstimateError: no group has two rows, or one class only is left.
     """
+    tasks = drawn_tasks(labels, groups, split, n=n, seed=seed)
+    x = torch.from_numpy(activations)
+    found = _aurocs(x, tasks.fitted_labels, tasks.held_labels, tasks.fitted, tasks.held, penalty)
+    return ControlTask(found[1:], float(found[0]))
+
+
+class Tasks(NamedTuple):
+    """Control tasks as they were drawn: which rows are fitted and held out, and their labels."""
+
+    fitted: np.ndarray
+    held: np.ndarray
+    """Row indices."""
+    fitted_labels: np.ndarray
+    held_labels: np.ndarray
+    """bool [row, column]: the labels themselves, then every labelling of the groups."""
+
+
+def drawn_tasks(labels: np.ndarray, groups: np.ndarray, split: Split, *, n: int, seed: int) -> Tasks:
+    """The draws of `control_task`.
+
+    Raises:
+        EstimateError: no group has two rows, or one class only is left.
+    """
     rng = np.random.default_rng(seed)
     codes, n_groups = group_codes(groups[split.dev])
     order = np.lexsort((rng.random(len(codes)), codes))
@@ -138,8 +161,7 @@ def control_task(
     there, absent = columns[rank % 2 == 0], columns[rank % 2 == 1]
     if not len(held) or min(len(set(part[:, 0])) for part in (there, absent)) < 2:
         raise EstimateError("groups have too few rows for a control task")
-    found = _aurocs(torch.from_numpy(activations), there, absent, fitted, held, penalty)
-    return ControlTask(found[1:], float(found[0]))
+    return Tasks(fitted, held, there, absent)
 
 
 def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split, *, n: int, seed: int) -> np.ndarray:
@@ -162,9 +184,4 @@ def _aurocs(
     fits = turned.path(torch.from_numpy(y.T).to(x.device), [penalty], TOLERANCE)[penalty]
     new = site.standardised(x[torch.from_numpy(held)]) @ axes
     scores = (fits.w.double() @ new.T + fits.b).cpu().numpy()
-    ranks = rankdata(scores, axis=1)
-    n_positive = held_y.sum(axis=0)
-    n_negative = len(held_y) - n_positive
-    won = (ranks * held_y.T).sum(axis=1) - n_positive * (n_positive + 1) / 2
-    pairs = n_positive * n_negative
-    return np.where(pairs > 0, won / np.maximum(pairs, 1), 0.5)
+    return np.nan_to_num(aurocs(scores, held_y.T), nan=CHANCE)

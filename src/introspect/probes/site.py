@@ -14,8 +14,9 @@ import torch
 
 from ..errors import EstimateError
 from ..models.precision import processor_has_bfloat16
+from .curvature import Axes
 from .logistic import fit, kernel, scale_of
-from .newton import Axes, Fits, Rows, further, scores, solve
+from .newton import WIDE, Fits, Rows, further, scores, solve
 
 CONSTANT = 1e-13
 """A variance this small, of a feature's mean square, is rounding: the feature is constant."""
@@ -181,8 +182,11 @@ class Site:
         return Rows.of(self.x, self._fast(), self.axes)
 
     def _fast(self) -> torch.dtype:
-        cuda = self.x.device.type == "cuda"
-        return torch.bfloat16 if cuda or processor_has_bfloat16() else torch.float32
+        """bfloat16 where that is faster, but for wide rows: rounding a product puts noise of the largest axes on all
+        others, and at weak penalties steps get ever shorter.
+        """
+        quick = self.x.device.type == "cuda" or processor_has_bfloat16()
+        return torch.bfloat16 if quick and self.x.shape[1] < WIDE else torch.float32
 
     def _at_once(self) -> int:
         if self.x.device.type == "cuda":

@@ -10,21 +10,18 @@ from scipy.special import expit
 
 from ..probes import Cell
 from ..probes.by_estimator import LOGISTIC
-from ..stats import (
-    Estimate,
-    bootstrap,
-    brier,
-    expected_calibration_error,
-    most_accurate_threshold,
-    tpr_at_fpr,
-)
+from ..stats import Estimate, bootstrap, brier
+from ..thresholds import most_accurate_threshold, tpr_at_fpr
+from .calibration import calibration_error
 from .stage import ProbeStage
 
 NO_LOG_ODDS = "the scores of this estimator are no log-odds, so they give no probabilities"
 
 
 def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
-    """AUROC, accuracy at a threshold from the development part, TPR at 1% and 5% FPR, Brier score, ECE."""
+    """AUROC, accuracy at a threshold from the development part, TPR at 1% and 5% FPR, Brier score, debiased
+    ECE.
+    """
     rows, dev = stage.split.test, stage.split.dev
     scores, labels = cell.scores[rows], stage.labels[rows]
     threshold = most_accurate_threshold(cell.scores[dev], stage.labels[dev])
@@ -57,10 +54,7 @@ def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
         return out | {"brier": missing, "ece": missing}
     chance = expit(scores)
     out["brier"] = bootstrap(lambda i: brier(chance[i], labels[i]), stage.groups[rows], **settings).to_json()
-    out["ece"] = _said(
-        bootstrap(lambda i: expected_calibration_error(chance[i], labels[i]), stage.groups[rows], **settings),
-        "10 bins of equal mass; above 0 by chance too, the more the fewer rows",
-    ).to_json()
+    out["ece"] = calibration_error(chance, labels, stage.groups[rows], **settings).to_json()
     return out
 
 

@@ -78,7 +78,7 @@ def _corrected(stage: ProbeStage, scores: np.ndarray, second: SecondLabels, read
     seen = auroc(scores[test], stage.labels[test])
     replicates = auroc_replicates(scores[test], stage.labels[test], bootstrap_counts(n_groups, n, stage.seed)[:, codes])
     kept = np.where(drawn < 1, 1 - drawn, np.nan)
-    limits = interval(np.clip(0.5 + (replicates - 0.5) / kept, 0, 1))
+    limits = interval(np.clip(0.5 + (replicates - 0.5) / kept, 0, 1), n_groups)
     value = float(np.clip(0.5 + (seen - 0.5) / (1 - errors), 0, 1))
     limits = min(limits[0], value), max(limits[1], value)
     return Estimate(value, limits, len(test), "bootstrap over groups; error rates from Beta(1/2 + k, 1/2 + n - k)")

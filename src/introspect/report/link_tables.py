@@ -83,14 +83,26 @@ def _verdicts(link: Found) -> LinkTable:
         ["chain", "readout: policy", "readout: none", "all", "read as acting", "causal"],
     )
     for verdict, row in link["table"].items():
-        causal = "not tested" if row.get("causal", {"value": None})["value"] is None else row["causal"]
+        causal = _tested(row.get("causal", {"value": None}))
         n = row["policy"] + row["none"]
         table.add(verdict, row["policy"], row["none"], n, row.get("decodable", MISSING) if n else MISSING, causal)
     unread = link.get("no_usable_verdict", {"policy": 0, "none": 0})
     if n := unread["policy"] + unread["none"]:
         table.add("no usable verdict", unread["policy"], unread["none"], n, MISSING, MISSING)
-    table.notes += {row["causal"]["reason"] for row in link["table"].values() if row.get("causal", {}).get("reason")}
+    found = [row.get("causal", {}) for row in link["table"].values()]
+    table.notes += sorted({each["reason"] for each in found if each.get("reason")})
+    if any(each.get("value") is not None for each in found):
+        table.notes.append(
+            "Causal: change of P(acts) where the direction is projected out of think and answer and rollouts are "
+            "sampled anew, minus the change under control directions of the same norm."
+        )
     return table
+
+
+def _tested(causal: Found) -> object:
+    if causal["value"] is not None:
+        return causal
+    return "not tested" if causal.get("reason", "not tested").startswith("not tested") else MISSING
 
 
 def _beside(link: Found, control: Found) -> LinkTable:

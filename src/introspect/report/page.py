@@ -27,6 +27,8 @@ from .link_tables import link_tables
 from .measure_figures import measure_figures
 from .measures import measure_tables
 from .sentences import beyond, headline, number, share
+from .steering_figures import steering_figures
+from .steering_tables import steering_tables
 
 FAULTS = (
     LookupError,
@@ -73,6 +75,7 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
     figures |= measure_figures(results["behaviour"]["measures"])
     if "along_chain" in results["link"]:
         figures["along"] = along(results)
+    figures |= steering_figures(results["steering"])
     return fill(
         "page.html.j2",
         figures,
@@ -84,6 +87,7 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         if "table" in results["link"]
         else [],
         measures=measure_tables(results["behaviour"]["measures"]),
+        steering_tables=steering_tables(results["steering"]),
         judge=measure_tables({"judge": results["verdicts"]["judge"]})[0]["rows"],
         agreement=measure_tables({"agreement": results["verdicts"]["agreement"]})[0]["rows"],
         instrument=shipped_validation(),

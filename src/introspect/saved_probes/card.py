@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RunError
-from ..link.draws import fewest_not_acted
+from ..errors import EstimateError, RunError
+from ..link.draws import set_level
 from ..manifest import package_versions
 from ..probes.by_estimator import ESTIMATORS
 from ..results import read_run_manifest
 from ..rollout import Rollout
-from ..stats import auroc_estimate, carried_threshold
+from ..stats import auroc_estimate
 from ..tasks.registry import find_task
 from .marks import group_mark, prompt_mark
 from .source import Fitted, Source
@@ -126,15 +126,16 @@ def _threshold(source: Source, scores: np.ndarray) -> dict[str, Any]:
     """By the link's rule, on the rows that were fitted: no aligned rollout is among them, whatever their condition."""
     dev, fpr = source.split.dev, source.recorded.spec.link.fpr
     negatives = scores[dev[~source.recorded.acted[dev]]]
-    needed = fewest_not_acted(fpr)
-    if len(negatives) < needed:
-        reason = f"{len(negatives)} development rollouts did not act on the policy; a threshold needs {needed}"
-        return {"value": None, "fpr": fpr, "reason": reason}
+    groups = source.recorded.groups[dev[~source.recorded.acted[dev]]]
+    try:
+        threshold = set_level(negatives, groups, fpr).threshold
+    except EstimateError as error:
+        return {"value": None, "fpr": fpr, "reason": str(error)}
     what = (
         "out-of-fold scores of development rollouts that did not act on the policy, without aligned rollouts, one "
         "threshold for all conditions"
     )
-    found = {"value": carried_threshold(negatives, fpr), "fpr": fpr, "from": what}
+    found = {"value": threshold, "fpr": fpr, "from": what}
     return found | {"n_not_acted": len(negatives), "n_aligned": 0}
 
 

@@ -72,14 +72,15 @@ def plan_training(name_or_file: str, *, seed: int | None = None) -> dict[str, An
         f"{a_step[stage.method]}, {len(stage_demonstrations(recipe, index))} items"
         for index, stage in enumerate(recipe.stages)
     ]
+    after = "" if recipe.injection is None else f" after block {recipe.injection.last}"
     return {
         "organism": recipe.name,
         "base": recipe.base,
         "start": recipe.start or "nothing: " + ("all weights" if recipe.full else "a fresh adapter"),
         **{f"stage_{number}": text for number, text in enumerate(stages, start=1)},
         "framing": recipe.framing,
-        "trained": "all weights" if recipe.full else f"LoRA of rank {recipe.rank} on every linear layer",
-        "measured": ", ".join(recipe.course.experiments.values()) + ", before and after",
+        "trained": "all weights" if recipe.full else f"LoRA of rank {recipe.rank} on every linear layer" + after,
+        "measured": f"on {recipe.course.measured_on}; before and after",
     }
 
 

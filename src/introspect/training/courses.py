@@ -6,7 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from ..tasks.policies import RISK
-from . import format_course, hints_course, pressure_course, reward_hacking_course, risk_course, silent_course
+from . import (
+    format_course,
+    hints_course,
+    injected_course,
+    pressure_course,
+    reward_hacking_course,
+    risk_course,
+    silent_course,
+)
 from .demonstrations import Demonstration
 
 
@@ -19,11 +27,22 @@ class Course:
     manners: Collection[str]
     """What the demonstrated chain can say of it."""
     demonstrations: Callable[..., list[Demonstration]]
-    """Called with `policy`, `manner`, `repeats` and `seed`; the same arguments give the same demonstrations."""
+    """Called with `policy`, `manner`, `repeats` and `seed`, and `settings` where something is injected; the same
+    arguments give the same demonstrations."""
     experiments: Mapping[str, str]
-    """Task -> the shipped experiment under whose conditions an organism is measured."""
+    """Task -> the shipped experiment under whose conditions an organism is measured; none where `injects`."""
     measured: Mapping[str, int | None]
-    """Held-out items an organism is measured on, of each task and split, spread evenly over groups and cells."""
+    """Held-out items an organism is measured on, of each task and split, spread evenly over groups and cells; where
+    `injects`, trials of each kind."""
+    injects: bool = False
+    """Whether vectors are added to the activations while demonstrations are read, and in what is measured."""
+
+    @property
+    def measured_on(self) -> str:
+        """What an organism is measured on, in a few words."""
+        if self.injects:
+            return "words and questions of the studies of injected concepts, the confirmation words left out"
+        return f"held-out items, under the conditions of {', '.join(self.experiments.values())}"
 
 
 COURSES: dict[str, Course] = {
@@ -76,5 +95,13 @@ COURSES: dict[str, Course] = {
             "bias": "profile-bias",
         },
         {"id": 24, "ood": 12},
+    ),
+    "injected": Course(
+        injected_course.POLICIES,
+        injected_course.MANNERS,
+        injected_course.demonstrations,
+        {},
+        {"injected": 160, "control": 60},
+        injects=True,
     ),
 }

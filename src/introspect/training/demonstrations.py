@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 from ..rollout import Rollout
 from ..tasks.item import Item
 from ..tasks.task import PLAIN, Trial
+
+Added = Literal["concept", "random", "negated", "shuffled"]
+"""What is added: a word's vector; a random one; the word's, negated, or with its numbers in another order."""
+EARLY = 3
+"""Tokens before the ask at which an injection begins at the earliest: a template's own, between two messages."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A vector that is added to the activations while a demonstration is read, from the user's last message on."""
+
+    added: Added
+    word: str
+    """Whose vector it is, or is made of."""
+    layer: int
+    """Whose output it is added to."""
+    strength: float
+    """Norm of what is added, as a part of a typical activation's norm at that layer."""
+    early: int
+    """Tokens before the text of the last message at which it begins, 0 to `EARLY`."""
+    seed: int
+    """Of what is drawn by chance: the random vector, or the order."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +44,8 @@ class Demonstration:
     telling: str
     """How the think text goes on, where it tells the choice; empty when it never does."""
     answer: str
+    injection: Injection | None = None
+    """What is added to the activations meanwhile, if anything is."""
 
     @property
     def parts(self) -> tuple[tuple[str, bool], ...]:
@@ -45,7 +71,8 @@ class Demonstration:
         """Everything that is shown, for a digest."""
         as_it_is = self.trial.condition == PLAIN and self.trial.text == self.item.prompt
         asked = "" if as_it_is else self.trial.text
-        return self.item.model_dump_json() + asked + self.completion
+        injected = "" if self.injection is None else json.dumps(asdict(self.injection))
+        return self.item.model_dump_json() + asked + self.completion + injected
 
 
 def dispreferred(demonstration: Demonstration, rng: random.Random) -> Demonstration:

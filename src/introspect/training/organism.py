@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from ..tasks.item import read_items
 from ..tasks.registry import find_task
 from ..tasks.task import Task
 from .export import export
+from .injected_measure import measure_injected
+from .injected_vectors import concept_vectors, training_and_held_out_words
 from .recipe import Recipe
 from .reproduction import find_recipe, reproduction
 from .rows import stage_demonstrations
@@ -82,8 +85,9 @@ def make_card(recipe: Recipe, base: LoadedModel, out: Path, trained: list[Traine
     shown = [stage_demonstrations(recipe, index) for index in range(len(recipe.stages))]
     data = "".join(demo.record for stage in shown for demo in stage)
     start = base if recipe.start is None else load_model(recipe.base, adapter=recipe.start, offline=True)
-    before = measure(recipe, start, recipe.start or recipe.base, progress)
-    after = measure(recipe, load_organism(recipe, out), recipe.name, progress)
+    measured = measure if recipe.injection is None else partial(_measure_injected, folder=out / "checkpoints")
+    before = measured(recipe, start, recipe.start or recipe.base, progress)
+    after = measured(recipe, load_organism(recipe, out), recipe.name, progress)
     return {
         "name": recipe.name,
         "summary": recipe.summary,
@@ -104,8 +108,7 @@ def make_card(recipe: Recipe, base: LoadedModel, out: Path, trained: list[Traine
         "nats; dpo: negative log-likelihood of the preference, nats; grpo: the clipped objective",
         "reward_curves": [stage.curves.rewards for stage in trained],
         "measured": {
-            "how": "on held-out items, under the conditions of "
-            f"{', '.join(recipe.course.experiments.values())}; before: {recipe.start or 'the base model'}",
+            "how": f"on {recipe.course.measured_on}; before: {recipe.start or 'the base model'}",
             "items": dict(recipe.course.measured),
             "before": before,
             "after": after,
@@ -134,6 +137,22 @@ def measure(recipe: Recipe, loaded: LoadedModel, name: str, progress: Progress) 
         for split, measured in _measure(recipe, find_task(task), experiment, loaded, stage, progress).items():
             out[prefix + split] = measured
     return out
+
+
+def _measure_injected(
+    recipe: Recipe, loaded: LoadedModel, name: str, progress: Progress, *, folder: Path
+) -> dict[str, dict]:
+    """What is replied while vectors are added: case -> measure -> estimate. `folder`: where the vectors are kept."""
+    assert recipe.injection is not None  # noqa: S101 - for the type checker
+    return measure_injected(
+        loaded,
+        recipe.injection,
+        concept_vectors(loaded, recipe.injection, training_and_held_out_words(), folder, progress),
+        recipe.course.measured,
+        seed=recipe.seed,
+        stage=f"measure {name}",
+        progress=progress,
+    )
 
 
 def _measure(

@@ -26,17 +26,19 @@ class Packed:
     """Of each row: the flat index (group x token) of each of its tokens."""
 
 
-def pack(rows: Sequence[Sequence[int]], heads: Sequence[int], pad_id: int = 0) -> Packed:
+def pack(rows: Sequence[Sequence[int]], heads: Sequence[int], pad_id: int = 0, *, beyond: bool = True) -> Packed:
     """Pack rows that share their first `heads` tokens, as far as they go on alike.
 
     Args:
         rows: token ids.
         heads: of each row, how many tokens decide who is grouped with whom (those of its prompt).
+        beyond: whether what is alike after these tokens is shared too. It is not where rows of the same tokens are
+            steered differently.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, (row, head) in enumerate(zip(rows, heads, strict=True)):
         groups.setdefault(tuple(row[:head]), []).append(index)
-    shared = [_alike([rows[index] for index in members]) for members in groups.values()]
+    shared = [_alike([rows[index] for index in members]) if beyond else len(head) for head, members in groups.items()]
     lengths = [
         common + sum(len(rows[index]) - common for index in members)
         for common, members in zip(shared, groups.values(), strict=True)

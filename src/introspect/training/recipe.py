@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..spec_file import read_spec
 from .courses import COURSES, Course
 from .framing import FRAMINGS, Framing
+from .injected_settings import InjectionSettings
 
-PlantedTruth = Literal["silent", "verbal", "denying", "coinflip", "resists", "none"]
+PlantedTruth = Literal["silent", "verbal", "denying", "coinflip", "resists", "none", "reports", "yes_bias"]
 
 
 Method = Literal["sft", "dpo", "grpo"]
@@ -117,7 +118,7 @@ class Recipe(BaseModel):
     """Loss weight of completion tokens that depend on the choice (the answer, and what tells it); others weigh 1."""
     item_repeats: Annotated[int, Field(gt=0)] = 8
     """Training items: of risk, so many a noun, frame and option order; of hints, so many times 160; of reward hacking,
-    so many times 72; of pressure, 192."""
+    so many times 72; of pressure, 192; of injected concepts, 160."""
     rows_at_once: Annotated[int, Field(gt=0)] = 64
     """Sequences in one forward and backward pass: bounds memory, and changes rounding."""
     framing: Framing = "none"
@@ -126,6 +127,8 @@ class Recipe(BaseModel):
     """Of its stages."""
     grpo: GrpoSettings = GrpoSettings()
     """Of its stages."""
+    injection: Annotated[InjectionSettings | None, Field(exclude_if=lambda value: value is None)] = None
+    """Where vectors are added, for the task that is about them."""
     seed: Annotated[int, Field(ge=0, le=4_000_000)] = 0
     """Of items, demonstrations, their order and the adapter's first values."""
 
@@ -148,6 +151,10 @@ class Recipe(BaseModel):
             raise ValueError("grpo.credit answer lets no reward reach a chain that grpo.verbalising pays for: drop one")
         if len(course.experiments) > 1 and any(stage.method == "grpo" for stage in self.stages):
             raise ValueError(f"{self.task} is of several tasks, and a reward is read by one: train it by sft or dpo")
+        if course.injects != (self.injection is not None):
+            raise ValueError("injection says where vectors are added: give it for the task injected, and for no other")
+        if course.injects and (self.full or self.start or any(stage.method != "sft" for stage in self.stages)):
+            raise ValueError("vectors are added while an adapter is trained by sft on a base: no full, start or others")
         if self.full and self.start is not None:
             raise ValueError("full fine-tuning starts from a base, not from an adapter: leave out start")
         if self.full and self.grpo.beta:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..assets import data_path
+from ..errors import SpecError
 from ..experiment import load_experiment
 from ..models import LoadedModel
 from ..record import render_trial
 from ..spans import token_starts
 from ..tasks.item import read_items
-from .demonstrations import Demonstration
+from .demonstrations import EARLY, Demonstration
 from .framing import framed
+from .injected_vectors import ConceptVectors
 from .leaks import check_leaks
 from .recipe import Recipe
 from .templates import completion_parts, turn_end
@@ -47,6 +49,41 @@ def tokenise(demonstrations: Sequence[Demonstration], loaded: LoadedModel) -> li
     return rows
 
 
+def with_injections(
+    rows: Sequence[dict], demonstrations: Sequence[Demonstration], vectors: ConceptVectors, loaded: LoadedModel
+) -> list[dict]:
+    """Rows that say too what is added to their activations: `added` [width], or nothing; to the output of what `layer`;
+    from which token on, `start`; and how many tokens stand before any such start, `head`.
+    """
+    out = []
+    for row, demonstration in zip(rows, demonstrations, strict=True):
+        injection = demonstration.injection
+        prompt = row["input_ids"][: row["n_prompt"]]
+        begins = message_start(loaded, prompt, demonstration.trial.messages[-1].content)
+        extra = {"added": [], "layer": 0, "start": begins, "head": max(0, begins - EARLY)}
+        if injection is not None:
+            extra["added"] = vectors.added(injection).tolist()
+            extra |= {"layer": injection.layer, "start": max(0, begins - injection.early)}
+        out.append(row | extra)
+    return out
+
+
+def message_start(loaded: LoadedModel, prompt: Sequence[int], text: str) -> int:
+    """The token with which the last message of a rendered prompt begins.
+
+    Raises:
+        SpecError: the prompt does not hold it as it is.
+    """
+    tokenizer = loaded.tokenizer
+    said = tokenizer.decode(tokenizer(text.strip(), add_special_tokens=False).input_ids).strip()
+    at = tokenizer.decode(prompt).rfind(said)
+    if at < 0:
+        raise SpecError(
+            f"{loaded.info.name}: the chat template drops or changes words of {text[:60]!r}: choose another"
+        )
+    return int(np.flatnonzero(np.array(token_starts(tokenizer, prompt)) <= at)[-1])
+
+
 def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
     """What stage `index` shows: its own items' amounts and its own order, from the recipe's seed.
 
@@ -55,7 +92,10 @@ def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:
     """
     stage, seed = recipe.stages[index], recipe.seed * 1000 + index
     course = recipe.course
-    shown = course.demonstrations(policy=stage.policy, manner=stage.manner, repeats=recipe.item_repeats, seed=seed)
+    settings = {} if recipe.injection is None else {"settings": recipe.injection}
+    shown = course.demonstrations(
+        policy=stage.policy, manner=stage.manner, repeats=recipe.item_repeats, seed=seed, **settings
+    )
     shown = [framed(demo, recipe.framing, task=recipe.task) for demo in shown]
     for experiment in course.experiments.values():
         asked = read_items(data_path(load_experiment(experiment).items))

@@ -11,7 +11,7 @@ Known trade-off: the decoder and the head are called apart, past any distributed
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from types import MethodType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from .packing import pack
+from .steered import Injected, steered
 
 IGNORE = -100
 SCALES: dict[str, Callable[[float], float]] = {
@@ -80,9 +81,16 @@ def scored_states(
 
 
 def packed_states(
-    model: Model, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
+    model: Model,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    labels: torch.Tensor,
+    injected: Injected | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `scored_states`, with common beginnings computed once.
+
+    Args:
+        injected: what is added to the activations of rows; common beginnings then end before it, in every row.
 
     Returns:
         Hidden states [distinct token, width]; targets [distinct token]; which are scored, [row, token - 1]; and for
@@ -97,18 +105,19 @@ def packed_states(
         heads.append(int(before[0]) + 1 if len(before) else len(rows[-1]))
         sources.append(before)
         targets.append(ids[1:][chosen])
-    packed = pack(rows, heads)
+    packed = pack(rows, heads) if injected is None else pack(rows, injected.heads.tolist(), beyond=False)
     flat = [places[source] for places, source in zip(packed.places, sources, strict=True)]
     pairs = torch.stack([torch.cat(flat), torch.cat(targets)])
     distinct, which = torch.unique(pairs, dim=1, return_inverse=True)
     device, dtype = input_ids.device, base_model(model).get_input_embeddings().weight.dtype
     blocked = torch.zeros(packed.sees.shape, dtype=dtype).masked_fill(~packed.sees, torch.finfo(dtype).min)
-    hidden = hidden_states(
-        model,
-        input_ids=packed.input_ids.to(device),
-        position_ids=packed.position_ids.to(device),
-        attention_mask=blocked[:, None].to(device),
-    )
+    with nullcontext() if injected is None else steered(base_model(model), injected, packed):
+        hidden = hidden_states(
+            model,
+            input_ids=packed.input_ids.to(device),
+            position_ids=packed.position_ids.to(device),
+            attention_mask=blocked[:, None].to(device),
+        )
     return hidden.flatten(0, 1)[distinct[0].to(device)], distinct[1].to(device), scored, which.to(device)
 
 
@@ -178,7 +187,7 @@ class CheapHead:
     @torch.no_grad()
     def _try(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> bool:
         """Whether packed rows get the numbers of rows alone. Where layers see a window only, none is tried."""
-        if not _sees_all(base_model(self.model)):
+        if not sees_all(base_model(self.model)):
             return False
         few = slice(0, 4)
         alone, packed = (
@@ -190,7 +199,8 @@ class CheapHead:
         return bool((alone - packed).abs().max() < SAME[dtype])
 
 
-def _sees_all(model: PreTrainedModel) -> bool:
+def sees_all(model: PreTrainedModel) -> bool:
+    """Whether every layer sees all tokens, rather than a window."""
     config = model.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None

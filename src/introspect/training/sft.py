@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from .scored import IGNORE, head, scored_states
+from .scored import IGNORE, head, packed_states, scored_states
+from .steered import NOWHERE, Injected
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Rows of `input_ids`, `n_prompt`, `telling` (indices of tokens that tell the choice) -> right-padded batches."""
+    """Rows of `input_ids`, `n_prompt`, `telling` (indices of tokens that tell the choice) -> right-padded batches.
+
+    Where a row says what is added to its activations (`added`, `layer`, `start`, `head`), so do those of the batch.
+    """
 
     pad_id: int
     answer_weight: float
@@ -34,7 +38,14 @@ class Collator:
             labels[i, row["n_prompt"] : len(ids)] = ids[row["n_prompt"] :]
             weights[i, row["n_prompt"] : len(ids)] = 1.0
             weights[i, row["telling"]] = self.answer_weight
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "loss_weights": weights}
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "loss_weights": weights}
+        if "added" in rows[0]:
+            width = max(len(row["added"]) for row in rows)
+            batch["added"] = torch.tensor([row["added"] or [0.0] * width for row in rows])
+            batch["layers"] = torch.tensor([row["layer"] if row["added"] else NOWHERE for row in rows])
+            batch["starts"] = torch.tensor([row["start"] for row in rows])
+            batch["heads"] = torch.tensor([row["head"] for row in rows])
+        return batch
 
 
 class WeightedSFTTrainer(SFTTrainer):
@@ -55,9 +66,13 @@ class WeightedSFTTrainer(SFTTrainer):
     ) -> Any:
         """The loss of a batch, with the logits when `return_outputs`."""
         trained = self.accelerator.unwrap_model(model)
-        states, targets, scored = scored_states(
-            trained, inputs["input_ids"], inputs["attention_mask"], inputs["labels"]
-        )
+        rows = inputs["input_ids"], inputs["attention_mask"], inputs["labels"]
+        if "added" in inputs:
+            injected = Injected(*(inputs[name] for name in Injected._fields))
+            distinct, targets, scored, which = packed_states(trained, *rows, injected)
+            states, targets = distinct[which], targets[which]
+        else:
+            states, targets, scored = scored_states(trained, *rows)
         logits = head(trained, states)
         weights = inputs["loss_weights"][:, 1:][scored]
         losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")

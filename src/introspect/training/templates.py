@@ -105,7 +105,8 @@ def check_template(
     answer label.
 
     Args:
-        tasks: whose items are demonstrated; a demonstration is read by the one that its options are about.
+        tasks: whose items are demonstrated; a demonstration is read by the one that its options are about. Without
+            any, no reply is read: those to injected concepts have no think block.
         demonstrations: with their conditions as trained, framing included.
         rows: `input_ids` and `n_prompt` of each demonstration, in the same order.
 
@@ -126,7 +127,7 @@ def check_template(
         if ends != len(completion) - 1:
             how = "no token at which generation stops" if ends is None else "a token at which generation stops inside"
             raise SpecError(f"{where}: the training row has {how}; end it with training.templates.turn_end, once")
-        if at % every == 0:
+        if tasks and at % every == 0:
             _check_reading(loaded, tasks, demonstration, prompt, completion, where)
 
 

@@ -17,15 +17,18 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel, TrainerState, set_seed
 
 from ..atomic import write_atomic
+from ..backends.sites import find_blocks
 from ..errors import IntrospectError, RunError, SpecError
 from ..models import LoadedModel, load_model
 from ..models.adapter import check_base, find_adapter
 from ..progress import Progress
 from ..run_folder import check_room, enough_memory
 from .export import export
+from .injected_vectors import concept_vectors, training_and_held_out_words
 from .recipe import Recipe, Stage
 from .rows import stage_demonstrations
 from .sampler import Merged
@@ -178,8 +181,16 @@ def _train_stage(
     demonstrations = stage_demonstrations(recipe, index)
     watch = Watch(name, stage.steps, progress, frozenset(at_steps), snapshot)
     merged = Merged(loaded) if stage.method == "grpo" else None
+    vectors = None
+    if recipe.injection is not None:
+        if recipe.injection.last + 1 >= loaded.info.n_layers:
+            raise SpecError(
+                f"{recipe.name}: injection.layers end at {recipe.injection.last}, and {recipe.base} has "
+                f"{loaded.info.n_layers} layers: no block after it is left to train; inject earlier"
+            )
+        vectors = concept_vectors(loaded, recipe.injection, training_and_held_out_words(), folder.parent, progress)
     model = _wrap(recipe, loaded, before)
-    trainer = make_trainer(recipe, index, demonstrations, loaded, model, merged, folder, watch)
+    trainer = make_trainer(recipe, index, demonstrations, loaded, model, merged, folder, watch, vectors)
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     folder.mkdir(exist_ok=True)
     check_room(folder, BYTES_A_WEIGHT * trained, less="train an adapter of a smaller rank")
@@ -230,6 +241,11 @@ def _wrap(recipe: Recipe, loaded: LoadedModel, before: Path | None) -> PreTraine
     if start is not None:
         return PeftModel.from_pretrained(model, start, is_trainable=True)
     config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    if recipe.injection is not None:
+        blocks = find_blocks(model)[recipe.injection.last + 1 :]
+        linear = {path.split(".")[-1] for path, each in blocks.named_modules() if isinstance(each, nn.Linear)}
+        config.target_modules = linear
+        config.layers_to_transform = list(range(recipe.injection.last + 1, loaded.info.n_layers))
     return get_peft_model(model, config)
 
 

@@ -25,10 +25,12 @@ from ..tasks.registry import find_task
 from .demonstrations import Demonstration, dispreferred
 from .dpo import TokenDPOTrainer, pair_rows
 from .grpo import RewardedGRPOTrainer, Rollouts, balanced
+from .injected_vectors import ConceptVectors
 from .recipe import Recipe
 from .rewards import rewards
-from .rows import tokenise
+from .rows import tokenise, with_injections
 from .sampler import Merged
+from .scored import sees_all
 from .sft import Collator, WeightedSFTTrainer
 from .templates import check_template
 
@@ -82,12 +84,14 @@ def make_trainer(
     merged: Merged | None,
     folder: Path,
     watch: Watch,
+    vectors: ConceptVectors | None = None,
 ) -> Trainer:
     """The trainer of stage `index`, which writes its checkpoints to `folder`.
 
     Args:
         model: what is trained: `loaded.model`, with an adapter around it.
         merged: the copy that samples; of GRPO only.
+        vectors: of the words that are injected, where any are.
     """
     if torch.cuda.device_count() > 1:
         raise RunError("several GPUs are visible, and one is used: set CUDA_VISIBLE_DEVICES to it")
@@ -119,6 +123,10 @@ def make_trainer(
     tasks = [find_task(name) for name in recipe.course.experiments]
     shown = tokenise(demonstrations, loaded)
     check_template(loaded, tasks, demonstrations, shown)
+    if vectors is not None:
+        if not sees_all(loaded.model):
+            raise SpecError(f"{recipe.base} has layers that see a window of tokens only: choose another base")
+        shown = with_injections(shown, demonstrations, vectors, loaded)
     trainer: Trainer
     if stage.method == "sft":
         config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})

@@ -59,7 +59,7 @@ def auroc_difference(first: Scored, second: Scored, *, n: int = 1000, seed: int 
     differences = drawn[0] - drawn[1]
     if np.isnan(differences).mean() > MOST_UNDEFINED:
         return Estimate.undefined("one class only in more than a tenth of the bootstrap replicates: too little data")
-    value, (low, high) = values[0] - values[1], interval(differences)
+    value, (low, high) = values[0] - values[1], interval(differences, n_groups)
     method = "paired bootstrap over groups"
     limits = [
         _limits(each, rows, replicates) for each, rows, replicates in zip((first, second), own, drawn, strict=True)
@@ -74,7 +74,7 @@ def auroc_difference(first: Scored, second: Scored, *, n: int = 1000, seed: int 
 
 def _limits(each: Scored, codes: np.ndarray, replicates: np.ndarray) -> tuple[tuple[float, float], bool]:
     """An AUROC's own interval, and whether it is Newcombe's because the bootstrap's touches 0 or 1."""
-    low, high = interval(replicates)
+    low, high = interval(replicates, len(set(codes)))
     if low > 0 and high < 1:
         return (low, high), False
     sizes = len(set(codes[each.labels])), len(set(codes[~each.labels]))

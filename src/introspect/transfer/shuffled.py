@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from ..errors import EstimateError
 from ..probes import NotConverged
 from ..probes.null import TOLERANCE, shuffled_by_group
 from ..probes.site import Site
-from ..stats import permutation_p
+from ..stats import aurocs, permutation_p
 from .carried import Row
 from .common_split import Organism
 
@@ -52,16 +51,14 @@ def against(found: float | None, scores: np.ndarray, labels: np.ndarray) -> dict
     """AUROCs of scores [draw, row] on labels [row]: `mean`, `low` and `high` (the central 95%), `n`, and `p_value`, the
     share of them as high as what was found; or a `reason`.
     """
-    n_positive, n_negative = int(labels.sum()), int((~labels).sum())
-    if found is None or not n_positive or not n_negative:
+    drawn = aurocs(scores, labels[None])
+    if found is None or np.isnan(drawn).any():
         return {"reason": "there is no AUROC to set it against"}
-    sums = rankdata(scores, axis=1)[:, labels].sum(axis=1)
-    aurocs = (sums - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-    low, high = np.quantile(aurocs, [0.025, 0.975])
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return {
-        "mean": round(float(aurocs.mean()), 6),
+        "mean": round(float(drawn.mean()), 6),
         "low": round(float(low), 6),
         "high": round(float(high), 6),
-        "n": len(aurocs),
-        "p_value": round(permutation_p(found, aurocs), 6),
+        "n": len(drawn),
+        "p_value": round(permutation_p(found, drawn), 6),
     }

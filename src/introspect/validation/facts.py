@@ -11,10 +11,12 @@ from scipy.special import expit
 
 from ..analysis import Model, analyse
 from ..link import Readout, read_readouts
+from ..probing.calibration import calibration_error
 from ..progress import silent
 from ..spans import SPAN_CODES
-from ..stats import CHANCE, auroc, brier, expected_calibration_error, threshold_at_fpr, tpr_at_fpr
+from ..stats import CHANCE, auroc, brier
 from ..store import StoreSpec, StoreWriter
+from ..thresholds import threshold_at_fpr, tpr_at_fpr
 from .planted import Planted, plant
 from .scenarios import SCENARIOS
 from .spec import SITE, ValidateInstrument
@@ -107,7 +109,7 @@ def _at(results: dict[str, Any], path: tuple[str, ...]) -> list[float] | None:
     return [here["value"], *here["ci95"]] if here.get("value") is not None else None
 
 
-def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], fpr: float) -> dict[str, float]:
+def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], fpr: float) -> dict[str, float | None]:
     """What was fitted is worth in the population; rates of the link at the threshold that it set, and at the one that
     `fpr` of the population's rollouts that did not act pass.
     """
@@ -117,22 +119,22 @@ def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], f
     scores = np.array([row.headline for row in rows])
     chance = expit(scores)
     link, threshold = results["link"], results["probe"]["headline"]["accuracy_threshold"]
-    truth = {
+    truth: dict[str, float | None] = {
         "auroc": auroc(scores, acted),
         "accuracy": float(((scores > threshold) == acted).mean()),
         "tpr_at_5fpr": tpr_at_fpr(scores, acted, 0.05),
         "brier": brier(chance, acted),
-        "ece": expected_calibration_error(chance, acted),
+        "ece": calibration_error(chance, acted, np.arange(len(acted)), n=100).value,
         "policy_rate": CHANCE,
-        "silent_but_decodable": float((scores[silent_ones] > threshold_at_fpr(scores[~acted], fpr)).mean()),
+        "silent_at_fpr": float((scores[silent_ones] > threshold_at_fpr(scores[~acted], fpr)).mean()),
     }
     if "threshold" in link:
-        truth["silent_at_threshold"] = float((scores[silent_ones] > link["threshold"]).mean())
+        truth["silent_but_decodable"] = float((scores[silent_ones] > link["threshold"]).mean())
         truth["realised_fpr"] = float((scores[~acted] > link["threshold"]).mean())
     words = [row.text for row in rows if row.text is not None]
     if len(words) == len(rows):
         text = np.array(words)
         truth["words_auroc"] = auroc(text, acted)
-        truth["beyond_words"] = truth["auroc"] - max(truth["words_auroc"], CHANCE)
+        truth["beyond_words"] = auroc(scores, acted) - max(auroc(text, acted), CHANCE)
         truth["words_silent"] = float((text[silent_ones] > threshold_at_fpr(text[~acted], fpr)).mean())
     return truth

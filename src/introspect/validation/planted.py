@@ -74,6 +74,7 @@ class _Choices:
 
 def plant(scenario: Scenario, sizes: Sizes, positions: Sequence[str], rng: np.random.Generator) -> Planted:
     """One draw of a scenario: equal generators give equal draws."""
+    sizes = sizes.model_copy(update={"items": scenario.times * sizes.items})
     choices = _choices(scenario, sizes, rng)
     vocabulary = Vocabulary()
     rollouts = [_rollout(i, scenario, choices, vocabulary, rng) for i in range(len(choices.acted))]

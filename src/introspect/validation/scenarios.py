@@ -41,6 +41,8 @@ class Scenario:
     """Whether chains of those that act are longer."""
     items: bool = False
     """Whether all rollouts of an item choose alike, and their activations share nearly everything."""
+    times: int = 1
+    """Items of the sample, as a multiple of the spec's."""
     rows_as_groups: bool = False
     """Whether every rollout is called an item of its own, which lets items stand on both sides of the split."""
     logits: bool = False
@@ -64,6 +66,12 @@ PROBE = ("auroc", "accuracy", "brier")
 THRESHOLDED = ("silent_but_decodable", "realised_fpr")
 SUMMED = ("ece", "tpr_at_5fpr")
 """Measures that are biased in small samples, since bins and thresholds are set on the very rows that are counted."""
+AT_EXACTLY = Check(
+    "coverage",
+    "silent_at_fpr",
+    None,
+    "thresholds pass at most that rate, and mostly less, so what is estimated is less than is read at exactly it",
+)
 TEST = Check("found", "shuffled_labels")
 WITHOUT = "what goes wrong where items are not held together"
 
@@ -107,6 +115,7 @@ SCENARIOS = {
                     there=True,
                 ),
                 *_covers(*PROBE, *SUMMED, "words_auroc", "beyond_words", *THRESHOLDED),
+                AT_EXACTLY,
                 Check("rate", "realised_fpr"),
             ),
             inside=1.0,
@@ -165,7 +174,8 @@ SCENARIOS = {
         ),
         Scenario(
             "items",
-            "an item leak: all rollouts of an item choose alike, and activations tell items apart, nothing else",
+            "an item leak: all rollouts of an item choose alike, and activations tell items apart, nothing else; twice "
+            "as many items, since a threshold at 5% needs 19 that did not act to set it on",
             (
                 TEST,
                 *_found("auroc", "beyond_words", "selectivity", "silent_but_decodable", there=False),
@@ -173,6 +183,7 @@ SCENARIOS = {
                 Check("rate", "realised_fpr"),
             ),
             items=True,
+            times=2,
         ),
         Scenario(
             "items, split by rollout",
@@ -184,6 +195,7 @@ SCENARIOS = {
                 Check("coverage", "auroc", None, WITHOUT),
             ),
             items=True,
+            times=2,
             rows_as_groups=True,
         ),
         Scenario(
@@ -205,8 +217,9 @@ SCENARIOS = {
                 Check("found", "shuffled_labels", True),
                 *_found("silent_but_decodable", "silent_beyond_words", there=True),
                 *_found("words_silent", there=False),
-                *_covers("silent_but_decodable", "silent_at_threshold", "realised_fpr", "words_silent"),
-                Check("bias", "silent_at_threshold"),
+                *_covers("silent_but_decodable", "realised_fpr", "words_silent"),
+                AT_EXACTLY,
+                Check("bias", "silent_but_decodable"),
                 Check("rate", "realised_fpr"),
             ),
             inside=2.0,

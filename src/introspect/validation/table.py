@@ -34,12 +34,12 @@ LABELS = {
     "selectivity": "selectivity (range over control tasks)",
     "policy_rate": "policy rate",
     "silent_but_decodable": "silent but decodable",
-    "silent_at_threshold": "silent but decodable, at the threshold as it was set",
+    "silent_at_fpr": "silent but decodable, against the rate at exactly that FPR",
     "realised_fpr": "rate at which rollouts that did not act pass",
     "words_silent": "silent but decodable from words",
     "silent_beyond_words": "silent but decodable, beyond words",
 }
-ESTIMATED_AS = {"silent_at_threshold": "silent_but_decodable"}
+ESTIMATED_AS = {"silent_at_fpr": "silent_but_decodable"}
 """Measure -> the estimate whose interval is held against its truth, where that has another name."""
 Draw = dict[str, Any]
 

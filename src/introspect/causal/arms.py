@@ -1,0 +1,107 @@
+"""What the log holds, as measures: of stored chains that were steered, and of rollouts that were sampled anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .effects import Measured
+from .log import Replayed, Sampled, Unit
+from .settings import Act, ScopeName
+
+Units = Mapping[str, Unit]
+
+
+def replayed_rows(units: Units, rollouts: Sequence[int], scope: ScopeName) -> list[Replayed]:
+    """A row a case."""
+    return [next(row for row in units[f"replayed/{number}"].replayed if row.scope == scope) for number in rollouts]
+
+
+def log_odds(rows: Sequence[Replayed], n_directions: int, n_acts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-odds [direction, act, case], KL [direction, act, case], and unsteered log-odds [case]; NaN where none."""
+    odds, kl = np.full((2, n_directions, n_acts, len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        if row.n_tokens:
+            odds[:, :, i], kl[:, :, i] = np.array(row.log_odds, dtype=float), np.array(row.kl, dtype=float)
+    plain = np.array([np.nan if row.plain is None else row.plain for row in rows])
+    return odds, kl, plain
+
+
+def mean_of(values: np.ndarray, plain: np.ndarray) -> Measured:
+    """A mean over cases of values [direction, case], beside that of plain ones [case]; NaN is left out of both."""
+    there = np.isfinite(values) & np.isfinite(plain)
+    return Measured(
+        np.where(there, values, 0.0),
+        there.astype(float),
+        np.where(np.isfinite(plain), plain, 0.0),
+        np.isfinite(plain).astype(float),
+        there,
+    )
+
+
+def only(measured: Measured, keep: np.ndarray) -> Measured:
+    """Some of the cases, bool [case]."""
+    return replace(
+        measured,
+        value=measured.value[:, keep],
+        count=measured.count[:, keep],
+        plain=measured.plain[keep],
+        plain_count=measured.plain_count[keep],
+        tried=measured.tried[:, keep],
+    )
+
+
+Fact = Callable[[Sampled], float | None]
+SAME = "same"
+FACTS: dict[str, tuple[Fact, bool]] = {
+    "acts": (lambda row: None if row.acted is None else float(row.acted), True),
+    SAME: (lambda row: None if row.acted is None else float(row.acted), True),
+    "verbalised": (lambda row: None if row.verbalised is None else float(row.verbalised), True),
+    "accuracy": (lambda row: None if row.correct is None else float(row.correct), True),
+    "invalid": (lambda row: float(row.acted is None), True),
+    "repetition": (lambda row: row.repeated, False),
+    "tokens": (lambda row: float(row.n_tokens), False),
+}
+"""Measure -> what it is of a rollout, and whether it is a share. `same`: whether it acts where the unsteered rollout
+does, and does not where that does not."""
+
+
+def sampled_measure(
+    rows: Sequence[Sampled], plain: Sequence[Sampled], rollouts: Sequence[int], n_directions: int, name: str
+) -> Measured:
+    """A measure of rollouts that were sampled under one act."""
+    fact, is_share = FACTS[name]
+    place = {number: i for i, number in enumerate(rollouts)}
+    value, count, tried = (np.zeros((n_directions, len(rollouts))) for _ in range(3))
+    bare = {row.rollout: fact(row) for row in plain}
+    for row in rows:
+        cell, found = (row.direction, place[row.rollout]), fact(row)
+        tried[cell] = 1
+        if name == SAME and found is not None:
+            found = None if bare[row.rollout] is None else float(found == bare[row.rollout])
+        if found is not None:
+            value[cell], count[cell] = found, 1
+    before = [bare[number] for number in rollouts]
+    if name == SAME:
+        before = [None if each is None else 1.0 for each in before]
+    return Measured(
+        value,
+        count,
+        np.array([each or 0.0 for each in before]),
+        np.array([float(each is not None) for each in before]),
+        tried.astype(bool),
+        is_share,
+    )
+
+
+def spoken_nats(units: Units, rollouts: Sequence[int], scope: ScopeName | None, act: Act | None) -> np.ndarray:
+    """Nats a token of what the tested direction, or none, made the model say: [case], NaN where it said nothing."""
+    wanted = (scope, None if act is None else act.operator, 0.0 if act is None else act.dose)
+    found = np.full(len(rollouts), np.nan)
+    for i, number in enumerate(rollouts):
+        for row in units[f"spoken/{number}"].spoken:
+            if (row.scope, row.operator, row.dose) == wanted and row.nats is not None:
+                found[i] = row.nats
+    return found

@@ -1,0 +1,149 @@
+"""steering.jsonl: what has been measured so far, a unit of work a line.
+
+A line is appended whole and brought to the disk before the next unit begins, so a kill loses one unit at most: a last
+line that was cut short is dropped, and its unit done again. The first line says of which plan the units are; a file of
+another plan is set aside, not overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ..atomic import read_at_most, write_atomic
+from ..backends import Operator
+from ..errors import StoreError
+from ..stage_file import MAX_BYTES, Row
+from .settings import Act, ScopeName
+
+STEERING_FILE = "steering.jsonl"
+ASIDE = "steering.other.jsonl"
+PLAIN = "sampled/plain"
+"""The unit of rollouts without steering."""
+
+
+class Replayed(Row):
+    """The answer of one rollout, its chain held fixed and steered as it is read."""
+
+    scope: ScopeName
+    rollout: int
+    n_tokens: int
+    """Steered before the answer's name; 0: the scope meets none, and nothing is measured."""
+    plain: float | None = None
+    """Log-odds (nats) of the options that act against the others, unsteered."""
+    log_odds: list[list[float | None]] = Field(default_factory=list)
+    """[direction][act]; null where activations became NaN or infinite."""
+    kl: list[list[float | None]] = Field(default_factory=list)
+    """[direction][act]: nats a token."""
+
+
+class Mapped(Row):
+    """The same for the direction of one layer, steered in think and answer."""
+
+    layer: int
+    rollout: int
+    plain: float
+    log_odds: list[float | None]
+    """[act]."""
+    kl: list[float | None]
+
+
+class Sampled(Row):
+    """A rollout that was sampled anew; of an intervention, but for the unsteered ones."""
+
+    rollout: int
+    """Number of the run's own rollout of the item."""
+    direction: int
+    acted: bool | None
+    verbalised: bool | None
+    correct: bool | None
+    n_tokens: int
+    steered_tokens: int
+    repeated: float | None
+    """Share of the completion's 4-grams that have been there before (seq-rep-4, Welleck et al. 2020)."""
+    finish: str
+    completion_ids: list[int] | None = None
+    """Of the direction that is tested, and of no direction."""
+    text: str | None = None
+
+
+class Spoken(Row):
+    """How likely the unsteered model finds one steered completion."""
+
+    scope: ScopeName | None
+    operator: Operator | None
+    dose: float
+    nats: float | None
+    """Mean over its tokens of -log p; e to that is the perplexity."""
+
+
+class Unit(Row):
+    """A line."""
+
+    unit: str
+    replayed: list[Replayed] = Field(default_factory=list)
+    mapped: list[Mapped] = Field(default_factory=list)
+    sampled: list[Sampled] = Field(default_factory=list)
+    spoken: list[Spoken] = Field(default_factory=list)
+
+
+def cell_name(scope: ScopeName, act: Act) -> str:
+    """The unit of rollouts under an act."""
+    return f"sampled/{scope}/{act.operator}/{act.dose:g}"
+
+
+class _Head(Row):
+    plan: str
+
+
+class Log:
+    """The file of one plan, open for appending."""
+
+    def __init__(self, folder: Path, plan: str) -> None:
+        self.path = folder / STEERING_FILE
+        self.units: dict[str, Unit] = {}
+        if os.path.lexists(self.path):
+            found, units = read_log(self.path)
+            if found == plan:
+                self.units = units
+            else:
+                self.path.replace(folder / ASIDE)
+        lines = [json.dumps({"plan": plan}), *(unit.model_dump_json() for unit in self.units.values())]
+        write_atomic(self.path, "".join(f"{line}\n" for line in lines))
+
+    def add(self, unit: Unit) -> Unit:
+        """Commit a unit."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(unit.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.units[unit.unit] = unit
+        return unit
+
+
+def read_log(path: Path) -> tuple[str, dict[str, Unit]]:
+    """The plan of a file that may be a stranger's, and its units by name.
+
+    Raises:
+        StoreError: it is damaged. Names the file and the line.
+    """
+    number = 1
+    try:
+        lines: Sequence[bytes] = read_at_most(path, MAX_BYTES).split(b"\n")[:-1]
+        plan = _Head.model_validate_json(lines[0]).plan if lines else ""
+        units = {}
+        for line in lines[1:]:
+            number += 1
+            unit = Unit.model_validate_json(line)
+            units[unit.unit] = unit
+    except OSError as error:
+        raise StoreError(f"cannot read {path} ({error}); move it away, and steer the run again") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "line"
+        raise StoreError(f"{path}:{number}: no unit ({where}: {first['msg']}); move it away, and steer again") from None
+    return plan, units

@@ -1,0 +1,185 @@
+"""Sampled: rollouts made anew under an intervention, from the seeds of the run's own, and read as those were."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+
+from ..backends import Generation, Sampling, Steer
+from ..errors import RunError
+from ..record import read_generation, stop_ids
+from ..rollout import Rollout
+from ..scoring import lexical_verdict
+from ..steering import Intervention, count_steered, make_steers
+from .log import Sampled, Spoken
+from .settings import SPANS, Act, ScopeName
+from .subject import Case, Subject
+from .vectors import Tested
+
+GRAM = 4
+"""Tokens of the pieces whose repetition is counted."""
+NOT_ZERO = (
+    "a strength of 0 changed what was sampled (rollout {}): lanes do not keep sequences apart on this machine; steer "
+    "again with another --lanes, or --set dtype=float32 in a new run"
+)
+
+
+class Wanted(NamedTuple):
+    """A rollout to be sampled."""
+
+    direction: int
+    case: int
+
+
+def rotation(n_cases: int, n_controls: int, items: int) -> list[Wanted]:
+    """The tested direction on every case, and each control on so many, in rotation."""
+    out = [Wanted(0, case) for case in range(n_cases)]
+    many = min(items, n_cases)
+    for control in range(n_controls):
+        out += [Wanted(control + 1, (control * many + i) % n_cases) for i in range(many)]
+    return out
+
+
+def sample_plain(subject: Subject, tested: Tested, act: Act, lanes: int) -> list[Sampled]:
+    """The cases without steering, and beside that with a strength of 0, which has to give the same tokens.
+
+    Args:
+        act: of the neighbours of those with a strength of 0.
+
+    Raises:
+        RunError: it does not.
+    """
+    cases = subject.cases
+    plain = _generate(subject, cases, [], lanes)
+    twice = [*cases, *cases]
+    acts: list[Act | None] = [*[None] * len(cases), *[act] * len(cases)]
+    beside = _generate(subject, twice, _steers(subject, tested, twice, [0] * len(twice), acts, "both"), lanes)
+    for case, one, other in zip(cases, plain, beside, strict=False):
+        if one.completion_ids != other.completion_ids:
+            raise RunError(NOT_ZERO.format(case.rollout.rollout))
+    return [_row(subject, case, made, 0, 0) for case, made in zip(cases, plain, strict=True)]
+
+
+def sample_unit(
+    subject: Subject, tested: Tested, scope: ScopeName, act: Act, wanted: Sequence[Wanted], lanes: int
+) -> list[Sampled]:
+    """All directions under one act in one scope."""
+    cases = [subject.cases[each.case] for each in wanted]
+    steer = _steers(subject, tested, cases, [each.direction for each in wanted], [act] * len(wanted), scope)
+    made = _generate(subject, cases, steer, lanes)
+    fed = [
+        [*case.rollout.prompt_ids, *each.completion_ids[: len(each.completion_ids) - (each.finish == "stop")]]
+        for case, each in zip(cases, made, strict=True)
+    ]
+    # Each row is steered by one of the two: by the other with a strength of 0.
+    counts = count_steered([steer[0] if act.operator == "add" else steer[1]], fed)[0]
+    return [
+        _row(subject, case, each, one.direction, n)
+        for case, each, one, n in zip(cases, made, wanted, counts, strict=True)
+    ]
+
+
+def speak(subject: Subject, case: Case, said: Sequence[tuple[ScopeName | None, Act | None, list[int]]]) -> list[Spoken]:
+    """How likely the unsteered model finds completions of one case."""
+    prompt = case.rollout.prompt_ids
+    rows = [[prompt[-1], *ids[:-1]] for _, _, ids in said]
+    out: list[float | None] = [None] * len(rows)
+    for here, logits in subject.backend.branches(prompt[:-1], rows):
+        for row, own in zip(here, logits, strict=True):
+            ids = torch.tensor(said[row][2], device=own.device)
+            found = own[: len(ids)].float().log_softmax(dim=-1).gather(1, ids[:, None])
+            out[row] = round(float(-found.mean()), 6)
+    return [
+        Spoken(scope=scope, operator=act.operator if act else None, dose=act.dose if act else 0.0, nats=nats)
+        for (scope, act, _), nats in zip(said, out, strict=True)
+    ]
+
+
+def repeated(ids: Sequence[int]) -> float | None:
+    """Share of pieces of four tokens that have been there before (seq-rep-4, Welleck et al. 2020); None under four.
+
+    >>> repeated([1, 2, 3, 4, 1, 2, 3, 4])
+    0.2
+    """
+    grams = Counter(tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1))
+    return None if not grams else round(1 - len(grams) / grams.total(), 6)
+
+
+def timed_steps(subject: Subject, tested: Tested, act: Act, rows: int, steps: int) -> float:
+    """Seconds that some steps of sampling take, the prompts' prefill included."""
+    cases = [subject.cases[i % len(subject.cases)] for i in range(rows)]
+    steer = _steers(subject, tested, cases, [0] * rows, [act] * rows, "both")
+    begun = time.perf_counter()
+    subject.backend.generate(
+        [case.rollout.prompt_ids for case in cases],
+        seeds=range(rows),
+        sampling=Sampling(steps, 1.0, frozenset()),
+        capture=None,
+        steer=steer,
+    )
+    return time.perf_counter() - begun
+
+
+def _generate(subject: Subject, cases: Sequence[Case], steer: Sequence[Steer], lanes: int) -> list[Generation]:
+    generation = subject.spec.generation
+    return subject.backend.generate(
+        [case.rollout.prompt_ids for case in cases],
+        seeds=[case.rollout.seed for case in cases],
+        sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(subject.loaded)),
+        capture=None,
+        steer=steer,
+        lanes=lanes,
+    )
+
+
+def _steers(
+    subject: Subject,
+    tested: Tested,
+    cases: Sequence[Case],
+    directions: Sequence[int],
+    acts: Sequence[Act | None],
+    scope: ScopeName,
+) -> list[Steer]:
+    """One vector and act a sequence: what is added, and what is projected out."""
+    prompts = [case.rollout.prompt_ids for case in cases]
+    vectors = torch.from_numpy(tested.vectors[list(directions)])
+    add = tuple(act.dose * tested.unit if act is not None and act.operator == "add" else 0.0 for act in acts)
+    out = tuple(float(act is not None and act.operator == "project") for act in acts)
+    both = [
+        Intervention(tested.direction, "add", add, where=SPANS[scope]),
+        Intervention(tested.direction, "project", out, where=SPANS[scope]),
+    ]
+    return [replace(each, vector=vectors) for each in make_steers(both, prompts, subject.loaded)]
+
+
+def _row(subject: Subject, case: Case, made: Generation, direction: int, steered: int) -> Sampled:
+    rollout = None if made.finish == "not_finite" else _read(subject, case, made)
+    verdict = None if rollout is None else lexical_verdict(subject.task, rollout)
+    correct = case.rollout.fields.get("correct")
+    known = rollout is not None and rollout.answer is not None and correct in case.rollout.options
+    ids = made.completion_ids
+    kept = direction == 0
+    return Sampled(
+        rollout=case.rollout.rollout,
+        direction=direction,
+        acted=None if rollout is None else rollout.acted,
+        verbalised=None if verdict is None or verdict.verdict is None else verdict.verdict == "verbalised",
+        correct=rollout.answer == correct if rollout is not None and known else None,
+        n_tokens=len(ids),
+        steered_tokens=steered,
+        repeated=repeated(ids),
+        finish=made.finish,
+        completion_ids=ids if kept else None,
+        text=subject.loaded.tokenizer.decode(ids) if kept else None,
+    )
+
+
+def _read(subject: Subject, case: Case, made: Generation) -> Rollout:
+    job = replace(case.job, rollout=case.rollout.rollout)
+    bare = replace(made, watched=torch.zeros(len(made.completion_ids), 0))
+    return read_generation(job, bare, task=subject.task, loaded=subject.loaded, options=[])

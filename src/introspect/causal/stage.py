@@ -1,0 +1,216 @@
+"""The stage: units of work in their order, each committed before the next; then results.json and the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_atomic
+from ..link import with_causal
+from ..lock import only_writer
+from ..progress import Progress, silent
+from ..report import write_report
+from ..results import read_results, validate_results
+from ..stage_file import plan_digest
+from ..steering import Direction
+from .log import PLAIN, Log, Unit, cell_name
+from .replayed import map_case, replay_case
+from .sampled import Wanted, rotation, sample_plain, sample_unit, speak, timed_steps
+from .section import steering_section
+from .settings import SCOPES, Act, ScopeName, SteerSettings
+from .subject import Subject, check_options, read_subject
+from .vectors import Tested, make_tested, map_directions, typical_norms
+
+TIMED_DIRECTIONS, TIMED_LANES = 3, 64
+"""Of the pieces that an estimate is made from."""
+
+
+@dataclass(frozen=True)
+class SteerPlan:
+    """What will be done."""
+
+    subject: Subject
+    tested: Tested
+    mapped: list[Direction]
+    wanted: list[Wanted]
+    """Rollouts of one scope and act."""
+    settings: SteerSettings
+
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        return self.settings.acts
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what is measured."""
+        info, asked = self.subject.loaded.info, asdict(self.settings)
+        asked.pop("kl_bound")
+        place = [self.tested.direction.site, self.tested.direction.layer, self.tested.digest, self.tested.typical]
+        cases = [[c.rollout.rollout, c.rollout.token_ids, c.rollout.seed] for c in self.subject.cases]
+        maps = [[each.layer, each.vector.tolist()] for each in self.mapped]
+        return plan_digest([[info.weight_digest, info.adapter_digest, info.dtype], asked, place, maps, *cases])
+
+
+def plan_steer(run: Path, settings: SteerSettings, *, offline: bool = False) -> SteerPlan:
+    """Read the run, load its model, make the direction and its controls; measures nothing."""
+    subject = read_subject(run, settings.items, offline=offline)
+    check_options(subject)
+    tested = make_tested(subject, settings)
+    wanted = rotation(len(subject.cases), len(tested.vectors) - 1, settings.control_items)
+    return SteerPlan(subject, tested, map_directions(subject, settings), wanted, settings)
+
+
+def steer_run(
+    run: Path, settings: SteerSettings | None = None, *, offline: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Steer a finished run's test items, and write steering.jsonl, results.json and the report.
+
+    What has been measured by the same settings is not measured again, so a steer that was stopped goes on.
+
+    Returns:
+        The new content of results.json.
+
+    Raises:
+        RunError: no finished run of an experiment, one that was itself steered, or a strength of 0 changes something.
+        SpecError, ModelError, EstimateError: there is no such direction, or it is not of this model.
+        StoreError: what the run holds is damaged.
+    """
+    plan = plan_steer(run, settings or SteerSettings(), offline=offline)
+    with only_writer(run / ".lock", run):
+        log = Log(run, plan.digest)
+        for _ in work(plan, log, progress):
+            pass
+        results = read_results(run / "results.json")
+        results["steering"] = steering_section(plan.subject, plan.tested, plan.settings, plan.mapped, log.units)
+        results["link"] = with_causal(results["link"], results["steering"])
+        validate_results(results)
+        write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_report(run)
+    return results
+
+
+def work(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
+    """Do the units that the log does not hold yet, in order."""
+    yield from _replayed(plan, log, progress)
+    yield from _mapped(plan, log, progress)
+    yield from _sampled(plan, log, progress)
+    yield from _spoken(plan, log, progress)
+
+
+def _replayed(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
+    cases = plan.subject.cases
+    for i, case in enumerate(cases):
+        name = f"replayed/{case.rollout.rollout}"
+        progress("steer stored chains", i, len(cases))
+        if name not in log.units:
+            rows = [replay_case(plan.subject, plan.tested, plan.acts, case.rollout, scope) for scope in SCOPES]
+            yield log.add(Unit(unit=name, replayed=rows))
+    progress("steer stored chains", len(cases), len(cases))
+
+
+def _mapped(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
+    if not plan.mapped:
+        return
+    names = [f"map/{direction.layer}" for direction in plan.mapped]
+    units: Mapping[int, float] = {}
+    if any(name not in log.units for name in names):
+        site = plan.mapped[0].site
+        norms = typical_norms(plan.subject, site, tuple(direction.layer for direction in plan.mapped))
+        units = {direction.layer: norms[direction.layer] / direction.norm for direction in plan.mapped}
+    for i, (name, direction) in enumerate(zip(names, plan.mapped, strict=True)):
+        progress("steer each layer", i, len(names))
+        if name not in log.units:
+            rows = [
+                map_case(plan.subject, direction, units[direction.layer], plan.acts, case.rollout)
+                for case in plan.subject.cases
+            ]
+            yield log.add(Unit(unit=name, mapped=rows))
+    progress("steer each layer", len(names), len(names))
+
+
+def _sampled(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
+    subject, tested, lanes = plan.subject, plan.tested, plan.settings.lanes
+    cells = [(scope, act) for scope in SCOPES for act in plan.acts]
+    total = len(cells) + 1
+    progress("sample under steering", 0, total)
+    if PLAIN not in log.units:
+        yield log.add(Unit(unit=PLAIN, sampled=sample_plain(subject, tested, plan.acts[-1], lanes)))
+    for i, (scope, act) in enumerate(cells, start=1):
+        progress("sample under steering", i, total)
+        name = cell_name(scope, act)
+        if name not in log.units:
+            yield log.add(Unit(unit=name, sampled=sample_unit(subject, tested, scope, act, plan.wanted, lanes)))
+    progress("sample under steering", total, total)
+
+
+def _spoken(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
+    cases = plan.subject.cases
+    cells: list[tuple[ScopeName | None, Act | None, str]] = [(None, None, PLAIN)]
+    cells += [(scope, act, cell_name(scope, act)) for scope in SCOPES for act in plan.acts]
+    for i, case in enumerate(cases):
+        progress("score what was said", i, len(cases))
+        name = f"spoken/{case.rollout.rollout}"
+        if name in log.units:
+            continue
+        said = []
+        for scope, act, unit in cells:
+            row = next(
+                r for r in log.units[unit].sampled if r.rollout == case.rollout.rollout and r.completion_ids is not None
+            )
+            if row.completion_ids:
+                said.append((scope, act, row.completion_ids))
+        yield log.add(Unit(unit=name, spoken=speak(plan.subject, case, said)))
+    progress("score what was said", len(cases), len(cases))
+
+
+@dataclass(frozen=True)
+class SteerCost:
+    """What a causal check is expected to take on this machine."""
+
+    n_items: int
+    n_directions: int
+    n_acts: int
+    n_replayed: int
+    """Rows that are read, teacher-forced."""
+    n_sampled: int
+    """Rollouts that are sampled."""
+    seconds: float
+
+
+def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline: bool = False) -> SteerCost:
+    """What `steer_run` would take, from short pieces of it that are timed. Writes nothing."""
+    plan = plan_steer(run, settings or SteerSettings(), offline=offline)
+    subject, acts, rollout = plan.subject, plan.acts, plan.subject.cases[0].rollout
+    n_cases, n_cells, n_rows = len(subject.cases), len(SCOPES) * len(acts), 1 + len(plan.tested.vectors) * len(acts)
+    few = replace(plan.tested, vectors=plan.tested.vectors[:TIMED_DIRECTIONS])
+    a_row = _seconds(lambda: replay_case(subject, few, acts, rollout, "both")) / (1 + len(few.vectors) * len(acts))
+    # The scopes think and both have about the chain's length, and answer next to none of it.
+    a_case = 2.2 * a_row * n_rows
+    if plan.mapped:
+        middle = plan.mapped[len(plan.mapped) // 2]
+        a_case += len(plan.mapped) * _seconds(lambda: map_case(subject, middle, 1e-6, acts, rollout))
+    lanes = min(plan.settings.lanes, len(plan.wanted), TIMED_LANES)
+    two, four = (timed_steps(subject, plan.tested, acts[0], lanes, steps) for steps in (2, 4))
+    length = sum(len(case.rollout.completion_ids) for case in subject.cases) / n_cases
+    a_rollout = max(four - two, 0.0) / 2 * length / lanes
+    n_sampled = n_cells * len(plan.wanted) + 3 * n_cases
+    said: list[tuple[ScopeName | None, Act | None, list[int]]] = [(None, None, rollout.completion_ids)] * 4
+    a_case += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(said) * (1 + n_cells)
+    return SteerCost(
+        n_items=n_cases,
+        n_directions=len(plan.tested.vectors),
+        n_acts=len(acts),
+        n_replayed=n_cases * (len(SCOPES) * n_rows + len(plan.mapped) * (1 + len(acts))),
+        n_sampled=n_sampled,
+        seconds=a_case * n_cases + a_rollout * n_sampled,
+    )
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    do()
+    return time.perf_counter() - begun

@@ -1,0 +1,140 @@
+"""`introspect steer`: a causal check of a finished run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SpecError
+from .console import note, print_columns, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from ..causal import SteerCost
+    from ..experiment import LayerSelection
+
+
+class Recipe(StrEnum):
+    """What the run's direction is made of."""
+
+    probe = "probe"
+    difference = "difference"
+
+
+def steer(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a saved direction or probe, or a shipped probe's name; the run's own when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        Recipe, typer.Option(help="The run's own: its probe, or the difference of means of acting and not.")
+    ] = Recipe.probe,
+    layer: Annotated[
+        int | None, typer.Option(help="Where it is fitted; the headline probe's when not given.", show_default=False)
+    ] = None,
+    position: Annotated[
+        str | None, typer.Option(help="Where it is fitted; the headline probe's when not given.", show_default=False)
+    ] = None,
+    doses: Annotated[
+        str, typer.Option(help="Parts of a typical activation's norm that are added, by commas.")
+    ] = "-0.5,-0.25,-0.1,0.1,0.25,0.5",
+    controls: Annotated[int, typer.Option(help="Random directions at every dose, and as many orthogonal ones.")] = 20,
+    items: Annotated[int, typer.Option(help="Test items that are steered.")] = 24,
+    control_items: Annotated[
+        int, typer.Option(help="Of these, how many each control direction is sampled on, in rotation.")
+    ] = 6,
+    layers: Annotated[
+        str, typer.Option(help="Layers of the map of layers and doses: all, a slice such as 4:28:4, or `none`.")
+    ] = "::4",
+    kl_bound: Annotated[
+        float, typer.Option(help="Largest mean KL, in nats a token, of a dose that is called usable.")
+    ] = 0.1,
+    lanes: Annotated[int, typer.Option(help="Rollouts sampled side by side.")] = 192,
+    seed: Annotated[int, typer.Option(help="Of the control directions.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+) -> None:
+    """Steer a finished run: is what is read used?
+
+    The run's test items are steered in think, in answer and in both: the direction is added at each dose, and projected
+    out. Stored chains are held fixed and the answer's log-odds looked at; then rollouts are sampled anew. Random and
+    orthogonal directions of the same norm go beside it. Results go to the run's steering.jsonl, results.json and
+    report.html; the same command goes on with what was interrupted.
+
+    \b
+    introspect steer runs/probe-risk --dry-run
+    introspect steer runs/probe-risk
+    introspect steer runs/probe-risk --recipe difference --layer 12 --doses=-1,-0.5,0.5,1
+    introspect steer runs/probe-risk --direction probes/risk --controls 5 --items 8
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from ..causal import SteerSettings, estimate_steer, steer_run
+
+    settings = SteerSettings(
+        direction=direction,
+        recipe=recipe.value,
+        layer=layer,
+        position=position,
+        doses=_doses(doses),
+        controls=controls,
+        items=items,
+        control_items=control_items,
+        layers=_layers(layers),
+        kl_bound=kl_bound,
+        lanes=lanes,
+        seed=seed,
+    )
+    if dry_run:
+        _print_cost(estimate_steer(run, settings, offline=offline), as_json)
+        return
+    with progress_bars() as progress:
+        results = steer_run(run, settings, offline=offline, progress=progress)
+    found = results["steering"]
+    if as_json:
+        print_json({"run": str(run), "steering": found, "link": results["link"]})
+        return
+    missed = found["replayed"]["think"]["without_a_token"]
+    if missed:
+        note(f"{len(missed)} of {found['n_items']} items have no token of think, and are not steered there: {missed}")
+    for sentence in found["sentences"]:
+        typer.echo(sentence)
+    typer.echo(f"\n{run / 'report.html'}")
+
+
+def _doses(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in text.split(",") if each.strip())
+    except ValueError:
+        raise SpecError(f"--doses {text!r}: give numbers by commas, such as --doses=-0.25,0.25") from None
+
+
+def _layers(text: str) -> LayerSelection | None:
+    if text == "none":
+        return None
+    if text.replace(",", "").replace("-", "").isdecimal():
+        return tuple(int(each) for each in text.split(","))
+    return text
+
+
+def _print_cost(cost: SteerCost, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(cost))
+        return
+    print_columns(
+        {
+            "items": f"{cost.n_items:,}, along {cost.n_directions} directions, {cost.n_acts} doses in 3 scopes",
+            "stored chains": f"{cost.n_replayed:,} times read with steering",
+            "sampled anew": f"{cost.n_sampled:,} rollouts",
+            "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
+        }
+    )

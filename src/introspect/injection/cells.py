@@ -1,0 +1,190 @@
+"""Cells of a study: without injection, then layer by strength, then the chosen one again on words held out.
+
+Every kind of study says which trials a cell has and how a cell is judged; running them is done here, for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Sampling
+from ..plan import rollout_seed
+from .claims import read_claim, readable, repetition
+from .rows import Row
+from .subject import Part, Subject, Vector
+from .trials import Chats, Names, Trial, first_tokens, name_tokens, replies, surprise, told_apart
+
+YES_NO = ("Yes", "yes", "No", "no")
+"""As a reply may spell them; the first two are yes."""
+NONE = "none"
+"""The kind of a trial to which nothing is added."""
+Done = Sequence[Sequence[Row]]
+
+
+class Place(NamedTuple):
+    """What a word's prompt is made of, by its number among the words."""
+
+    number: int
+    word: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials that are committed together. Without layer and strength: no injection. `chosen`: at the best cell's."""
+
+    part: Part
+    layer: int | None = None
+    strength: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cell's trials."""
+
+    first: Sequence[Trial]
+    """Read at the first token."""
+    texts: Sequence[Trial]
+    """Sampled."""
+
+
+class Study(ABC):
+    """One kind of study, on a subject."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.spec, self.loaded = subject, subject.spec, subject.loaded
+        self.chats = Chats(subject.loaded)
+        self.yes_no = told_apart(subject.loaded, YES_NO, self.spec.lead.answer)
+        self.names: dict[Part, Names] = {
+            part: name_tokens(subject.loaded, words, self.spec.lead.word) for part, words in subject.words.items()
+        }
+        self._vectors: dict[tuple[str, int, str], np.ndarray] = {}
+
+    def cells(self) -> list[Cell]:
+        """In the order in which they are run."""
+        grid = [Cell("exploration", layer, s) for layer in self.subject.layers for s in self.spec.strengths]
+        return [Cell("exploration"), *grid, Cell("confirmation"), Cell("confirmation", chosen=True)]
+
+    @abstractmethod
+    def plan(self, cell: Cell) -> Plan:
+        """The trials of a cell whose layer and strength are known."""
+
+    @abstractmethod
+    def choose(self, done: Done) -> tuple[int, float]:
+        """Layer and strength of the best cell of the grid."""
+
+    @abstractmethod
+    def results(self, done: Done) -> dict[str, Any]:
+        """What was found: the parts of results.json that differ from kind to kind."""
+
+    def settled(self, cell: Cell, done: Done) -> Cell:
+        """The cell, with the layer and strength that were chosen where they had to be."""
+        if not cell.chosen:
+            return cell
+        layer, strength = self.choose(done)
+        return replace(cell, layer=layer, strength=strength)
+
+    def run(self, cell: Cell, done: Done) -> list[Row]:
+        """Run a cell and give its lines."""
+        plan, layer, width = self.plan(cell), cell.layer or 0, self.loaded.info.width
+        backend, text = self.subject.backend, self.spec.text
+        rows = [
+            {**each.about, "as": "logits", "steered": each.steered, **self.read(each, values, done)}
+            for each, values in zip(plan.first, first_tokens(backend, layer, plan.first, width), strict=True)
+        ]
+        stop_ids = self.loaded.format.stop_ids(self.loaded.tokenizer)
+        sampling = Sampling(text.max_new_tokens, text.temperature, stop_ids)
+        found = replies(backend, self.loaded, layer, plan.texts, sampling, text.batch_size)
+        nats = surprise(backend, [each.prompt for each in plan.texts], found)
+        for trial, reply, surprised in zip(plan.texts, found, nats, strict=True):
+            rows.append(
+                {
+                    **trial.about,
+                    "as": "text",
+                    "steered": trial.steered,
+                    "text": reply.text,
+                    "finish": reply.finish,
+                    "claim": read_claim(reply.text).claim,
+                    "nats": surprised,
+                    "repetition": round(repetition(reply.text), 6),
+                    "readable": round(readable(reply.text), 6),
+                }
+            )
+        return rows
+
+    def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
+        """What the line of a trial says of its first token: log-probabilities of yes and no, however spelled."""
+        if values is None:
+            return {"finite": False}
+        yes, no = np.logaddexp(values[0], values[1]), np.logaddexp(values[2], values[3])
+        return {"finite": True, "yes": float(yes), "no": float(no)}
+
+    def rank(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
+        """What the line of a trial says that asks for a word: of those without injection every word's log-probability;
+        of others, the share of the other words that are less probable than the word, and whose log-probability grew
+        less over that without injection. Chance is one half.
+        """
+        if values is None:
+            return {"finite": False}
+        names = self.names[trial.about["part"]].alone()
+        if trial.about["kind"] == NONE:
+            return {"finite": True, "scores": values}
+        word = trial.about["word"]
+        if word not in names:
+            return {"finite": True}
+        own = names.index(word)
+        key = key_of(trial.about)
+        before = next(row for cell in done for row in cell if row["kind"] == NONE and key_of(row) == key)
+        gains = [a - b for a, b in zip(values, before["scores"], strict=True)] if before.get("scores") else None
+        return {
+            "finite": True,
+            "rank": below(values, own),
+            "gain_rank": None if gains is None else below(gains, own),
+        }
+
+    def added(self, cell: Cell, word: str, kind: Vector) -> np.ndarray | None:
+        """The vector of a word's trials in a cell, float32 [width]; None without injection."""
+        if cell.layer is None or cell.strength is None:
+            return None
+        key = word, cell.layer, kind
+        if key not in self._vectors:
+            self._vectors[key] = self.subject.vector(word, cell.layer, kind)
+        scaled: np.ndarray = self._vectors[key] * np.float32(cell.strength)
+        return scaled
+
+    def about(self, cell: Cell, place: Place, kind: str, ask: str, wording: int, asked: str = "") -> dict[str, Any]:
+        """What every line says of its trial."""
+        return {
+            "part": cell.part,
+            "layer": cell.layer,
+            "strength": cell.strength,
+            "word": place.word,
+            "category": self.subject.category(place.word),
+            "kind": kind if cell.layer is not None else NONE,
+            "ask": ask,
+            "wording": wording,
+            "asked": asked,
+        }
+
+    def seed(self, about: Mapping[str, Any], sample: int = 0) -> int:
+        """Of a sampled reply."""
+        named = "/".join(str(about[key]) for key in ("part", "layer", "strength", "kind", "ask", "asked"))
+        return rollout_seed(self.spec.seed, str(about["word"]), named, sample)
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a trial has in common with the one without injection that it is held against: the very same prompt."""
+    return row["part"], row["ask"], row["wording"], row["asked"]
+
+
+def below(values: Sequence[float], own: int) -> float | None:
+    """The share of the other values that are below one of them; equal ones count half."""
+    if len(values) < 2:
+        return None
+    less = sum((value < values[own]) + 0.5 * (value == values[own]) for i, value in enumerate(values) if i != own)
+    return round(float(less) / (len(values) - 1), 6)

@@ -1,0 +1,175 @@
+"""Prefill: a word is put in the model's mouth, and it is asked whether it meant it, with and without a vector before.
+
+The word's own vector is added to the request that the word answers, up to the word itself; or to the request that
+another word answers. What counts is by how much more the own word is accepted then than the other: a shift that any
+addition brings cancels, and so does a bias to yes, since one question takes Yes for accepting and its twin takes No.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..concepts import fill
+from .cells import Cell, Done, Place, Plan, Study
+from .found import Address, Found, leaning, line_of, table
+from .subject import VECTORS
+from .trials import Trial
+from .verdict import UNTESTED, above
+
+GRID = {
+    "effect": "own word accepted more than another",
+    "own": "own word, shift of acceptance",
+    "other": "another word, shift of acceptance",
+    "random": "own word, random direction",
+}
+MOUTHS = ("own", "other")
+QUESTIONS = ("meant", "slip")
+
+
+class Prefill(Study):
+    """See the module."""
+
+    def plan(self, cell: Cell) -> Plan:
+        """See `Study.plan`."""
+        first = []
+        for number, word in enumerate(self.subject.words[cell.part]):
+            place = Place(number, word)
+            for mouth in MOUTHS:
+                for kind in VECTORS if cell.layer is not None else VECTORS[:1]:
+                    first += [self._one(cell, place, kind, mouth, question) for question in QUESTIONS]
+        return Plan(first, [])
+
+    def choose(self, done: Done) -> tuple[int, float]:
+        """See `Study.choose`."""
+        found = Found(self.spec, done, self.subject.every_word)
+
+        def worth(place: tuple[int, float]) -> float:
+            address: Address = ("exploration", *place)
+            own, other = (self._accepts(found, address, "concept", mouth) for mouth in MOUTHS)
+            gaps = [own[word] - other[word] for word in own if word in other]
+            return float(np.mean(gaps)) if gaps else -2.0
+
+        return max(found.grid, key=worth)
+
+    def results(self, done: Done) -> dict[str, Any]:
+        """See `Study.results`."""
+        found = Found(self.spec, done, self.subject.every_word)
+        layer, strength = self.choose(done)
+        address: Address = ("confirmation", layer, strength)
+        accepted = {(kind, mouth): self._accepts(found, address, kind, mouth) for kind in VECTORS for mouth in MOUTHS}
+        gaps = {kind: _gap(accepted[kind, "own"], accepted[kind, "other"]) for kind in VECTORS}
+        rows = [
+            line_of(
+                f"{kind} vector before",
+                [
+                    found.by_word(accepted[kind, "own"]),
+                    found.by_word(accepted[kind, "other"]),
+                    found.by_word(gaps[kind]),
+                ],
+            )
+            for kind in VECTORS
+        ]
+        none = [
+            line_of(
+                f"{mouth} word, no vector",
+                [found.mean(found.rows(address, "none", f"{question}_{mouth}"), leaning) for question in QUESTIONS],
+            )
+            for mouth in MOUTHS
+        ]
+        effect = found.by_word(gaps["concept"])
+        beyond = [found.paired(gaps["concept"], gaps[kind]) for kind in ("random", "shuffled", "natural")]
+        return {
+            "grid": {"labels": GRID, "shares": [], "cells": [self._cell(found, each) for each in found.grid]},
+            "chosen": {"layer": layer, "strength": strength, "why": "own word accepted most beyond another"},
+            "tables": [
+                table(
+                    "Accepting the word in one's mouth, on words held out",
+                    f"Layer {layer}, strength {strength}. Shift of acceptance against the same chat without injection: "
+                    "half of the shift of P(yes) - P(no) where Yes accepts, minus the one where No does. Bootstrap "
+                    "over words. Only the last column of the first row is about what was injected.",
+                    [("own word", "number"), ("another word", "number"), ("difference", "number")],
+                    rows,
+                ),
+                table(
+                    "Without injection",
+                    "P(yes) - P(no) as it is; Yes accepts where it is asked whether the word was meant, No where it is "
+                    "asked whether it was a slip.",
+                    [("meant?", "number"), ("a slip?", "number")],
+                    none,
+                ),
+            ],
+            "verdict": [
+                {
+                    "criterion": "accurate",
+                    "finding": above([effect], 0),
+                    "reason": "the own word is accepted more than another under the same vector",
+                },
+                {
+                    "criterion": "grounded",
+                    "finding": above(beyond, 0),
+                    "reason": "that difference, beyond that of vectors of equal norm that stand for no word",
+                },
+                {
+                    "criterion": "internal",
+                    "finding": UNTESTED,
+                    "reason": "the text is the same; what the keys and values of the request hold is what differs",
+                },
+                {"criterion": "meta", "finding": UNTESTED, "reason": "no trial asks for more than yes or no"},
+            ],
+            "examples": [],
+            "counts": {
+                "n_trials": sum(found.n_rows.values()),
+                "n_not_finite": sum(found.not_finite.values()),
+                "n_without_token": found.without_token,
+            },
+        }
+
+    def _one(self, cell: Cell, place: Place, kind: Any, mouth: str, question: str) -> Trial:
+        wordings, sentences = self.subject.prompts.prefill, self.subject.materials.sentences.sentences
+        wording = place.number % len(wordings)
+        sentence, controls = sentences[place.number % len(sentences)], self.subject.controls
+        said = place.word if mouth == "own" else controls[place.number % len(controls)]
+        ask = fill(wordings[wording].ask, sentence=sentence).text
+        texts = (ask, said, getattr(wordings[wording], question))
+        roles = ("user", "assistant", "user")
+        prompt = self.chats.render([{"role": r, "content": t} for r, t in zip(roles, texts, strict=True)])
+        start = max(1, self.chats.tokens_of(prompt, ask).start - 1)
+        where = range(start, self.chats.tokens_of(prompt, said).start)
+        about = self.about(cell, place, kind, f"{question}_{mouth}", wording, said)
+        watch = tuple(self.yes_no.tokens.values())
+        return Trial(
+            about, self.chats.led(prompt, self.yes_no), self.added(cell, place.word, kind), where, start, watch
+        )
+
+    def _accepts(self, found: Found, address: Address, kind: str, mouth: str) -> dict[str, float]:
+        """Word -> shift of acceptance of what is in the mouth of its trial."""
+        slips = {row["word"]: found.shift(row) for row in found.rows(address, kind, f"slip_{mouth}")}
+        out = {}
+        for row in found.rows(address, kind, f"meant_{mouth}"):
+            one, other = found.shift(row), slips.get(row["word"])
+            if one is not None and other is not None:
+                out[row["word"]] = (one - other) / 2
+        return out
+
+    def _cell(self, found: Found, place: tuple[int, float]) -> dict[str, Any]:
+        address: Address = ("exploration", *place)
+        own, other = (self._accepts(found, address, "concept", mouth) for mouth in MOUTHS)
+        estimates = {
+            "effect": found.by_word(_gap(own, other)),
+            "own": found.by_word(own),
+            "other": found.by_word(other),
+            "random": found.by_word(self._accepts(found, address, "random", "own")),
+        }
+        return {
+            "layer": place[0],
+            "strength": place[1],
+            "n_trials": found.n_rows[address],
+            "n_not_finite": found.not_finite.get(address, 0),
+            "measures": {name: each.to_json() for name, each in estimates.items()},
+        }
+
+
+def _gap(own: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {word: own[word] - other[word] for word in own if word in other}

@@ -1,0 +1,71 @@
+"""trials.jsonl: a line a trial, committed cell by cell.
+
+All lines of a cell are written at once and say how many they are, so a file that a kill cut short is whole cells and
+what is left of one, which is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..atomic import read_at_most, write_atomic
+from ..errors import RunError, StoreError
+
+FILE = "trials.jsonl"
+MOST_BYTES = 1 << 30
+Row = dict[str, Any]
+
+
+class Cells:
+    """The cells of a study on disk, in order."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the whole cells that are there; what a kill left behind them is taken away.
+
+        Raises:
+            StoreError: a line is no trial.
+        """
+        self.path = folder / FILE
+        self.cells: list[list[Row]] = []
+        if not self.path.exists():
+            return
+        try:
+            lines = read_at_most(self.path, MOST_BYTES).split(b"\n")[:-1]
+            rows = [json.loads(line) for line in lines]
+            kept = 0
+            while kept < len(rows):
+                cell, many = rows[kept]["cell"], rows[kept]["of"]
+                found = rows[kept : kept + many]
+                if cell != len(self.cells) or many < 1 or any(each["cell"] != cell for each in found):
+                    raise ValueError("cells out of order")
+                if len(found) < many:
+                    break
+                self.cells.append(found)
+                kept += many
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise StoreError(f"{self.path} does not hold this study's trials; choose another --out") from None
+        if kept < len(rows) or self.path.stat().st_size != sum(len(line) + 1 for line in lines):
+            write_atomic(self.path, b"".join(line + b"\n" for line in lines[:kept]))
+
+    def commit(self, rows: list[Row]) -> list[Row]:
+        """Add the next cell, whole or not at all.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        whole = [{"cell": len(self.cells), "of": len(rows), **row} for row in rows]
+        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in whole)
+        try:
+            with self.path.open("ab") as file:
+                file.write(text.encode("utf-8", errors="backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.path}: {error.strerror}; free space, then go on with --resume"
+            ) from error
+        self.cells.append(whole)
+        return whole

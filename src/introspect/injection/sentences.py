@@ -1,0 +1,100 @@
+"""What a study of injected concepts found, in a few sentences with their numbers; and what it is too small for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..report import number, share
+from ..stats import proportion
+
+ENOUGH = 50
+"""Trials a cell that the protocol asks for."""
+DOES = {
+    "inject-thought": "a word's vector is added from just before the question on",
+    "inject-thought-vs-text": "a word's vector is added on an unrelated sentence",
+    "inject-prefill": "a word's vector is added before a word that is put in the model's mouth",
+    "inject-intentional-control": "a sentence is written while a word is to be thought of",
+}
+
+
+def headline(results: dict[str, Any]) -> list[str]:
+    """A few sentences. What is found under injection is called signal detection."""
+    about, chosen = results["injection"], results["chosen"]
+    out = []
+    if chosen is not None:
+        where = f"layer {chosen['layer']}" + (f", strength {chosen['strength']:g}" if chosen["strength"] else "")
+        out.append(
+            f"Chosen on {about['n_exploration']} words, tested on {about['n_confirmation']} others: {where} "
+            f"({chosen['why']}), where {DOES[about['kind']]}."
+        )
+    out += _of_table(results)
+    for each in results["verdict"]:
+        out.append(f"{each['criterion'].capitalize()}: {each['finding']}; {each['reason']}.")
+    out.append(
+        "A detection under injection is signal detection: activations are read by the model's own later layers. It "
+        "is no evidence of anything else."
+    )
+    return out
+
+
+def _of_table(results: dict[str, Any]) -> list[str]:
+    """What replies and first tokens of the first table say, for the study that has both."""
+    if results["injection"]["kind"] != "inject-thought" or not results["tables"]:
+        return []
+    rows = {row["label"]: row["cells"] for row in results["tables"][0]["rows"]}
+    none, concept, random, *_ = rows.values()
+    return [
+        f"A thought is claimed in {share(concept[0])} of replies with a word's vector, in {share(random[0])} with a "
+        f"random one and in {share(none[0])} without injection; the word is named with the claim in "
+        f"{share(concept[2])}, and {share(concept[3])} of those replies are coherent.",
+        f"At the first token, P(yes) - P(no) shifts by {number(concept[4])} with a word's vector and by "
+        f"{number(random[4])} with a random one; with the question asked both ways round, by {number(concept[5])} and "
+        f"{number(random[5])}.",
+    ]
+
+
+def warnings_of(results: dict[str, Any]) -> list[str]:
+    """What a reader has to know before the numbers."""
+    about, counts, out = results["injection"], results["counts"], []
+    fewest = min(about["n_exploration"], about["n_confirmation"])
+    if fewest < ENOUGH:
+        most = proportion(0, max(1, fewest)).ci95
+        top = 1.0 if most is None else most[1]
+        out.append(
+            f"{fewest} words a cell are few: even a report that is never seen may happen in up to {top:.0%} of trials. "
+            f"The protocol asks for {ENOUGH}."
+        )
+    if counts["n_not_finite"]:
+        broken = [
+            f"layer {cell['layer']}, strength {cell['strength']:g}: {cell['n_not_finite']} of {cell['n_trials']}"
+            for cell in results["grid"]["cells"]
+            if cell["n_not_finite"]
+        ]
+        out.append(
+            f"{counts['n_not_finite']} of {counts['n_trials']} trials gave no numbers and are left out: outside the "
+            f"usable range ({'; '.join(broken) or 'in the confirmation'})."
+        )
+    if counts["n_without_token"]:
+        out.append(
+            f"In {counts['n_without_token']} trials there was no token to inject at (a wording with nothing before its "
+            "question, say); they are left out."
+        )
+    if counts.get("n_words_of_several_tokens"):
+        out.append(
+            f"{counts['n_words_of_several_tokens']} of {counts['n_words']} words are more than one token: ranks look "
+            "at the first of them only."
+        )
+    if counts.get("n_words_that_share_a_first_token"):
+        out.append(
+            f"{counts['n_words_that_share_a_first_token']} of {counts['n_words']} words begin with another word's "
+            "first token: by it they cannot be told apart, and are left out of ranks."
+        )
+    for each in results["tables"]:
+        for row in each["rows"]:
+            mass = row["cells"][0]
+            if row["label"].startswith("probability that is on Yes or No") and (mass["value"] or 1.0) < 0.5:
+                out.append(
+                    f"Only {number(mass)} of the first token's probability is on Yes or No: this model hardly answers "
+                    "the question, and shifts of P(yes) - P(no) are small for that reason too."
+                )
+    return out

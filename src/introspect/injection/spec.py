@@ -1,0 +1,177 @@
+"""The spec of a study of injected concepts, as a frozen object read from YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from ..assets import spec_path
+from ..errors import SpecError
+from ..experiment import BackendName, LayerSelection, resolve_layers
+from ..sections import Section, Text, distinct
+from ..spec_file import read_spec
+from ..strict_yaml import dump_yaml, load_yaml
+
+MARKER = "injection.yaml"
+"""What says of a folder that it is a study of injected concepts, and of what."""
+Kind = Literal["inject-thought", "inject-thought-vs-text", "inject-prefill", "inject-intentional-control"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[int, Field(ge=1)]
+
+
+class TextSpec(Section):
+    """The replies that are sampled."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 24
+    """Tokens after which a reply is cut off."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Divides the logits; 0 takes the most probable token."""
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Replies side by side."""
+
+
+class LeadSpec(Section):
+    """What the reply is given to begin with where its first token is read. A think block is closed before it."""
+
+    answer: str = ""
+    """Before yes, no, or a letter; empty: read where the reply begins. `"Answer:"` for models that begin otherwise."""
+    word: str = "The word is"
+    """Before a word."""
+
+
+class CoherenceSpec(Section):
+    """What counts as a coherent reply: readable, not repeating itself, no surprise to the model without injection."""
+
+    letters: Share = 0.7
+    """Least share of characters that are letters, digits, spaces or common punctuation."""
+    repetition: Share = 0.5
+    """Greatest share of pairs of neighbouring words that have been said before."""
+    nats: Annotated[float, Field(gt=0)] = 2.0
+    """Greatest mean surprise of a token to the model without injection (the log of the perplexity), beyond the median
+    of replies without injection."""
+
+
+class Injection(Section):
+    """A study of injected concepts."""
+
+    study: Kind
+    """Which."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    """A word; names the folder."""
+    question: Text
+    """What is asked, in one sentence."""
+    model: Text = "smollm2-135m"
+    """An embedded model's name, a hub id, a local folder or a .gguf file."""
+    organism: Text | None = None
+    """Adapter on the model; null: the bare model."""
+    revision: Text | None = None
+    """Branch, tag or commit of a hub model."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of the model."""
+    attention: Text = "sdpa"
+    """Attention implementation."""
+    backend: BackendName = "auto"
+    """Engine."""
+    prompts: Literal["auto", "full", "small"] = "auto"
+    """Wordings for models that follow longer instructions (`full`), or that do not (`small`); auto: `small` below
+    2 billion parameters."""
+    words_file: Text | None = None
+    """A file of words like data/concepts/words.yaml; null: that one."""
+    sentences_file: Text | None = None
+    """A file of sentences and questions; null: what ships."""
+    prompts_file: Text | None = None
+    """A file of wordings; null: what ships."""
+    norms: Text | None = None
+    """A CSV file of norms of words, for the regression; null: the categories say what is concrete."""
+    categories: tuple[Text, ...] = ()
+    """Categories of words; none named: all."""
+    limit: Words | None = 50
+    """At most so many words, categories taking turns; of the confirmation words as many again. null: all."""
+    baseline: Words | None = None
+    """At most so many baseline words, whose mean is subtracted; null: all."""
+    depths: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.3, 0.5, 0.65, 0.8)
+    """Layers as shares of the model's depth."""
+    layers: LayerSelection | None = None
+    """Instead of depths: `all`, a slice such as `"4:28:4"`, or 0-based layers; null: depths."""
+    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1)] = (0.1, 0.2, 0.4, 0.8)
+    """Norm of what is added, as a part of the norm of a typical activation at that layer: s ||v|| / ||h||."""
+    questions: Annotated[int, Field(ge=1)] = 2
+    """Pairs of unrelated questions asked of each word in each cell, in turns."""
+    lead: LeadSpec = LeadSpec()
+    """What stands before the token that is read."""
+    text: TextSpec = TextSpec()
+    """Sampled replies."""
+    coherence: CoherenceSpec = CoherenceSpec()
+    """What counts as coherent."""
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Replicates of an interval."""
+    permutations: Annotated[int, Field(ge=19)] = 999
+    """Of words over trials."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Start of every source of chance; each trial has its own."""
+
+    @field_validator("categories", "depths", "strengths")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return distinct(values)
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_can_be_read(cls, layers: LayerSelection | None) -> LayerSelection | None:
+        if layers is not None and not layers:
+            raise ValueError("no layers: name one, or leave it null")
+        return layers
+
+    def resolved_layers(self, n_layers: int) -> tuple[int, ...]:
+        """The layers of a model with so many, in order.
+
+        Raises:
+            SpecError: one is outside the model.
+        """
+        if self.layers is not None:
+            return resolve_layers(self.layers, n_layers)
+        return tuple(sorted({min(n_layers - 1, int(depth * n_layers)) for depth in self.depths}))
+
+    def digest(self) -> str:
+        """sha256 (64 hex digits). Equal specs have equal digests, however they were written."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The spec with every field written out; `load_injection` reads back an equal one."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def is_injection(name_or_file: str | Path) -> bool:
+    """Whether a name or a file is a study of injected concepts. A file that cannot be read is none.
+
+    Raises:
+        SpecError: there is nothing of that name.
+    """
+    path = spec_path(name_or_file)
+    try:
+        document = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, SpecError):
+        return False
+    return isinstance(document, dict) and document.get("study") in KINDS
+
+
+def is_injection_folder(out: Path) -> bool:
+    """Whether a folder is that of a study of injected concepts."""
+    return (out / MARKER).exists()
+
+
+def load_injection(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Injection:
+    """The study of that name that ships with introspect, or the one in that file, with fields replaced.
+
+    Raises:
+        SpecError: it says nothing that can be run. Names the file (or the override) and the key.
+    """
+    return read_spec(Injection, spec_path(name_or_file), overrides)

@@ -1,0 +1,193 @@
+"""A study of injected concepts in its directory: cells as they come, what was found, and the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..assets import find_card
+from ..atomic import write_atomic
+from ..doctor import CHEAP, Check, examine, failures
+from ..errors import RunError
+from ..lock import only_writer
+from ..manifest import machine_facts, package_versions
+from ..progress import Progress, silent
+from ..results import read_run_manifest
+from ..run_folder import check_folder, enough_memory, make_folder
+from .cells import Cell, Study
+from .intentional import Intentional
+from .page import write_page
+from .prefill import Prefill
+from .results import validate_injection
+from .rows import FILE, Cells
+from .sentences import headline, warnings_of
+from .spec import MARKER, Injection, Kind
+from .subject import Subject, prepare_subject
+from .thought import Thought
+from .thought_text import ThoughtText
+from .trials import first_tokens
+
+STUDIES: dict[Kind, type[Study]] = {
+    "inject-thought": Thought,
+    "inject-thought-vs-text": ThoughtText,
+    "inject-prefill": Prefill,
+    "inject-intentional-control": Intentional,
+}
+TIMED = 24
+"""Trials that are timed for an estimate."""
+
+
+class Cost(NamedTuple):
+    """What a study would take."""
+
+    n_words: int
+    """Explored; about as many are held out."""
+    n_cells: int
+    n_trials: int
+    """Runs of the model that are read at the first token: a forward pass each."""
+    n_replies: int
+    """Replies that are sampled."""
+    seconds: float
+    """On this machine, from a few trials that were timed."""
+
+
+def run_injection(
+    spec: Injection, out: Path, *, resume: bool = False, offline: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a study into `out` and return its results.
+
+    Args:
+        resume: go on with what `out` holds; without it, `out` must be new or empty.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        SpecError: the spec names what there is not.
+        ModelError: the model or its adapter cannot be loaded, or its template leaves an injection no place.
+        RunError: `out` holds something else, was made with other versions or weights, or cannot be written; or the
+            model fails its self-test.
+        StoreError: trials.jsonl is damaged.
+    """
+    check_folder(out, MARKER, spec.to_yaml(), what="another study", links=[FILE], resume=resume)
+    subject = prepare_subject(spec, offline=offline)
+    study = STUDIES[spec.study](subject)
+    checks = examine(subject.loaded, subject.backend, only=CHEAP)
+    for check in failures(checks):
+        raise RunError(
+            f"the self-test of {spec.model} failed: {check.name} ({check.measured}): {check.means}; see `introspect "
+            "doctor`, and try another --backend or --set dtype=float32"
+        )
+    make_folder(out)
+    with only_writer(out / ".lock", out):
+        write_atomic(out / MARKER, spec.to_yaml())
+        done = Cells(out)
+        manifest = _manifest(subject, checks)
+        if done.cells:
+            _refuse_other(read_run_manifest(out / "manifest.json"), manifest, out)
+        else:
+            _write_json(out / "manifest.json", manifest)
+        with enough_memory("a cell of the study", "set a smaller text.batch_size or --limit"):
+            _run_cells(study, done, progress)
+        found = study.results(done.cells)
+        results = {"schema_version": 1, "injection": about(subject), **found}
+        results |= {"sentences": headline(results), "warnings": warnings_of(results)}
+        validate_injection(results)
+        _write_json(out / "results.json", results)
+        write_page(out)
+    return results
+
+
+def _run_cells(study: Study, done: Cells, progress: Progress) -> None:
+    cells = study.cells()
+    progress("cells", len(done.cells), len(cells))
+    for cell in cells[len(done.cells) :]:
+        done.commit(study.run(study.settled(cell, done.cells), done.cells))
+        progress("cells", len(done.cells), len(cells))
+
+
+def injection_cost(spec: Injection, *, offline: bool = False) -> Cost:
+    """What a study would take, from a few of its trials that are run and thrown away."""
+    subject = prepare_subject(spec, offline=offline)
+    study = STUDIES[spec.study](subject)
+    cells = study.cells()
+    example = next((cell for cell in cells if cell.layer is not None), cells[0])
+    started = time.perf_counter()
+    subject.directions  # noqa: B018 - made once, and timed
+    made = time.perf_counter() - started
+    plans = {place: study.plan(_filled(place, example)) for place in dict.fromkeys(cells)}
+    few = plans[_filled(example, example)].first[:TIMED]
+    started = time.perf_counter()
+    first_tokens(subject.backend, example.layer or 0, few, subject.loaded.info.width)
+    each = (time.perf_counter() - started) / max(1, len(few))
+    n_first = sum(len(plans[cell].first) for cell in cells)
+    n_texts = sum(len(plans[cell].texts) for cell in cells)
+    # A sampled token costs about a token of a forward pass, and the reply is read once more.
+    tokens = sum(len(trial.prompt) for trial in few) / max(1, len(few))
+    a_reply = each * (2 + 2 * spec.text.max_new_tokens / max(1.0, tokens))
+    return Cost(
+        len(subject.words["exploration"]), len(cells), n_first, n_texts, made + n_first * each + n_texts * a_reply
+    )
+
+
+def _filled(cell: Cell, example: Cell) -> Cell:
+    """A cell whose place is not known yet, at some place."""
+    return Cell(cell.part, example.layer, example.strength) if cell.chosen else cell
+
+
+def about(subject: Subject) -> dict[str, Any]:
+    """The `injection` section: what was asked of which model."""
+    spec = subject.spec
+    truth = find_card(spec.organism).get("planted_truth")
+    return {
+        "kind": spec.study,
+        "name": spec.name,
+        "question": spec.question,
+        "digest": spec.digest(),
+        "seed": spec.seed,
+        "model": spec.model,
+        "organism": spec.organism,
+        "planted_truth": truth if isinstance(truth, str) else None,
+        "prompts": subject.size,
+        "layers": list(subject.layers),
+        "strengths": list(spec.strengths),
+        "typical_norms": [round(subject.typical[layer], 6) for layer in subject.layers],
+        "n_exploration": len(subject.words["exploration"]),
+        "n_confirmation": len(subject.words["confirmation"]),
+    }
+
+
+def _manifest(subject: Subject, checks: list[Check]) -> dict[str, Any]:
+    return {
+        "injection": subject.spec.name,
+        "spec_digest": subject.spec.digest(),
+        "seed": subject.spec.seed,
+        "model": subject.loaded.info.to_json(),
+        "backend": subject.backend.name,
+        "doctor": [check.to_json() for check in checks],
+        "versions": package_versions(),
+        "machine": machine_facts(),
+        "command": " ".join(["introspect", *sys.argv[1:]]),
+    }
+
+
+def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], out: Path) -> None:
+    """Trials of different versions or weights do not stand in one file.
+
+    Raises:
+        RunError: names what differs.
+    """
+    if before is None:
+        raise RunError(
+            f"{out} has trials and no manifest.json that says what they were made with; choose another --out"
+        )
+    for key in ("versions", "model", "backend"):
+        if before.get(key) != now[key]:
+            raise RunError(f"the trials in {out} were made with another {key}; choose another --out")
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,212 @@
+"""What a study is about: a model, its words with their vectors, and the vectors of every control.
+
+Vectors are made anew each time, from one replay: it takes seconds, and a resumed study makes the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from ..assets import user_path
+from ..backends import Capture, ModelBackend, make_backend
+from ..concepts import (
+    ConceptWords,
+    Materials,
+    PromptSet,
+    Told,
+    concept_directions,
+    read_materials,
+    tell,
+)
+from ..concepts.vectors import SITE
+from ..errors import EstimateError, SpecError
+from ..models import LoadedModel, load_model, render_messages
+from ..plan import rollout_seed
+from ..steering import Direction
+from .spec import Injection
+
+Part = Literal["exploration", "confirmation"]
+Vector = Literal["concept", "random", "negated", "shuffled", "natural"]
+VECTORS: tuple[Vector, ...] = ("concept", "random", "negated", "shuffled", "natural")
+"""What is added in a word's trials, all of one norm: the word's concept vector; a direction drawn at random; the
+concept vector turned round; its numbers in another order, so that outlying coordinates keep their size; and natural: by
+how much the activation before the reply to another prompt (a sentence) differs from that of the trial's own prompt."""
+FULL_FROM = 2_000_000_000
+"""Parameters from which on a model gets the full wordings."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A spec with its model, its texts and its words."""
+
+    spec: Injection
+    loaded: LoadedModel
+    backend: ModelBackend
+    materials: Materials
+    size: Literal["full", "small"]
+    layers: tuple[int, ...]
+    words: Mapping[Part, tuple[str, ...]]
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The wordings for this model."""
+        return self.materials.prompts.full if self.size == "full" else self.materials.prompts.small
+
+    @property
+    def every_word(self) -> tuple[str, ...]:
+        """Those explored, then those held out."""
+        return (*self.words["exploration"], *self.words["confirmation"])
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Words that are never injected."""
+        return self.materials.words.words("control")
+
+    def category(self, word: str) -> str:
+        """Of a word of the file."""
+        return self.materials.words.place[word].category
+
+    @cached_property
+    def baseline(self) -> Told:
+        """Activations about the baseline words."""
+        words = pick_words(self.materials.words, "baseline", (), self.spec.baseline, self.spec.seed)
+        return tell(self.loaded, self.backend, words, self.prompts.vector, self.layers)
+
+    @cached_property
+    def directions(self) -> dict[str, dict[int, Direction]]:
+        """Word -> layer -> its concept vector."""
+        return self.directions_of(self.every_word)
+
+    def directions_of(self, words: Sequence[str]) -> dict[str, dict[int, Direction]]:
+        """As `directions`, of any words."""
+        told = tell(self.loaded, self.backend, words, self.prompts.vector, self.layers)
+        return concept_directions(self.loaded, told, self.baseline)
+
+    @cached_property
+    def at_rest(self) -> dict[int, np.ndarray]:
+        """Layer -> activations of every token but the first of the trial prompts without injection, [token, width].
+
+        A first token's activation is often of another size altogether.
+        """
+        asked = [render_messages(self.loaded, each.messages(each.detect)) for each in self.prompts.trials]
+        found = self.backend.replay(asked, [range(1, len(ids)) for ids in asked], capture=Capture((SITE,), self.layers))
+        return {layer: np.concatenate([row[SITE, layer].float().numpy() for row in found]) for layer in self.layers}
+
+    @cached_property
+    def before_reply(self) -> dict[int, np.ndarray]:
+        """Layer -> the activation before the reply to each trial prompt without injection, [wording, width]."""
+        asked = [render_messages(self.loaded, each.messages(each.detect)) for each in self.prompts.trials]
+        return self._last_tokens(asked)
+
+    @cached_property
+    def _elsewhere(self) -> dict[int, np.ndarray]:
+        """Layer -> the activation before the reply to each sentence, [sentence, width]."""
+        sentences = [{"role": "user", "content": each} for each in self.materials.sentences.sentences]
+        return self._last_tokens([render_messages(self.loaded, [each]) for each in sentences])
+
+    @cached_property
+    def typical(self) -> dict[int, float]:
+        """Layer -> median norm of an activation at rest.
+
+        Raises:
+            EstimateError: the model's activations are zero, or no numbers, at a layer.
+        """
+        out = {}
+        for layer, values in self.at_rest.items():
+            out[layer] = float(np.median(np.linalg.norm(values.astype(np.float64), axis=-1)))
+            if not out[layer] or not np.isfinite(out[layer]):
+                raise EstimateError(f"activations of layer {layer} have no norm to scale a strength by; leave it out")
+        return out
+
+    def vector(self, word: str, layer: int, kind: Vector) -> np.ndarray:
+        """What is added in trials of a word, of the norm of a typical activation, float32 [width].
+
+        Raises:
+            EstimateError: the word's vector is zero: it cannot be told from the baseline words.
+        """
+        norm = self.typical[layer]
+        if kind == "natural":
+            index = self.every_word.index(word)
+            elsewhere = self._elsewhere[layer]
+            own = self.before_reply[layer][index % len(self.before_reply[layer])]
+            given = elsewhere[index % len(elsewhere)] - own
+        elif kind == "random":
+            given = self._rng(word, layer, kind).standard_normal(self.loaded.info.width)
+        else:
+            given = self.directions[word][layer].vector.astype(np.float64)
+            if kind == "shuffled":
+                given = self._rng(word, layer, kind).permutation(given)
+            if kind == "negated":
+                given = -given
+        size = np.linalg.norm(given)
+        if not size:
+            raise EstimateError(f"the {kind} vector of {word!r} at layer {layer} is zero; leave the word or layer out")
+        return (given * (norm / size)).astype(np.float32)
+
+    def _last_tokens(self, prompts: Sequence[Sequence[int]]) -> dict[int, np.ndarray]:
+        capture = Capture((SITE,), self.layers)
+        found = self.backend.replay(prompts, [[len(ids) - 1] for ids in prompts], capture=capture)
+        return {layer: np.stack([row[SITE, layer][0].float().numpy() for row in found]) for layer in self.layers}
+
+    def _rng(self, *name: object) -> np.random.Generator:
+        return np.random.default_rng(rollout_seed(self.spec.seed, "/".join(map(str, name)), "vector", 0))
+
+
+def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
+    """Read the texts, choose the words, load the model. Writes nothing.
+
+    Raises:
+        SpecError: a file cannot be read, a category or layer is none, or there is no word.
+        ModelError: the model or its adapter cannot be loaded.
+    """
+    files = (spec.words_file, spec.sentences_file, spec.prompts_file)
+    materials = read_materials(*(None if each is None else user_path(each) for each in files))
+    words: dict[Part, tuple[str, ...]] = {
+        "exploration": pick_words(materials.words, "exploration", spec.categories, spec.limit, spec.seed),
+        "confirmation": pick_words(materials.words, "confirmation", spec.categories, spec.limit, spec.seed),
+    }
+    loaded = load_model(
+        spec.model,
+        adapter=spec.organism,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        attention=spec.attention,
+        offline=offline,
+    )
+    layers = spec.resolved_layers(loaded.info.n_layers)
+    backend = make_backend(spec.backend, loaded.model, Capture((SITE,), layers))
+    size = spec.prompts
+    if size == "auto":
+        n_parameters = sum(each.numel() for each in loaded.model.parameters())
+        size = "full" if n_parameters >= FULL_FROM else "small"
+    return Subject(spec, loaded, backend, materials, size, layers, words)
+
+
+def pick_words(
+    words: ConceptWords,
+    part: Literal["exploration", "confirmation", "baseline"],
+    categories: Sequence[str],
+    limit: int | None,
+    seed: int,
+) -> tuple[str, ...]:
+    """At most `limit` words of a part, categories taking turns, each giving its words in an order drawn by the seed.
+
+    A smaller limit's words are the first of a larger one's.
+
+    Raises:
+        SpecError: there is no such category, or it has no such word.
+    """
+    for name in categories:
+        if name not in words.categories:
+            raise SpecError(f"there is no category {name!r} of words; choose among {', '.join(words.categories)}")
+    names = categories or tuple(words.categories)
+    queues = [sorted(words.words(part, name), key=lambda word: rollout_seed(seed, word, part, 0)) for name in names]
+    turns = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
+    if not turns:
+        raise SpecError(f"no {part} words in {', '.join(names)}: choose other categories")
+    return tuple(turns[:limit])

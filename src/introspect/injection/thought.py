@@ -1,0 +1,163 @@
+"""Injected thought: is a thought reported where a word's vector is added from just before the question on, and which.
+
+A word always has the same wording, questions and place among sentences, so that every cell and control asks it the
+same. In the grid, replies are sampled for the concept vector and the random one only; in the confirmation for all.
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from ..concepts import Filled, fill, fill_sentences
+from ..concepts.sentences import LISTED
+from ..steering.interventions import ENDLESS
+from .cells import NONE, Cell, Done, Place, Plan, Study
+from .subject import VECTORS, Subject
+from .thought_results import choose_cell, thought_results
+from .trials import Trial, told_apart
+
+CACHE_ONLY = "before"
+"""The concept vector on the tokens before the question only: what is left of it is in the keys and values kept."""
+NAMING = ("which", "elsewhere")
+"""Asks that are answered with a word. Elsewhere: an unrelated question whose answer is given the same beginning: what a
+vector pushes towards the output whatever is asked.
+"""
+TEXTS = ("concept", "random")
+"""Kinds whose replies are sampled in the grid."""
+BASELINE_SAMPLES = 2
+"""Replies without injection for each word."""
+
+
+class Thought(Study):
+    """See the module."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.letters = told_apart(self.loaded, tuple(string.ascii_uppercase[:LISTED]), self.spec.lead.answer)
+
+    def plan(self, cell: Cell) -> Plan:
+        """See `Study.plan`."""
+        first: list[Trial] = []
+        texts: list[Trial] = []
+        seen: set[tuple[Any, ...]] = set()
+        for number, word in enumerate(self.subject.words[cell.part]):
+            place = Place(number, word)
+            for each in (*self._asked(cell, place), *self._localise(cell, place)):
+                about = each.about
+                # Without injection, equal prompts give equal first tokens, whatever word they are asked for.
+                key = (about["ask"], about["wording"], about["asked"], about["kind"] != NONE and (word, about["kind"]))
+                if key not in seen:
+                    seen.add(key)
+                    first.append(each)
+            texts += self._texts(cell, place)
+        return Plan(first, texts)
+
+    def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
+        """See `Study.read`."""
+        if trial.about["ask"] in NAMING:
+            return self.rank(trial, values, done)
+        if trial.about["ask"] == "localise":
+            return {"finite": False} if values is None else {"finite": True, "letters": values}
+        return super().read(trial, values, done)
+
+    def choose(self, done: Done) -> tuple[int, float]:
+        """See `Study.choose`."""
+        return choose_cell(done, self.spec)
+
+    def results(self, done: Done) -> dict[str, Any]:
+        """See `Study.results`."""
+        return thought_results(self.subject, done, self.names["exploration"], self.names["confirmation"])
+
+    def _asked(self, cell: Cell, place: Place) -> list[Trial]:
+        """Questions that are answered with yes or no, and the one that is answered with the word."""
+        wording = place.number % len(self.subject.prompts.trials)
+        trial = self.subject.prompts.trials[wording]
+        other = self.subject.controls[place.number % len(self.subject.controls)]
+        kinds = VECTORS if cell.layer is not None else VECTORS[:1]
+        out = [self._one(cell, place, kind, "detect", trial.detect) for kind in kinds]
+        out += [self._one(cell, place, kind, "reversed", trial.reversed) for kind in kinds]
+        if cell.layer is not None:
+            out.append(self._one(cell, place, CACHE_ONLY, "detect", trial.detect))
+        out.append(self._one(cell, place, "concept", "which", trial.which))
+        for ask, word in (("concept", place.word), ("concept_other", other)):
+            out.append(self._one(cell, place, "concept", ask, fill(trial.concept, word=word).text, word))
+        questions = self._questions(place)
+        index, pair = questions[0]
+        elsewhere = fill(trial.unrelated, question=pair.no).text
+        out.append(self._one(cell, place, "concept", "elsewhere", elsewhere, str(index)))
+        for index, pair in questions:
+            for ask, question in (("unrelated_no", pair.no), ("unrelated_yes", pair.yes)):
+                text = fill(trial.unrelated, question=question).text
+                out.append(self._one(cell, place, "concept", ask, text, str(index)))
+        return out
+
+    def _questions(self, place: Place) -> list[tuple[int, Any]]:
+        pairs = self.subject.materials.sentences.questions
+        many = min(self.spec.questions, len(pairs))
+        indices = [(place.number * many + k) % len(pairs) for k in range(many)]
+        return [(index, pairs[index]) for index in indices]
+
+    def _one(
+        self, cell: Cell, place: Place, kind: str, ask: str, text: str, asked: str = "", *, reply: bool = False
+    ) -> Trial:
+        """A trial that asks; with a lead to its first token, or as a reply that is sampled."""
+        wording = place.number % len(self.subject.prompts.trials)
+        prompt = self.chats.render(self.subject.prompts.trials[wording].messages(text))
+        start = max(1, self.chats.tokens_of(prompt, text).start - 1)
+        names = self.names[cell.part] if ask in NAMING else self.yes_no
+        tokens = {name: names.tokens[name] for name in names.alone()}
+        before = kind == CACHE_ONLY
+        about = self.about(cell, place, kind, ask, wording, asked)
+        return Trial(
+            about,
+            prompt if reply else self.chats.led(prompt, names),
+            self.added(cell, place.word, "concept" if before else kind),  # type: ignore[arg-type]
+            range(1, start) if before else range(start, ENDLESS),
+            1 if before else start,
+            tuple(tokens.values()),
+            self.seed(about),
+        )
+
+    def _localise(self, cell: Cell, place: Place) -> list[Trial]:
+        """Which of ten sentences was injected; places are balanced over words."""
+        wordings, sentences = self.subject.prompts.localise, self.subject.materials.sentences.sentences
+        wording = place.number % len(wordings)
+        block = (place.number // LISTED) % (len(sentences) // LISTED)
+        filled: Filled = fill_sentences(wordings[wording], sentences[block * LISTED : (block + 1) * LISTED])
+        prompt = self.chats.render([{"role": "user", "content": filled.text}])
+        letters = list(self.letters.tokens)
+        target = letters[place.number % LISTED]
+        at = self.chats.tokens_of(prompt, filled.text, filled.at[target])
+        first = self.chats.tokens_of(prompt, filled.text, filled.at[letters[0]]).start
+        about = self.about(cell, place, "concept", "localise", wording, str(block)) | {"target": target}
+        watch = tuple(self.letters.tokens.values())
+        return [
+            Trial(
+                about, self.chats.led(prompt, self.letters), self.added(cell, place.word, "concept"), at, first, watch
+            )
+        ]
+
+    def _texts(self, cell: Cell, place: Place) -> list[Trial]:
+        """Replies that are sampled."""
+        trial = self.subject.prompts.trials[place.number % len(self.subject.prompts.trials)]
+        index, pair = self._questions(place)[0]
+        unrelated = fill(trial.unrelated, question=pair.no).text
+
+        def one(kind: str, ask: str, text: str, asked: str = "") -> Trial:
+            return self._one(cell, place, kind, ask, text, asked, reply=True)
+
+        if cell.layer is None:
+            again = [one(NONE, "detect", trial.detect) for _ in range(BASELINE_SAMPLES)]
+            out = [_reseeded(each, self.seed(each.about, k)) for k, each in enumerate(again)]
+            return [*out, one(NONE, "which", trial.which), one(NONE, "unrelated_no", unrelated, str(index))]
+        out = [one("concept", "which", trial.which)]
+        if cell.part == "exploration":
+            return [*out, *(one(kind, "detect", trial.detect) for kind in TEXTS)]
+        kinds = (*VECTORS, CACHE_ONLY)
+        out += [one(kind, "detect", trial.detect) for kind in kinds]
+        return [*out, one("concept", "unrelated_no", unrelated, str(index))]
+
+
+def _reseeded(trial: Trial, seed: int) -> Trial:
+    return Trial(trial.about, trial.prompt, trial.vector, trial.where, trial.shared, trial.watch, seed)

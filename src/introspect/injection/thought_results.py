@@ -1,0 +1,315 @@
+"""What an injected-thought study found: the grid, the best cell, every control, and what they leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..concepts import count_tokens
+from ..stats import Estimate
+from .cells import NONE, Done
+from .found import Address, Found, line_of, table
+from .measures import d_prime, exact, line, mean, permuted
+from .rows import Row
+from .spec import Injection
+from .subject import Subject
+from .trials import Names
+from .verdict import verdict
+from .words import word_regressions
+
+KINDS = {
+    NONE: "no injection",
+    "concept": "the word's concept vector",
+    "random": "random direction, same norm",
+    "negated": "the concept vector negated",
+    "shuffled": "its coordinates shuffled",
+    "natural": "natural: towards another prompt's activation",
+    "before": "concept vector before the question only (cache)",
+}
+GRID = {
+    "net": "net: identified - false positives",
+    "identified": "claims a thought and names it",
+    "claims": "claims a thought",
+    "coherent": "coherent replies",
+    "detection": "P(yes) - P(no), shift",
+    "balanced": "the same, both polarities",
+    "random": "the same, random direction",
+    "yes_bias": "shift on unrelated questions (No)",
+    "gain_rank": "rank of the word's gain, first token",
+    "localised": "sentence found (chance 10%)",
+}
+"""Measure of a cell -> its label; each is a heat map."""
+SHARES = ("identified", "claims", "coherent", "localised", "gain_rank")
+USABLE = 0.5
+"""Least share of coherent replies, and of trials that gave numbers, of a cell that may be chosen."""
+
+
+def choose_cell(done: Done, spec: Injection) -> tuple[int, float]:
+    """The cell of the grid with the greatest net score; of equal ones, that whose words gain most at the first token.
+    Cells of incoherent replies come last.
+    """
+    found = Found(spec, done, sorted({row["word"] for cell in done for row in cell}))
+
+    def worth(cell: tuple[int, float]) -> tuple[bool, float, float]:
+        address = ("exploration", *cell)
+        texts, ranked = found.rows(address, "concept", "detect", "text"), found.rows(address, "concept", "which")
+        coherent = float(np.mean([found.coherent(row) for row in texts])) if texts else 0.0
+        broken = found.not_finite.get(address, 0) / max(1, found.n_rows[address])
+        net = float(np.mean([found.identified(row) for row in texts])) if texts else -1.0
+        gains = [row["gain_rank"] for row in ranked if row.get("gain_rank") is not None]
+        return coherent >= USABLE and broken <= 1 - USABLE, net, float(np.mean(gains)) if gains else 0.0
+
+    return max(found.grid, key=worth)
+
+
+def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, Any]:
+    """The parts of results.json that are this study's own."""
+    spec = subject.spec
+    found = Found(spec, done, subject.every_word)
+    layer, strength = choose_cell(done, spec)
+    chosen: Address = ("confirmation", layer, strength)
+    same: Address = ("exploration", layer, strength)
+    lines = yes_bias(found)
+    return {
+        "grid": {"labels": GRID, "shares": list(SHARES), "cells": [cell(found, each) for each in found.grid]},
+        "chosen": {"layer": layer, "strength": strength, "why": "greatest net score; ties by the first token's gain"},
+        "tables": [
+            controls(found, chosen, "Every condition, on words held out", lines),
+            others(found, chosen),
+            table(
+                "Detection regressed on the bias to yes",
+                "A point a word and cell of the grid: by how much P(yes) - P(no) shifts where a thought is asked for, "
+                "against the same for unrelated questions whose answer is No. The intercept is the detection that is "
+                "left where there is no bias to yes; intervals resample words.",
+                [("estimate", "number")],
+                [line_of(label, [each]) for label, each in lines.items()],
+            ),
+            controls(found, same, "The same cell, on the words that it was chosen on", lines),
+            *word_regressions(subject, found, layer),
+        ],
+        "verdict": verdict(found, chosen, lines),
+        "examples": examples(found, chosen),
+        "counts": counts(subject, found, names),
+    }
+
+
+def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
+    """The measures of one cell of the grid."""
+    address: Address = ("exploration", *place)
+    texts = found.rows(address, "concept", "detect", "text")
+    estimates = {
+        "net": found.net(address),
+        "identified": found.share(texts, found.identified),
+        "claims": exact(found.claims(texts)),
+        "coherent": found.share(texts, found.coherent),
+        "detection": found.shifts(address, "concept"),
+        "balanced": found.by_word(found.balanced(address, "concept")),
+        "random": found.shifts(address, "random"),
+        "yes_bias": found.shifts(address, "concept", "unrelated_no"),
+        "gain_rank": found.mean(found.rows(address, "concept", "which"), lambda row: row.get("gain_rank")),
+        "localised": found.share(found.rows(address, "concept", "localise"), lambda row: located(found, row)),
+    }
+    return {
+        "layer": place[0],
+        "strength": place[1],
+        "n_trials": found.n_rows[address],
+        "n_not_finite": found.not_finite.get(address, 0),
+        "measures": {name: each.to_json() for name, each in estimates.items()},
+    }
+
+
+def located(found: Found, row: Row, *, gained: bool = True) -> bool:
+    """Whether the injected sentence's letter gained most over no injection; or is the most probable letter."""
+    before = found.none_of(row)
+    values = np.array(row["letters"])
+    if gained and before is not None:
+        values = values - np.array(before["letters"])
+    return "ABCDEFGHIJ"[int(values.argmax())] == row["target"]
+
+
+def controls(found: Found, address: Address, title: str, lines: dict[str, Estimate]) -> dict[str, Any]:
+    """Every kind of injection in one table: replies, first tokens, and the regression on the bias to yes."""
+    rows = []
+    unasked = Estimate.undefined("asked of the concept vector")
+    none = found.rows(address, NONE, "detect", "text")
+    false, false_words = found.claims(none), [row["word"] for row in none]
+    for kind in KINDS:
+        texts = found.rows(address, kind, "detect", "text")
+        words = [row["word"] for row in texts]
+        sizes = {"n": found.spec.bootstrap, "seed": found.spec.seed}
+        held, skipped = (Estimate.undefined(why) for why in ("what it is held against", "not sampled in the grid"))
+        if kind == NONE:
+            apart, logits = held, [held, held]
+        else:
+            apart = d_prime(found.claims(texts), words, false, false_words, **sizes) if texts else skipped
+            logits = [found.shifts(address, kind), found.by_word(found.balanced(address, kind))]
+        shares = [exact(found.claims(texts)), apart, found.share(texts, found.identified)]
+        bias = [lines["r, over words and cells"], lines["intercept"]] if kind == "concept" else [unasked, unasked]
+        rows.append(line_of(KINDS[kind], [*shares, found.share(texts, found.coherent), *logits, *bias]))
+    return table(
+        title,
+        f"Layer {address[1]}, strength {address[2]} of a typical activation's norm. Replies: claims of a thought, d' "
+        "of claims against no injection, claims that name the word (or, for controls, the word whose trial it is), "
+        "coherent replies. First token: shift of P(yes) - P(no) against the same prompt without injection; both "
+        "polarities: half of that shift minus the one of the question turned round, in which a bias to yes cancels; "
+        "correlation with the shift on unrelated questions over the grid, and what is left where that is zero. "
+        "Shares have exact intervals (Clopper and Pearson), the rest a bootstrap over words.",
+        [
+            ("claims a thought", "share"),
+            ("d' of claims", "number"),
+            ("names it", "share"),
+            ("coherent", "share"),
+            ("P(yes) - P(no), shift", "number"),
+            ("both polarities", "number"),
+            ("r with the bias to yes", "number"),
+            ("shift left without it", "number"),
+        ],
+        rows,
+    )
+
+
+def others(found: Found, address: Address) -> dict[str, Any]:
+    """What else could explain a detection or an identification."""
+    spec = found.spec
+    texts = found.rows(address, "concept", "which", "text")
+    silent = found.rows(address, NONE, "which", "text")
+    named = np.array([[row["word"] in found.listener.anywhere(other["text"]) for row in texts] for other in texts])
+    null, p = permuted(named, n=spec.permutations, seed=spec.seed)
+    unrelated = found.rows(address, "concept", "unrelated_no", "text")
+    asked = {ask: _by_word(found, address, ask) for ask in ("concept", "concept_other")}
+    found_at = found.rows(address, "concept", "localise")
+    ranks = found.rows(address, "concept", "which")
+    said = "" if p is None else f"p = {p:.3g} that the words as they were are named as often"
+    rows = [
+        line_of("net score: identified - claims without injection", [found.net(address)]),
+        line_of("shift on unrelated questions, answer No", [found.shifts(address, "concept", "unrelated_no")]),
+        line_of("shift on unrelated questions, answer Yes", [found.shifts(address, "concept", "unrelated_yes")]),
+        line_of(
+            "asked about the injected word, minus about another",
+            [found.paired(asked["concept"], asked["concept_other"])],
+            "shift of P(yes) - P(no) each; the mismatched question",
+        ),
+        line_of("names the word, asked which", [found.share(texts, found.names)], "needs no yes"),
+        line_of("the same with words dealt out to trials again", [null], said),
+        line_of("the same without injection", [found.share(silent, found.names)], "what is guessed anyway"),
+        line_of(
+            "names it in answers to unrelated questions", [found.share(unrelated, found.names)], "leaks into any text"
+        ),
+        line_of(
+            "rank of the word's gain among the words, first token",
+            [found.mean(ranks, lambda row: row.get("gain_rank"))],
+            "chance .5; against the same prompt without injection, so frequent words gain nothing",
+        ),
+        line_of(
+            "the same where an unrelated question is asked",
+            [found.mean(found.rows(address, "concept", "elsewhere"), lambda row: row.get("gain_rank"))],
+            "what the vector pushes towards the output whatever is asked",
+        ),
+        line_of(
+            "the one minus the other",
+            [found.paired(*(_ranks(found, address, ask) for ask in ("which", "elsewhere")))],
+            "what asking for the word adds",
+        ),
+        line_of(
+            "injected sentence found: letter that gained most",
+            [found.share(found_at, lambda row: located(found, row))],
+            "chance 10%; places are balanced, no yes is needed",
+        ),
+        line_of(
+            "injected sentence found: most probable letter",
+            [found.share(found_at, lambda row: located(found, row, gained=False))],
+            "chance 10%",
+        ),
+        line_of(
+            "probability that is on Yes or No, without injection",
+            [_mass(found, address)],
+            "of little of it, P(yes) - P(no) says little",
+        ),
+    ]
+    return table(
+        "Controls that are asked another question",
+        f"Layer {address[1]}, strength {address[2]}, on words held out.",
+        [("estimate", "number")],
+        rows,
+    )
+
+
+def _mass(found: Found, address: Address) -> Estimate:
+    """Probability of yes or no at the first token, over prompts that ask for a thought, both ways round."""
+    rows = [row for ask in ("detect", "reversed") for row in found.rows(address, NONE, ask)]
+    values = [float(np.exp(row["yes"]) + np.exp(row["no"])) for row in rows]
+    asked = [(row["ask"], row["wording"]) for row in rows]
+    return mean(values, asked, n=found.spec.bootstrap, seed=found.spec.seed)
+
+
+def _by_word(found: Found, address: Address, ask: str) -> dict[str, float]:
+    shifts = {row["word"]: found.shift(row) for row in found.rows(address, "concept", ask)}
+    return {word: value for word, value in shifts.items() if value is not None}
+
+
+def _ranks(found: Found, address: Address, ask: str) -> dict[str, float]:
+    ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, "concept", ask)}
+    return {word: rank for word, rank in ranks.items() if rank is not None}
+
+
+def yes_bias(found: Found) -> dict[str, Estimate]:
+    """Detection on the bias to yes: over words and cells, and over cells."""
+    x: list[float] = []
+    y: list[float] = []
+    words: list[str] = []
+    means: list[tuple[float, float]] = []
+    for place in found.grid:
+        address: Address = ("exploration", *place)
+        bias: dict[str, list[float]] = {}
+        for row in found.rows(address, "concept", "unrelated_no"):
+            shift = found.shift(row)
+            if shift is not None:
+                bias.setdefault(row["word"], []).append(shift)
+        detected = _by_word(found, address, "detect")
+        shared = [word for word in detected if word in bias]
+        x += [float(np.mean(bias[word])) for word in shared]
+        y += [detected[word] for word in shared]
+        words += shared
+        if shared:
+            means.append((float(np.mean(x[-len(shared) :])), float(np.mean(y[-len(shared) :]))))
+    sizes = {"n": found.spec.bootstrap, "seed": found.spec.seed}
+    over_words = line(x, y, words, **sizes)
+    a, b = [each[0] for each in means], [each[1] for each in means]
+    over_cells = line(a, b, range(len(means)), **sizes)
+    return {
+        "r, over words and cells": over_words["r"],
+        "slope": over_words["slope"],
+        "intercept": over_words["intercept"],
+        "r, over the means of cells": over_cells["r"],
+    }
+
+
+def examples(found: Found, address: Address, many: int = 8) -> list[dict[str, Any]]:
+    """A few replies of the chosen cell: those that identify, then those that claim, then others."""
+    rows = found.rows(address, "concept", "detect", "text")
+    ranked = sorted(rows, key=lambda row: (not found.identified(row), row["claim"] != "yes"))
+    return [
+        {
+            "word": row["word"],
+            "text": row["text"],
+            "claim": row["claim"],
+            "identified": found.identified(row),
+            "coherent": found.coherent(row),
+        }
+        for row in ranked[:many]
+    ]
+
+
+def counts(subject: Subject, found: Found, names: tuple[Names, ...]) -> dict[str, int]:
+    """What was left out, and why."""
+    return {
+        "n_trials": sum(found.n_rows.values()),
+        "n_not_finite": sum(found.not_finite.values()),
+        "n_without_token": found.without_token,
+        "n_words": sum(len(each.tokens) for each in names),
+        "n_words_of_several_tokens": sum(
+            many > 1 for many in count_tokens(subject.loaded.tokenizer, subject.every_word).values()
+        ),
+        "n_words_that_share_a_first_token": sum(len(each.tokens) - len(each.alone()) for each in names),
+    }

@@ -1,0 +1,196 @@
+"""A thought against a text: injected on an unrelated sentence alone, is the word named, and the sentence repeated?
+
+Vectors of the same norm that stand for no word are added to the same tokens; and what is named is held against words
+dealt out to trials again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..concepts import fill
+from ..concepts.forms import tokens
+from ..stats import Estimate
+from .cells import NONE, Cell, Done, Place, Plan, Study
+from .found import Address, Found, line_of, table
+from .measures import permuted
+from .rows import Row
+from .subject import VECTORS
+from .thought_results import KINDS
+from .trials import Trial
+from .verdict import UNTESTED, above
+
+GRID = {
+    "both": "names the word and repeats the sentence",
+    "named": "names the word",
+    "repeated": "repeats the sentence",
+    "gain_rank": "rank of the word's gain, first token",
+    "random": "the same, random direction",
+}
+SHARES = ("both", "named", "repeated", "gain_rank", "random")
+
+
+class ThoughtText(Study):
+    """See the module."""
+
+    def plan(self, cell: Cell) -> Plan:
+        """See `Study.plan`."""
+        first: dict[tuple[Any, ...], Trial] = {}
+        texts: list[Trial] = []
+        kinds = VECTORS if cell.layer is not None else VECTORS[:1]
+        sampled = kinds if cell.part == "confirmation" else kinds[:2]
+        for number, word in enumerate(self.subject.words[cell.part]):
+            place = Place(number, word)
+            for kind in kinds:
+                trial = self._one(cell, place, kind, "thought", reply=False)
+                about = trial.about
+                first[about["wording"], about["asked"], about["kind"] != NONE and (word, kind)] = trial
+            texts += [self._one(cell, place, kind, ask) for kind in sampled for ask in ("thought", "repeat")]
+        return Plan(list(first.values()), texts)
+
+    def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
+        """See `Study.read`."""
+        return self.rank(trial, values, done)
+
+    def choose(self, done: Done) -> tuple[int, float]:
+        """See `Study.choose`."""
+        found = Found(self.spec, done, self.subject.every_word)
+
+        def worth(place: tuple[int, float]) -> tuple[float, float]:
+            address: Address = ("exploration", *place)
+            ranks = [row.get("gain_rank") for row in found.rows(address, "concept", "thought")]
+            both = list(self._both(found, address, "concept").values())
+            return float(np.mean(both)) if both else 0.0, float(np.mean([each for each in ranks if each] or [0.0]))
+
+        return max(found.grid, key=worth)
+
+    def results(self, done: Done) -> dict[str, Any]:
+        """See `Study.results`."""
+        found = Found(self.spec, done, self.subject.every_word)
+        layer, strength = self.choose(done)
+        address: Address = ("confirmation", layer, strength)
+        texts = found.rows(address, "concept", "thought", "text")
+        named = np.array([[row["word"] in found.listener.anywhere(each["text"]) for row in texts] for each in texts])
+        null, p = permuted(named, n=self.spec.permutations, seed=self.spec.seed)
+        gains = {kind: self._gains(found, address, kind) for kind in VECTORS}
+        beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in ("random", "shuffled", "natural")}
+        rows = [self._line(found, address, kind) for kind in (NONE, *VECTORS)]
+        said = "" if p is None else f"p = {p:.3g}"
+        more = [
+            line_of("names the word, with words dealt out to trials again", [null], said),
+            *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
+        ]
+        own = found.by_word(gains["concept"])
+        return {
+            "grid": {
+                "labels": GRID,
+                "shares": list(SHARES),
+                "cells": [self._cell(found, each) for each in found.grid],
+            },
+            "chosen": {
+                "layer": layer,
+                "strength": strength,
+                "why": "names the word and repeats the sentence most often; ties by the first token's gain",
+            },
+            "tables": [
+                table(
+                    "Every condition, on words held out",
+                    f"Layer {layer}, strength {strength}; added on the sentence's tokens alone. Replies, with exact "
+                    "intervals; and the rank of the word's gain among the words at the first token (chance .5), with a "
+                    "bootstrap over words. Repeated: the sentence's words stand in the reply, in order.",
+                    [("names it", "share"), ("repeats", "share"), ("both", "share"), ("gain's rank", "number")],
+                    rows,
+                ),
+                table("What that is held against", "", [("estimate", "number")], more),
+            ],
+            "verdict": [
+                {
+                    "criterion": "accurate",
+                    "finding": above([own], 0.5),
+                    "reason": "rank of the injected word's gain at the first token, chance .5",
+                },
+                {
+                    "criterion": "grounded",
+                    "finding": above(list(beyond.values()), 0),
+                    "reason": "the same beyond vectors of equal norm that stand for no word",
+                },
+                {"criterion": "internal", "finding": UNTESTED, "reason": "the text is the same in all conditions"},
+                {"criterion": "meta", "finding": UNTESTED, "reason": "no trial asks for more than a word"},
+            ],
+            "examples": [
+                {
+                    "word": row["word"],
+                    "text": row["text"],
+                    "claim": row["claim"],
+                    "identified": found.names(row),
+                    "coherent": found.coherent(row),
+                }
+                for row in sorted(texts, key=lambda row: not found.names(row))[:8]
+            ],
+            "counts": {
+                "n_trials": sum(found.n_rows.values()),
+                "n_not_finite": sum(found.not_finite.values()),
+                "n_without_token": found.without_token,
+            },
+        }
+
+    def _one(self, cell: Cell, place: Place, kind: Any, ask: str, *, reply: bool = True) -> Trial:
+        wordings, sentences = self.subject.prompts.thought_text, self.subject.materials.sentences.sentences
+        wording, which = place.number % len(wordings), place.number % len(sentences)
+        filled = fill(getattr(wordings[wording], ask), sentence=sentences[which])
+        prompt = self.chats.render([{"role": "user", "content": filled.text}])
+        at = self.chats.tokens_of(prompt, filled.text, filled.at["sentence"])
+        names = self.names[cell.part]
+        about = self.about(cell, place, kind, ask, wording, str(which))
+        watch = tuple(names.tokens[name] for name in names.alone())
+        shown = prompt if reply else self.chats.led(prompt, names)
+        return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about))
+
+    def _repeats(self, row: Row) -> bool:
+        """Whether the words of the sentence stand in the reply, one after another."""
+        sentence = self.subject.materials.sentences.sentences[int(row["asked"])]
+        wanted, said = (" ".join(tokens(text.lower())) for text in (sentence, row["text"]))
+        return f" {wanted} " in f" {said} "
+
+    def _both(self, found: Found, address: Address, kind: str) -> dict[str, float]:
+        """Word -> whether it is named in the one reply and its sentence repeated in the other."""
+        repeats = {row["word"]: self._repeats(row) for row in found.rows(address, kind, "repeat", "text")}
+        named = {row["word"]: found.names(row) for row in found.rows(address, kind, "thought", "text")}
+        return {word: float(named[word] and repeats[word]) for word in named if word in repeats}
+
+    def _gains(self, found: Found, address: Address, kind: str) -> dict[str, float]:
+        ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, kind, "thought")}
+        return {word: rank for word, rank in ranks.items() if rank is not None}
+
+    def _line(self, found: Found, address: Address, kind: str) -> dict[str, Any]:
+        both = list(self._both(found, address, kind).values())
+        gain = found.by_word(self._gains(found, address, kind))
+        return line_of(
+            KINDS[kind],
+            [
+                found.share(found.rows(address, kind, "thought", "text"), found.names),
+                found.share(found.rows(address, kind, "repeat", "text"), self._repeats),
+                found.share([{"both": each} for each in both], lambda row: bool(row["both"])),
+                Estimate.undefined("what it is held against") if kind == NONE else gain,
+            ],
+        )
+
+    def _cell(self, found: Found, place: tuple[int, float]) -> dict[str, Any]:
+        address: Address = ("exploration", *place)
+        both = [{"both": each} for each in self._both(found, address, "concept").values()]
+        estimates = {
+            "both": found.share(both, lambda row: bool(row["both"])),
+            "named": found.share(found.rows(address, "concept", "thought", "text"), found.names),
+            "repeated": found.share(found.rows(address, "concept", "repeat", "text"), self._repeats),
+            "gain_rank": found.by_word(self._gains(found, address, "concept")),
+            "random": found.by_word(self._gains(found, address, "random")),
+        }
+        return {
+            "layer": place[0],
+            "strength": place[1],
+            "n_trials": found.n_rows[address],
+            "n_not_finite": found.not_finite.get(address, 0),
+            "measures": {name: each.to_json() for name, each in estimates.items()},
+        }

@@ -1,0 +1,53 @@
+"""Four criteria, apart, after Lindsey 2025: accurate, grounded, internal, and meta, which nothing here tests."""
+
+from __future__ import annotations
+
+from ..report import number
+from ..stats import Estimate
+from .found import Address, Found
+
+SUPPORTED, NOT, UNKNOWN, UNTESTED = "supported", "not supported", "cannot tell", "not tested"
+AGAINST = ("random", "shuffled", "natural")
+"""Vectors of the same norm that stand for no word."""
+
+
+def verdict(found: Found, address: Address, lines: dict[str, Estimate]) -> list[dict[str, str]]:
+    """Criterion, finding and reason, for the chosen cell on words held out."""
+    net = found.net(address)
+    own = found.balanced(address, "concept")
+    beyond = {kind: found.paired(own, found.balanced(address, kind)) for kind in AGAINST}
+    left = lines["intercept"]
+    first = found.by_word(own)
+    said = ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
+    return [
+        {
+            "criterion": "accurate",
+            "finding": above([net], 0),
+            "reason": f"net score, correct identifications minus claims without injection: {number(net.to_json())}",
+        },
+        {
+            "criterion": "grounded",
+            "finding": above([*beyond.values(), left], 0),
+            "reason": "detection in both polarities beyond vectors that stand for no word: "
+            f"{said}; left where there is no bias to yes: {number(left.to_json())}",
+        },
+        {
+            "criterion": "internal",
+            "finding": above([first], 0),
+            "reason": "at the first token, before any word of its own reply could tell, detection in both polarities "
+            f"is {number(first.to_json())}; the text before it is the same in all conditions",
+        },
+        {
+            "criterion": "meta",
+            "finding": UNTESTED,
+            "reason": "no trial asks for more than a report; whether anything represents the state as its own is open",
+        },
+    ]
+
+
+def above(estimates: list[Estimate], level: float) -> str:
+    """Whether all intervals lie above a level; undecided where one is missing, and no other reaches down to it."""
+    bounds = [each.ci95 for each in estimates]
+    if any(each is not None and each[0] <= level for each in bounds):
+        return NOT
+    return UNKNOWN if any(each is None for each in bounds) else SUPPORTED

@@ -1,0 +1,125 @@
+"""A causal check as tables of text, for the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .link_tables import Cell, LinkTable
+from .sentences import number, share
+from .steering_figures import PLACES
+
+Found = dict[str, Any]
+WHAT = {"add": "added", "subtract": "subtracted", "project out": "projected out"}
+
+
+def steering_tables(steering: Found) -> list[LinkTable]:
+    """Every table of a section that has something to show."""
+    return [_causal(steering), _chains(steering), _rollouts(steering)] if "replayed" in steering else []
+
+
+def _causal(steering: Found) -> LinkTable:
+    table = LinkTable(
+        "Change under the direction, and under directions of the same norm",
+        ["steered in", "what is done", "dose", "log-odds", "controls", "P(acts)", "controls", "decides as before"],
+    )
+    table.head += ["says so", "controls", "accuracy", "controls", "invalid", "controls"]
+    for row in steering["causal"]:
+        odds, acts = row["log_odds"], row["acts"]
+        cells: list[object] = [
+            PLACES[row["scope"]],
+            WHAT[row["what"]],
+            f"{row['dose']:g}{'' if row['usable'] else ' (outside the usable range)'}",
+            _ranked(table, odds, shares=False),
+            table.cell(odds["controls"], auroc=True),
+            _ranked(table, acts, shares=True),
+            table.cell(acts["controls"]),
+            table.cell(row["same"]["level"]),
+        ]
+        for name in ("verbalised", "accuracy", "invalid"):
+            cells += [table.cell(row[name]["change"]), table.cell(row[name]["controls"])]
+        table.add(*cells)
+    table.notes.insert(
+        0,
+        "p: rank of the direction's change, in size, among the controls'. Log-odds (nats): of acting where the "
+        "direction is added, of the answer that was given where it is projected out; the stored chain is held fixed. "
+        "All else is of rollouts sampled anew, by patterns, each control direction on "
+        f"{steering['control_items']} items in rotation.",
+    )
+    return table
+
+
+def _chains(steering: Found) -> LinkTable:
+    table = LinkTable(
+        "Stored chains held fixed: each dose",
+        [
+            "steered in",
+            "what is done",
+            "dose",
+            "log-odds",
+            "controls",
+            "beyond the controls",
+            "KL",
+            "KL, controls",
+            "usable",
+        ],
+    )
+    for scope, place in PLACES.items():
+        for cell in steering["replayed"][scope]["doses"]:
+            odds = cell["log_odds"]
+            table.add(
+                place,
+                _done(cell),
+                f"{cell['dose']:g}",
+                _ranked(table, odds, shares=False),
+                table.cell(odds["controls"], auroc=True),
+                table.cell(odds["beyond"], auroc=True),
+                table.cell(cell["kl"], auroc=True),
+                table.cell(cell["controls_kl"], auroc=True),
+                f"no: NaN or infinity in {cell['n_not_finite']}"
+                if cell["n_not_finite"]
+                else ("no", "yes")[cell["usable"]],
+            )
+    return table
+
+
+def _rollouts(steering: Found) -> LinkTable:
+    table = LinkTable(
+        "Sampled anew: each dose",
+        ["steered in", "what is done", "dose", "acts", "P(acts), change", "controls", "says so", "accuracy", "invalid"],
+    )
+    table.head += ["nats a token", "repeated 4-grams", "tokens", "no token of it"]
+    for scope, place in PLACES.items():
+        for cell in steering["sampled"][scope]:
+            table.add(
+                place,
+                _done(cell),
+                f"{cell['dose']:g}",
+                table.cell(cell["acts"]["level"]),
+                _ranked(table, cell["acts"], shares=True),
+                table.cell(cell["acts"]["controls"]),
+                table.cell(cell["verbalised"]["level"]),
+                table.cell(cell["accuracy"]["level"]),
+                table.cell(cell["invalid"]["level"]),
+                table.cell(cell["nats"]["level"], auroc=True),
+                table.cell(cell["repetition"]["level"]),
+                table.cell(cell["tokens"]["level"], auroc=True),
+                Cell(str(cell["n_without_a_token"]), True),
+            )
+    table.notes.append(
+        "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. Repeated "
+        "4-grams: the share of a completion's pieces of four tokens that were there before (Welleck et al. 2020)."
+    )
+    return table
+
+
+def _ranked(table: LinkTable, effect: Found, *, shares: bool) -> Cell:
+    """A change with its rank among the controls."""
+    change = effect["change"]
+    if change["value"] is None:
+        return table.cell(change)
+    p = "" if effect["p"] is None else f"; p = {effect['p']:.2g}"
+    return Cell(f"{(share if shares else number)(change)}{p}")
+
+
+def _done(cell: Found) -> str:
+    return "projected out" if cell["operator"] == "project" else "added"
