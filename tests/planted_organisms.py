@@ -24,6 +24,7 @@ ONE, OTHER = np.eye(WIDTH)[0], np.eye(WIDTH)[1]
 QUICK = (
     "organism=null",
     "negative_control=null",
+    "probe.embedding=null",
     "probe.permutations=2",
     "probe.bootstrap=50",
     "probe.positions=[last_prompt, think_100, before_answer]",

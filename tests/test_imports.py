@@ -68,6 +68,7 @@ LEVELS = (
     {
         *(
             "studies",
+            "folder_results",
             "prepare",
             "run",
             "rescore",

@@ -22,7 +22,7 @@ from introspect.injection.cells import NONE, Cell
 from introspect.injection.claims import Listener, is_coherent, read_claim, readable, repetition
 from introspect.injection.measures import coefficients, d_prime, exact, line, mean, permuted
 from introspect.injection.page import render, report_injection
-from introspect.injection.results import read_injection, validate_injection
+from introspect.injection.results import INJECTION
 from introspect.injection.rows import Cells
 from introspect.injection.spec import CoherenceSpec, is_injection, load_injection
 from introspect.injection.study import STUDIES, injection_cost, run_injection
@@ -405,7 +405,7 @@ class TestDirectory:
     def test_it_holds_what_any_run_holds(self, finished):
         names = {each.name for each in finished.iterdir()}
         assert names >= {"injection.yaml", "manifest.json", "trials.jsonl", "results.json", "report.html"}
-        results = read_injection(finished / "results.json")
+        results = INJECTION.read(finished / "results.json")
         assert results["injection"]["kind"] == "inject-thought" and results["chosen"]["layer"] == 1
         assert len(results["grid"]["cells"]) == 2 and any("6 words a cell are few" in w for w in results["warnings"])
         assert any("of the first token's probability is on Yes or No" in warning for warning in results["warnings"])
@@ -455,11 +455,11 @@ class TestDirectory:
             Cells(tmp_path)
 
     def test_the_page_is_drawn_again_and_holds_no_markup_of_strangers(self, finished, tmp_path):
-        results = read_injection(finished / "results.json")
+        results = INJECTION.read(finished / "results.json")
         bad = "<script>alert(1)</script>‮"
         results["examples"][0]["text"] = results["sentences"][0] = results["injection"]["question"] = bad
         results["tables"][0]["rows"][0]["label"] = results["warnings"][0] = bad
-        validate_injection(results)
+        INJECTION.check(results)
         page = render(results, {"command": bad})
         assert "<script>alert" not in page and "‮" not in page and "&lt;script&gt;alert" in page
         before = (finished / "report.html").read_bytes()
@@ -480,13 +480,13 @@ class TestDirectory:
         ],
     )
     def test_results_that_do_not_fit_are_refused(self, finished, change):
-        results = read_injection(finished / "results.json")
+        results = INJECTION.read(finished / "results.json")
         change(results)
         with pytest.raises(StoreError):
-            validate_injection(results)
+            INJECTION.check(results)
 
     def test_results_that_do_not_hold_together_are_one_line(self, finished, tmp_path):
-        results = read_injection(finished / "results.json")
+        results = INJECTION.read(finished / "results.json")
         del results["grid"]["cells"][0]["measures"]["net"]
         (tmp_path / "results.json").write_text(json.dumps(results))
         with pytest.raises(StoreError, match="does not hold together"):
@@ -510,7 +510,7 @@ class TestLeftOut:
 
     def test_a_wording_with_nothing_before_its_ask_has_no_cache_only_trial(self, finished):
         # The tiny template puts one token before a message: the first, at which nothing is injected.
-        results = read_injection(finished / "results.json")
+        results = INJECTION.read(finished / "results.json")
         assert results["counts"]["n_without_token"] > 0
         assert any("there was no token to inject at" in warning for warning in results["warnings"])
 

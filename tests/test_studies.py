@@ -22,7 +22,7 @@ from introspect.studies import study as studying
 from introspect.studies.figures import PANELS
 from introspect.studies.page import RANGES, render, report_study
 from introspect.studies.pairs import ESTIMATES, by_method, pair
-from introspect.studies.results import read_study, validate_study
+from introspect.studies.results import STUDY
 from introspect.studies.seeds import (
     COVERAGE,
     Rows,
@@ -165,7 +165,7 @@ def study(finished, tmp_path) -> Path:
 
 @pytest.fixture
 def results(finished) -> dict:
-    return read_study(finished / "results.json")
+    return STUDY.read(finished / "results.json")
 
 
 class TestSpec:
@@ -681,7 +681,7 @@ class TestPage:
         changed = attacked(results)
         changed["study"]["name"] = changed["study"]["methods"]["sft"] = attack
         changed["tasks"]["risk"]["methods"]["sft"]["measures"]["phi"] = {"value": None, "reason": attack}
-        validate_study(changed)
+        STUDY.check(changed)
         page = render(changed, {"command": attack})
         assert "<script>alert" not in page and "<img" not in page and "\u202e" not in page
         assert "&lt;img" in page
@@ -756,7 +756,7 @@ class TestTrajectory:
         monkeypatch.setattr(studying, "run_trajectory", run)
         run_study(spec, tmp_path / "along", offline=True)
         assert asked["offline"] and not asked["resume"] and "study.yaml" in asked["there"]
-        results = read_study(tmp_path / "along" / "results.json")
+        results = STUDY.read(tmp_path / "along" / "results.json")
         assert results["warnings"] == ["Few steps."] and results["study"]["steps"] == [0, 7]
         page = (tmp_path / "along" / "report.html").read_text()
         assert "It rose &lt;b&gt;early&lt;/b&gt;." in page and "<b>" not in page and 'id="figure-0"' in page

@@ -28,7 +28,7 @@ from introspect.validation.facts import draw
 from introspect.validation.organisms import SHIPPED, _reading, organisms
 from introspect.validation.page import render, report_validation
 from introspect.validation.planted import FIDELITY, plant
-from introspect.validation.results import read_validation, validate_validation
+from introspect.validation.results import VALIDATION
 from introspect.validation.scenarios import SCENARIOS, Check
 from introspect.validation.sentences import found_wrong, headline
 from introspect.validation.spec import Sizes, ValidateInstrument, is_validation, load_validation
@@ -246,7 +246,7 @@ class TestTable:
 
 class TestRun:
     def test_the_folder_says_what_was_done_and_found(self, finished):
-        results = read_validation(finished / "results.json")
+        results = VALIDATION.read(finished / "results.json")
         lines = [json.loads(line) for line in (finished / "draws.jsonl").read_text().splitlines()]
         assert [(each["scenario"], each["draw"]) for each in lines] == [
             ("nothing", 0), ("direction", 0), ("nothing", 1), ("direction", 1)
@@ -320,7 +320,7 @@ class TestRun:
 
 class TestPage:
     def test_it_shows_every_row_and_marks_what_does_not_hold(self, finished):
-        results = read_validation(finished / "results.json")
+        results = VALIDATION.read(finished / "results.json")
         wrong = next(row for row in results["rows"] if row["kind"] == "coverage")
         wrong |= {"found": {"value": 0.7, "ci95": [0.6, 0.8], "n": 100, "method": "wilson"}, "reading": "too narrow"}
         page = render(results, None)
@@ -332,7 +332,7 @@ class TestPage:
         )
 
     def test_nothing_in_results_can_act(self, finished):
-        results = read_validation(finished / "results.json")
+        results = VALIDATION.read(finished / "results.json")
         hostile = "<script>alert(1)</script>\u202e"
         results["organisms"]["from"] = results["organisms"]["rows"][0]["organism"] = hostile
         results["validation"]["question"] = results["scenarios"][0]["planted"] = results["rows"][0]["note"] = hostile
@@ -354,11 +354,11 @@ class TestPage:
             report_validation(out)
 
     def test_sentences_count_what_holds(self, finished):
-        said = headline(read_validation(finished / "results.json"))
+        said = headline(VALIDATION.read(finished / "results.json"))
         assert said[0].startswith("2 draws of each of 2 scenarios") and "direction 100%" in said[1]
 
     def test_sentences_count_no_row_that_was_not_estimated(self, finished):
-        results = read_validation(finished / "results.json")
+        results = VALIDATION.read(finished / "results.json")
         before = headline(results)[0]
         blank = {"found": {"value": None, "reason": "no draw gave it"}, "reading": "not estimated"}
         tests = [row for row in results["rows"] if row["kind"] in ("found", "above") and row["there"] is False]
@@ -371,7 +371,7 @@ class TestPage:
         assert f"of {estimated[0] - 1} measures" in after and f"of {estimated[1] - 1} intervals" in after
 
     def test_what_a_wide_interval_cannot_contradict_is_counted_apart(self, finished):
-        results = read_validation(finished / "results.json")
+        results = VALIDATION.read(finished / "results.json")
         row = results["organisms"]["rows"][0]
         readings = ("shown", "not contradicted", "not contradicted", "contradicted", "not measured")
         results["organisms"]["rows"] = [row | {"reading": reading} for reading in readings]
@@ -426,7 +426,7 @@ class TestShipped:
     def test_the_summary_is_a_validation_and_makes_the_section_of_every_report(self):
         summary = read_json(ROOT / "experiments" / "results" / "validate-instrument.json")
         extra = {key: summary.pop(key) for key in ("command", "versions", "machine")}
-        validate_validation(summary)
+        VALIDATION.check(summary)
         section = arranged(summary | extra)
         assert section["n_draws"] == summary["validation"]["n_draws"] and extra["command"].startswith("introspect run")
         assert [line["name"] for line in section["lines"]] == [each["name"] for each in summary["scenarios"]]
@@ -435,7 +435,7 @@ class TestShipped:
     def test_without_a_summary_or_with_few_draws_a_report_says_nothing_of_it(self, finished, monkeypatch, tmp_path):
         monkeypatch.setattr(instrument, "assets_root", lambda: tmp_path)
         assert instrument.shipped_validation.__wrapped__() is None
-        summary = with_provenance(read_validation(finished / "results.json"), finished)
+        summary = with_provenance(VALIDATION.read(finished / "results.json"), finished)
         (tmp_path / "experiments" / "results").mkdir(parents=True)
         for n_draws, there in ((49, False), (50, True)):
             summary["validation"]["n_draws"] = n_draws
@@ -443,7 +443,7 @@ class TestShipped:
             assert (instrument.shipped_validation.__wrapped__() is not None) == there
 
     def test_the_section_says_what_was_measured_and_stands_only_where_that_was_probed(self, finished):
-        summary = with_provenance(read_validation(finished / "results.json"), finished)
+        summary = with_provenance(VALIDATION.read(finished / "results.json"), finished)
         run = {"label": "acted", "estimator": ESTIMATORS["logistic"].what}
 
         def said(probe: dict) -> str:

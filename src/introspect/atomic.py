@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .errors import RunError
 
@@ -45,6 +47,16 @@ def write_atomic(path: Path, content: str | bytes | Iterable[Buffer]) -> None:
         raise RunError(
             f"cannot write {path}: {error.strerror}; free space or choose another --out, then go on with --resume"
         ) from error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace `path` by a document, as `write_atomic` does, as JSON that people can read.
+
+    Raises:
+        RunError: it cannot be written.
+        ValueError: it holds a number that is not finite.
+    """
+    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_at_most(path: Path, most: int) -> bytes:

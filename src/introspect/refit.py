@@ -8,14 +8,13 @@ only for its input embeddings, where those are asked for.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .analysis import Model, analyse_activations
-from .atomic import read_at_most, write_atomic
+from .atomic import read_at_most, write_atomic, write_json
 from .errors import RunError, SpecError, StoreError
 from .experiment import Experiment, load_experiment
 from .link import READOUTS
@@ -137,7 +136,7 @@ def _write(folder: RunFolder, spec: Experiment, results: dict[str, Any], scratch
         if (folder.path / name).exists():
             write_atomic(out / name, read_at_most(folder.path / name, MAX_VERDICTS).decode("utf-8"))
     write_atomic(out / MARKER, spec.to_yaml())
-    write_atomic(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(out / "results.json", results)
     write_report(out)
 
 

@@ -8,13 +8,12 @@ read, so a run of a hundred thousand rollouts fits in little memory.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .assets import find_card
-from .atomic import write_atomic
+from .atomic import write_json
 from .behaviour import behavioural_sections
 from .errors import RunError, SpecError
 from .experiment import Experiment, load_experiment
@@ -98,7 +97,7 @@ def link_again(run: Path) -> dict[str, Any]:
 
 def _write(run: Path, results: dict[str, Any]) -> None:
     validate_results(results)
-    write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(run / "results.json", results)
     write_report(run)
 
 

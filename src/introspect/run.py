@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 
 from .analysis import Model, analyse
-from .atomic import write_atomic
+from .atomic import write_atomic, write_json
 from .awareness import AWARENESS_FILE, BASE_AWARENESS_FILE, awareness_stage, read_awareness
 from .backends import Capture, ModelBackend, Sampling, make_backend
 from .chain import CHAIN_FILE, chain_stage, read_chain
@@ -137,7 +136,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
             )
             results["controls"]["negative_control"] = negative_control_section(measured)
         validate_results(results)
-        write_atomic(results_path, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(results_path, results)
         write_report(out)
         return results
 

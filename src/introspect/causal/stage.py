@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_atomic
+from ..atomic import write_json
 from ..link import with_causal
 from ..lock import only_writer
 from ..progress import Progress, silent
@@ -88,7 +87,7 @@ def steer_run(
         results["steering"] = steering_section(plan.subject, plan.tested, plan.settings, plan.mapped, log.units)
         results["link"] = with_causal(results["link"], results["steering"])
         validate_results(results)
-        write_atomic(run / "results.json", json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(run / "results.json", results)
         write_report(run)
     return results
 

@@ -5,40 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_atomic
-from ..errors import RunError, StoreError
-from ..report import FAULTS, fill
-from ..results import read_run_manifest
+from ..report import fill
 from .figures import captions, injection_figures
-from .results import read_injection
+from .results import INJECTION
 
 
 def report_injection(out: Path) -> Path:
-    """Write the page of a study again, from its results.
-
-    Raises:
-        RunError: it has no results yet.
-        StoreError: results.json is damaged.
-    """
-    if not (out / "results.json").exists():
-        raise RunError(f"{out} has no results.json; finish it with `introspect inject ... --out {out} --resume`")
-    return write_page(out)
-
-
-def write_page(out: Path) -> Path:
-    """Write `report.html` of a study from its `results.json` and `manifest.json`.
-
-    Raises:
-        StoreError: results.json is missing or not one of ours.
-    """
-    results, manifest = read_injection(out / "results.json"), read_run_manifest(out / "manifest.json")
-    try:
-        page = render(results, manifest)
-    except FAULTS as error:
-        raise StoreError(f"{out / 'results.json'} does not hold together ({error!r}); run the study again") from None
-    path = out / "report.html"
-    write_atomic(path, page)
-    return path
+    """Draw the page of a study of injected concepts again; see `FolderResults.report`."""
+    return INJECTION.report(out, render)
 
 
 def render(results: dict[str, Any], manifest: dict[str, Any] | None) -> str:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..assets import find_card
-from ..atomic import write_atomic
+from ..atomic import write_atomic, write_json
 from ..doctor import CHEAP, Check, examine, failures
 from ..errors import RunError
 from ..lock import only_writer
-from ..manifest import machine_facts, package_versions
 from ..progress import Progress, silent
 from ..results import read_run_manifest
 from ..run_folder import check_folder, enough_memory, make_folder
 from .cells import Cell, Study
 from .intentional import Intentional
-from .page import write_page
+from .page import render
 from .prefill import Prefill
-from .results import validate_injection
+from .results import INJECTION
 from .rows import FILE, Cells
 from .sentences import headline, warnings_of
 from .spec import MARKER, Injection, Kind
@@ -89,15 +86,13 @@ def run_injection(
         if done.cells:
             _refuse_other(read_run_manifest(out / "manifest.json"), manifest, out)
         else:
-            _write_json(out / "manifest.json", manifest)
+            write_json(out / "manifest.json", manifest)
         with enough_memory("a cell of the study", "set a smaller text.batch_size or --limit"):
             _run_cells(study, done, progress)
         found = study.results(done.cells)
         results = {"schema_version": 1, "injection": about(subject), **found}
         results |= {"sentences": headline(results), "warnings": warnings_of(results)}
-        validate_injection(results)
-        _write_json(out / "results.json", results)
-        write_page(out)
+        INJECTION.write(out, results, render)
     return results
 
 
@@ -161,16 +156,10 @@ def about(subject: Subject) -> dict[str, Any]:
 
 
 def _manifest(subject: Subject, checks: list[Check]) -> dict[str, Any]:
-    return {
-        "injection": subject.spec.name,
-        "spec_digest": subject.spec.digest(),
-        "seed": subject.spec.seed,
+    return INJECTION.manifest(subject.spec) | {
         "model": subject.loaded.info.to_json(),
         "backend": subject.backend.name,
         "doctor": [check.to_json() for check in checks],
-        "versions": package_versions(),
-        "machine": machine_facts(),
-        "command": " ".join(["introspect", *sys.argv[1:]]),
     }
 
 
@@ -187,7 +176,3 @@ def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], out: Path)
     for key in ("versions", "model", "backend"):
         if before.get(key) != now[key]:
             raise RunError(f"the trials in {out} were made with another {key}; choose another --out")
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

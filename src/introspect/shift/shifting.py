@@ -8,14 +8,13 @@ from its source). Parts are committed by a rename, so a shift that was stopped g
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..analysis import Model, analyse
-from ..atomic import write_atomic
+from ..atomic import write_atomic, write_json
 from ..errors import IntrospectError, RunError, StoreError
 from ..lock import only_writer
 from ..manifest import write_manifest
@@ -142,7 +141,7 @@ def _told(progress: Progress, style: str, stage: str, done: int, total: int) -> 
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(path, content)
 
 
 def _finished(out: Path, style: Style) -> Shifted | None:

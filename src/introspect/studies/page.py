@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_atomic
-from ..errors import RunError, StoreError
-from ..report import FAULTS, fill, number, share
+from ..report import fill, number, share
 from ..report.measures import measure_tables
-from ..results import read_run_manifest
 from .figures import caption, study_figures
 from .measures import GROUPS
 from .pairs import COSINES, ESTIMATES, ITSELF, NULLS, pair
-from .results import read_study
+from .results import STUDY
 from .seeds import COVERAGE
 from .sentences import headline
 
@@ -35,30 +32,8 @@ BESIDE = {
 
 
 def report_study(out: Path) -> Path:
-    """Write the page of a study again, from its results.
-
-    Raises:
-        RunError: the study has no results yet.
-    """
-    if not (out / "results.json").exists():
-        raise RunError(f"{out} has no results.json; finish the study with `introspect run ... --out {out} --resume`")
-    return write_page(out)
-
-
-def write_page(out: Path) -> Path:
-    """Write `report.html` of a study from its `results.json` and `manifest.json`.
-
-    Raises:
-        StoreError: results.json is missing or not one of ours.
-    """
-    results, manifest = read_study(out / "results.json"), read_run_manifest(out / "manifest.json")
-    try:
-        page = render(results, manifest)
-    except FAULTS as error:
-        raise StoreError(f"{out / 'results.json'} does not hold together ({error!r}); run the study again") from None
-    path = out / "report.html"
-    write_atomic(path, page)
-    return path
+    """Draw the page of a study of several runs again; see `FolderResults.report`."""
+    return STUDY.report(out, render)
 
 
 def render(results: dict[str, Any], manifest: dict[str, Any] | None) -> str:

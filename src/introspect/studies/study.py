@@ -6,16 +6,13 @@ report of its own; `resume` goes on with those that are not finished and keeps t
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_atomic
+from ..atomic import write_atomic, write_json
 from ..errors import IntrospectError, ModelError
 from ..experiment import Experiment
 from ..lock import only_writer
-from ..manifest import machine_facts, package_versions
 from ..models import ModelSource, resolve
 from ..prepare import Cost, estimate_cost
 from ..progress import Progress, silent
@@ -26,9 +23,9 @@ from ..stats import Estimate
 from ..training.recipe import Recipe
 from .claims import judge_claims
 from .directions import transfer
-from .page import write_page
+from .page import render
 from .pairs import by_method
-from .results import validate_study
+from .results import STUDY
 from .spec import BARE, MARKER, CompareMethods, Member, Study, Trajectory
 from .table import task_table
 from .trajectory import RUNS, STEPS, TRAINING, check_recipe, run_trajectory, step_name
@@ -66,10 +63,8 @@ def run_study(
             along = dict(run_trajectory(spec, out, resume=resume, offline=offline, progress=progress))
             found = {"warnings": along.pop("warnings", []), "trajectory": along}
         results = {"schema_version": 1, "study": _about(spec), **found}
-        validate_study(results)
-        _write_json(out / "manifest.json", _manifest(spec))
-        _write_json(out / "results.json", results)
-        write_page(out)
+        write_json(out / "manifest.json", STUDY.manifest(spec))
+        STUDY.write(out, results, render)
     return results
 
 
@@ -256,18 +251,3 @@ def _about(spec: Study) -> dict[str, Any]:
     else:
         about |= {"recipe": spec.recipe, "steps": list(spec.steps), "experiment": spec.experiment}
     return about
-
-
-def _manifest(spec: Study) -> dict[str, Any]:
-    return {
-        "study": spec.name,
-        "spec_digest": spec.digest(),
-        "seed": spec.seed,
-        "versions": package_versions(),
-        "machine": machine_facts(),
-        "command": " ".join(["introspect", *sys.argv[1:]]),
-    }
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

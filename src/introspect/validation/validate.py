@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,17 +22,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..atomic import write_atomic
+from ..atomic import write_atomic, write_json
 from ..errors import RunError, StoreError
 from ..lock import only_writer
-from ..manifest import machine_facts, package_versions
+from ..manifest import package_versions
 from ..progress import Progress, silent
 from ..results import read_json, read_run_manifest
 from ..run_folder import check_folder, make_folder
 from .facts import Found, draw
 from .organisms import organisms
-from .page import write_page
-from .results import validate_validation
+from .page import render
+from .results import VALIDATION
 from .scenarios import SCENARIOS
 from .sentences import found_wrong
 from .spec import KIND, MARKER, ValidateInstrument
@@ -94,10 +93,8 @@ def run_validation(
             "organisms": planted,
             "warnings": [*_few(spec), *found_wrong(rows)],
         }
-        validate_validation(results)
-        _write_json(out / "manifest.json", _manifest(spec))
-        _write_json(out / "results.json", results)
-        write_page(out)
+        write_json(out / "manifest.json", VALIDATION.manifest(spec))
+        VALIDATION.write(out, results, render)
     return results
 
 
@@ -125,7 +122,7 @@ def _draws(spec: ValidateInstrument, out: Path, progress: Progress) -> list[Foun
     if found:
         _refuse_other_versions(out)
     else:
-        _write_json(out / VERSIONS, package_versions())
+        write_json(out / VERSIONS, package_versions())
     progress("draws", len(found), len(wanted))
     with (out / DRAWS).open("a", encoding="utf-8", newline="\n") as file:
         for each in _made(spec, wanted[len(found) :], out):
@@ -234,18 +231,3 @@ def _about(spec: ValidateInstrument) -> dict[str, Any]:
         "probe": spec.probe.model_dump(mode="json"),
         "fpr": spec.link.fpr,
     }
-
-
-def _manifest(spec: ValidateInstrument) -> dict[str, Any]:
-    return {
-        "validation": spec.name,
-        "spec_digest": spec.digest(),
-        "seed": spec.seed,
-        "versions": package_versions(),
-        "machine": machine_facts(),
-        "command": " ".join(["introspect", *sys.argv[1:]]),
-    }
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
