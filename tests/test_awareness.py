@@ -25,6 +25,7 @@ from introspect.backends import make_backend
 from introspect.errors import SpecError, StoreError
 from introspect.metrics.awareness import association, awareness_section, mean_score, minus_base, order_effect
 from introspect.models.formats import FORMATS
+from introspect.stats import expanded_tail
 from introspect.tasks.registry import TASKS
 from tiny_folders import tiny_tokenizer
 from tiny_models import tiny_model
@@ -166,7 +167,8 @@ class TestSection:
         assert score.value == pytest.approx(values.mean()) and score.n == 20
         assert order.value == pytest.approx((values[:, 0] - values[:, 1]).mean()) and order.n == 10
         drawn = np.random.default_rng(1).integers(10, size=(4000, 10))
-        expected = np.quantile(values.mean(axis=1)[drawn].mean(axis=1), [0.025, 0.975])
+        tail = expanded_tail(10)
+        expected = np.quantile(values.mean(axis=1)[drawn].mean(axis=1), [tail, 1 - tail])
         assert score.ci95 == pytest.approx(expected.tolist(), abs=2)
         assert score.method == "bootstrap over wordings"
 

@@ -12,6 +12,7 @@ import torch
 
 from introspect.backends import Sampling, Steer
 from introspect.causal import SteerSettings, sampled, stage, steer_run
+from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of
 from introspect.causal.effects import Measured, effect
 from introspect.causal.log import Log, read_log
@@ -92,7 +93,7 @@ def test_a_direction_of_chance_is_measured_and_claims_nothing(steered):
         assert all(each["n"] == 6 and each["acts"]["n_controls"] <= 4 for each in found["sampled"][scope])
     assert found["map"]["layers"] == [0, 1]
     assert "4 control directions are fewer than the 40" in " ".join(found["sentences"])
-    assert "not shown to be used" in found["sentences"][-1]
+    assert "is not tested: added (4 control directions cannot reach p = 0.05)" in found["sentences"][-1]
 
 
 def test_a_planted_direction_exceeds_every_control(run, planted, tmp_path):
@@ -346,3 +347,42 @@ def test_the_report_shows_what_was_steered(steered):
         assert f'id="{name}"' in page and f'"{name}": ' in page
     assert found["sentences"][-1] in page
     assert len(read_lines(steered / "steering.jsonl")) == 1 + 6 + len(found["map"]["layers"]) + 1 + 12 + 6
+
+
+def verdict_of(added: dict, removed: dict) -> str:
+    """The closing sentence, of effects on log-odds in think and answer alike."""
+    cells = [{"operator": "project", "dose": 1.0, "log_odds": removed}]
+    section = {
+        "replayed": {scope: {"slope": added, "doses": cells} for scope in SCOPES},
+        "causal": [{"scope": "both", "what": "project out", "same": {"level": estimate(0.9)}}],
+    }
+    return sentences_module._verdict(section)
+
+
+def estimate(value: float) -> dict:
+    return {"value": value, "ci95": [value - 0.1, value + 0.1], "n": 12, "method": "by hand"}
+
+
+def effect_of(value: float, p: float = 0.024, n: int = 40) -> dict:
+    return {"beyond": estimate(value), "p": p, "n_controls": n, "level": estimate(3.0)}
+
+
+@pytest.mark.parametrize(
+    ("added", "removed", "said"),
+    [
+        (effect_of(2.0), effect_of(-1.0), "the choice uses it"),
+        (effect_of(2.0), effect_of(-1.0, p=0.3), "it can push the choice, which does not show that the model uses it"),
+        (effect_of(0.01), effect_of(-0.01), "present, and not shown to be used"),
+        (effect_of(-0.5), effect_of(-1.0), "when it is added, the other way than it points"),
+        (effect_of(2.0), effect_of(0.5), "when it is projected out, the other way than it points"),
+        (
+            effect_of(2.0, n=10),
+            effect_of(-1.0, n=10),
+            "not tested: added (10 control directions cannot reach p = 0.05)",
+        ),
+        (effect_of(2.0, p=None, n=0), effect_of(-1.0, p=None, n=0), "not tested: added (0 control directions cannot"),
+        ({"value": None, "reason": "no dose is usable"}, effect_of(-1.0), "not tested: added (no dose is usable)"),
+    ],
+)
+def test_the_closing_sentence_claims_what_was_found(added, removed, said):
+    assert said in verdict_of(added, removed)

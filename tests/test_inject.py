@@ -130,9 +130,9 @@ class TestTrials:
         assert concept @ own == pytest.approx(typical, rel=1e-4)
 
     def test_the_natural_control_is_the_way_to_another_prompt(self, subject):
-        layer = subject.layers[0]
+        layer, sentences = subject.layers[0], subject.materials.sentences.sentences
         here = Chats(subject.loaded).render(subject.prompts.trials[0].messages(subject.prompts.trials[0].detect))
-        there = Chats(subject.loaded).render([{"role": "user", "content": subject.materials.sentences.sentences[0]}])
+        there = Chats(subject.loaded).render([{"role": "user", "content": sentences[len(sentences) // 2]}])
         one, other = subject.backend.replay(
             [here, there], [[len(here) - 1], [len(there) - 1]], capture=Capture(("resid_post",), (layer,))
         )
@@ -140,6 +140,8 @@ class TestTrials:
         word = subject.every_word[0]
         natural = subject.vector(word, layer, "natural")
         assert np.corrcoef(natural, difference)[0, 1] > 0.9999 and natural @ difference > 0
+        held_out = subject.vector(subject.words["confirmation"][0], layer, "natural")
+        assert np.array_equal(held_out, natural)  # the first word of either part is asked in the first wording
 
     def test_a_dose_that_breaks_the_model_gives_none_and_its_neighbours_go_on(self, subject, thought):
         layer, width = subject.layers[0], subject.loaded.info.width

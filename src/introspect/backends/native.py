@@ -71,13 +71,17 @@ class NativeEngine:
             return gives
 
         passed = self.blocks[: layer + 1]
+        # An instance may have a forward of its own, as accelerate gives to modules that it spreads over devices.
+        before = [vars(block).get("forward") for block in passed]
         try:
             for block in passed:
                 block.forward = stand_in
             yield
         finally:
-            for block in passed:
+            for block, own in zip(passed, before, strict=True):
                 vars(block).pop("forward", None)
+                if own is not None:
+                    block.forward = own
 
     @cached_property
     def _gives_a_tuple(self) -> bool:

@@ -126,11 +126,11 @@ def _changes(each: Measured) -> tuple[np.ndarray, np.ndarray]:
     """Of each control, the tested direction's change on the cases that the control was steered on, and its own change
     there, [control]; NaN where there is none. A change on few cases is 0 or large, so only like is set beside like.
     """
-    used = (each.tried if each.share else each.count > 0)[1:]
+    used = (each.tried if each.share else (each.count > 0) & (each.count[0] > 0))[1:]
     with np.errstate(all="ignore"):
         plain = (used * each.plain).sum(axis=1) / (used * each.plain_count).sum(axis=1)
         own = (used * each.value[0]).sum(axis=1) / (used * each.count[0]).sum(axis=1) - plain
-        found = each.value[1:].sum(axis=1) / each.count[1:].sum(axis=1) - plain
+        found = (used * each.value[1:]).sum(axis=1) / (used * each.count[1:]).sum(axis=1) - plain
     return own, found
 
 

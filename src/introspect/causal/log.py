@@ -93,7 +93,7 @@ class Unit(Row):
 
 def cell_name(scope: ScopeName, act: Act) -> str:
     """The unit of rollouts under an act."""
-    return f"sampled/{scope}/{act.operator}/{act.dose:g}"
+    return f"sampled/{scope}/{act.operator}/{act.dose!r}"
 
 
 class _Head(Row):

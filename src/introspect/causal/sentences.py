@@ -9,6 +9,7 @@ from ..report import number, share
 FULL = 20
 """Controls of each kind that a claim is to have."""
 PLACES = {"think": "think only", "answer": "answer only", "both": "think and answer"}
+LEVEL = 0.05
 Json = dict[str, Any]
 
 
@@ -74,44 +75,76 @@ def _projected(section: Json, scope: str) -> str:
 
 def _verdict(section: Json) -> str:
     """The claim, no larger than what was found."""
-    slope = section["replayed"]["both"]["slope"]
-    out = next(each for each in section["replayed"]["both"]["doses"] if each["operator"] == "project")["log_odds"]
-    adds, removes = (_exceeds(each) for each in (slope, out))
+    slope, out = section["replayed"]["both"]["slope"], _without(section, "both")
+    untested = [
+        f"{name} ({why})" for name, each in (("added", slope), ("projected out", out)) if (why := _not_tested(each))
+    ]
+    if untested:
+        return f"Whether the direction moves the choice by more than others is not tested: {'; '.join(untested)}."
+    adds, removes = _exceeds(slope, 1), _exceeds(out, -1)
     if adds and removes:
         same = _causal(section, "both", "project out")["same"]["level"]
+        alone = [PLACES[scope] for scope in ("think", "answer") if _exceeds(_without(section, scope), -1)]
+        where = f" (by itself in: {', '.join(alone)})" if alone else " (in neither by itself)"
         return (
-            "Along this direction the choice is moved by more than along directions of the same norm, both when it is "
-            "added and when it is projected out: at this layer, on these items, it is used in the choice. How much "
-            f"hangs on it: without it {number(out['level'])} nats are left for the answer that was given, and "
-            f"{share(same)} decide as before."
+            "Along this direction the log-odds of the choice are moved by more than along control directions, towards "
+            "acting when it is added, and away from the answer that was given when it is projected out of think and "
+            f"answer{where}: at this layer, on these items, the choice uses it. How much hangs on it: without it "
+            f"{number(out['level'])} nats are left for the answer that was given, and {share(same)} decide as before."
+        )
+    turned = [name for name, each, sign in (("added", slope, -1), ("projected out", out, 1)) if _exceeds(each, sign)]
+    if turned:
+        done = " and when it is ".join(turned)
+        return (
+            f"The direction moves the choice by more than control directions when it is {done}, the other way than it "
+            "points: what is read along it is not shown to be used."
         )
     if adds or removes:
         which, other = ("added", "projected out") if adds else ("projected out", "added")
         return (
-            f"The direction moves the choice by more than directions of the same norm when it is {which}, and not when "
-            f"it is {other}: it can push the choice"
+            f"The direction moves the choice by more than control directions when it is {which}, and is not shown to "
+            f"when it is {other}: it can push the choice"
             + (", which does not show that the model uses it so." if adds else ", at this layer, on these items.")
         )
     return (
-        "The direction does not move the choice by more than directions of the same norm do: what is read along it is "
+        "The direction is not shown to move the choice by more than control directions do: what is read along it is "
         "present, and not shown to be used."
     )
 
 
-def _exceeds(found: Json) -> bool:
-    """Whether an effect is larger than every share of the controls that chance allows, and its difference above 0."""
-    beyond = found.get("beyond", {"value": None})
-    if beyond["value"] is None or found["p"] is None:
+def _without(section: Json, scope: str) -> Json:
+    """What projecting out of a scope does to the log-odds of the answer that was given."""
+    found: Json = next(each for each in section["replayed"][scope]["doses"] if each["operator"] == "project")
+    return dict(found["log_odds"])
+
+
+def _not_tested(found: Json) -> str | None:
+    """Why an effect could not have exceeded the controls; None where it could."""
+    beyond = found.get("beyond", {"value": None, "reason": found.get("reason")})
+    if beyond["value"] is None:
+        return str(beyond["reason"])
+    if found["p"] is None or 1 / (1 + found["n_controls"]) > LEVEL:
+        return f"{found['n_controls']} control directions cannot reach p = {LEVEL:g}"
+    return None
+
+
+def _exceeds(found: Json, sign: int = 0) -> bool:
+    """Whether an effect is larger than those of the controls by more than chance allows.
+
+    Args:
+        sign: 1 or -1: and of that sign; 0: of any.
+    """
+    if _not_tested(found):
         return False
-    low, high = beyond["ci95"]
-    return found["p"] <= 0.05 and (low > 0 or high < 0)
+    low, high = found["beyond"]["ci95"]
+    return bool(found["p"] <= LEVEL and ((low > 0 and sign >= 0) or (high < 0 and sign <= 0)))
 
 
 def _beyond(found: Json) -> str:
     if found["beyond"]["value"] is None:
         return f"Beyond the controls: {number(found['beyond'])}."
-    told = "exceeds" if _exceeds(found) else "does not exceed"
-    return f"Beyond the controls' mean: {number(found['beyond'])}; it {told} them."
+    told = "it exceeds them" if _exceeds(found) else _not_tested(found) or "it is not shown to exceed them"
+    return f"Beyond the controls' mean: {number(found['beyond'])}; {told}."
 
 
 def _rank(found: Json) -> str:

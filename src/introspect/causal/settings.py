@@ -65,8 +65,8 @@ class SteerSettings:
         for name, least in (("controls", 0), ("items", 1), ("control_items", 0), ("lanes", 1)):
             if not least <= getattr(self, name) <= MOST:
                 raise SpecError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {least} to {MOST}")
-        if not self.doses or len(self.doses) > MOST or not all(map(math.isfinite, self.doses)):
-            raise SpecError("--doses: give finite numbers, such as -0.25,0.25")
+        if not any(self.doses) or len(self.doses) > MOST or not all(map(math.isfinite, self.doses)):
+            raise SpecError("--doses: give finite numbers that are not all 0, such as -0.25,0.25")
         if not self.kl_bound > 0:
             raise SpecError(f"--kl-bound {self.kl_bound}: choose a number of nats above 0")
 

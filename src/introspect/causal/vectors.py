@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..backends import Capture, Steer
+from ..backends import Capture
 from ..errors import EstimateError, SpecError
 from ..experiment import resolve_layers
 from ..saved_probes.source import check_place, check_reproduced, make_estimator
@@ -115,11 +115,6 @@ def typical_norms(subject: Subject, site: str, layers: tuple[int, ...]) -> dict[
     spans = [range(len(case.rollout.prompt_ids) - 1, len(case.rollout.token_ids) - 1) for case in chosen]
     found = subject.backend.replay(ids, spans, capture=Capture((site,), layers))
     return {layer: median_norm(torch.cat([row[site, layer] for row in found]).float().numpy()) for layer in layers}
-
-
-def steer_of(direction: Direction, vectors: np.ndarray, strengths: list[float]) -> Steer:
-    """One sequence a row: its vector, and how much of it; everywhere, as an `add`."""
-    return Steer(direction.site, direction.layer, torch.from_numpy(np.array(vectors)), tuple(strengths))
 
 
 def _with_controls(direction: Direction, n: int, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +75,7 @@ def steer(
     introspect steer runs/probe-risk --dry-run
     introspect steer runs/probe-risk
     introspect steer runs/probe-risk --recipe difference --layer 12 --doses=-1,-0.5,0.5,1
-    introspect steer runs/probe-risk --direction probes/risk --controls 5 --items 8
+    introspect steer runs/probe-risk --direction probes/risk --controls 10 --items 8
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -121,7 +122,7 @@ def _doses(text: str) -> tuple[float, ...]:
 def _layers(text: str) -> LayerSelection | None:
     if text == "none":
         return None
-    if text.replace(",", "").replace("-", "").isdecimal():
+    if re.fullmatch(r"-?\d+(,-?\d+)*", text):
         return tuple(int(each) for each in text.split(","))
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class Materials:
     words: ConceptWords
     sentences: ConceptSentences
     prompts: ConceptPrompts
+
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) of all of it."""
+        texts = [each.model_dump_json() for each in (self.words, self.sentences, self.prompts)]
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def read_materials(words: Path | None = None, sentences: Path | None = None, prompts: Path | None = None) -> Materials:

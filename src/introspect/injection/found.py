@@ -76,14 +76,38 @@ class Found:
         return self.mean(self.rows(address, kind, ask), self.shift)
 
     def balanced(self, address: Address, kind: str) -> dict[str, float]:
-        """Word -> half of the shift where Yes reports a thought, minus the one where No does: a bias to yes cancels."""
-        turned = {row["word"]: self.shift(row) for row in self.rows(address, kind, "reversed")}
+        """Word -> half of the shift where Yes reports a thought, minus the one where No does.
+
+        A bias to yes cancels as far as both questions leave as much room for it: where one was answered with Yes
+        already, it does not. So `apart` stands beside it, which no bias to yes alone raises above 0.
+        """
+        return self._halves(address, kind, self.shift)
+
+    def apart(self, address: Address, kind: str) -> dict[str, float]:
+        """Word -> half of P(yes) - P(no) where Yes reports a thought, minus the same where No does."""
+        return self._halves(address, kind, leaning)
+
+    def _halves(self, address: Address, kind: str, value: Callable[[Row], float | None]) -> dict[str, float]:
+        turned = {row["word"]: value(row) for row in self.rows(address, kind, "reversed")}
         out = {}
         for row in self.rows(address, kind, "detect"):
-            one, other = self.shift(row), turned.get(row["word"])
+            one, other = value(row), turned.get(row["word"])
             if one is not None and other is not None:
                 out[row["word"]] = (one - other) / 2
         return out
+
+    def word_shifts(self, address: Address, ask: str) -> dict[str, float]:
+        """Word -> mean shift of P(yes) - P(no) under the concept vector, over what is asked of it."""
+        shifts: dict[str, list[float]] = {}
+        for row in self.rows(address, "concept", ask):
+            shift = self.shift(row)
+            if shift is not None:
+                shifts.setdefault(row["word"], []).append(shift)
+        return {word: float(np.mean(each)) for word, each in shifts.items()}
+
+    def beyond_bias(self, address: Address) -> Estimate:
+        """The shift where a thought is asked for minus that on unrelated questions whose answer is No, word by word."""
+        return self.paired(self.word_shifts(address, "detect"), self.word_shifts(address, "unrelated_no"))
 
     def by_word(self, values: dict[str, float]) -> Estimate:
         """The mean of one value a word."""

@@ -16,6 +16,7 @@ from ..backends import Capture
 from ..concepts import fill
 from ..concepts.vectors import SITE
 from ..forced import continuation_ids
+from ..report import number
 from ..stats import Estimate
 from .cells import Cell, Done, Place, Plan, Study
 from .found import line_of, table
@@ -101,7 +102,10 @@ class Intentional(Study):
             here = {word: values[at] for word, values in gaps.items()}
             rows.append(line_of(name, [self._mean(here), self._mean({w: v / spread for w, v in here.items()})]))
         levels = [self._level(done, "confirmation", condition, at) for condition in CONDITIONS]
-        best = self._mean({word: values[at] for word, values in held[HEADLINE].items()})
+        best, apart = (
+            self._mean({word: values[at] for word, values in held[name].items()})
+            for name in (HEADLINE, "think minus avoid")
+        )
         curves = [
             {
                 "label": name,
@@ -142,9 +146,10 @@ class Intentional(Study):
             "verdict": [
                 {
                     "criterion": "intentional control",
-                    "finding": above([best], 0),
+                    "finding": above([best, apart], 0),
                     "reason": "activations lie nearer to the word's vector when it is to be thought of than when it is "
-                    "merely mentioned",
+                    f"merely mentioned, by {number(best.to_json())}, and than when it is not to be, by "
+                    f"{number(apart.to_json())}",
                 },
                 {"criterion": "accurate", "finding": UNTESTED, "reason": "nothing is reported in this study"},
                 {"criterion": "meta", "finding": UNTESTED, "reason": "nothing is reported in this study"},

@@ -16,6 +16,8 @@ from ..errors import RunError, StoreError
 
 FILE = "trials.jsonl"
 MOST_BYTES = 1 << 30
+NAMED = ("part", "word", "category", "kind", "ask", "as")
+"""What every line names."""
 Row = dict[str, Any]
 
 
@@ -41,6 +43,8 @@ class Cells:
                 found = rows[kept : kept + many]
                 if cell != len(self.cells) or many < 1 or any(each["cell"] != cell for each in found):
                     raise ValueError("cells out of order")
+                if not all(isinstance(each[key], str) for each in found for key in NAMED):
+                    raise ValueError("no trials")
                 if len(found) < many:
                     break
                 self.cells.append(found)

@@ -71,7 +71,8 @@ def warnings_of(results: dict[str, Any]) -> list[str]:
             if cell["n_not_finite"]
         ]
         out.append(
-            f"{counts['n_not_finite']} of {counts['n_trials']} trials gave no numbers and are left out: outside the "
+            f"{counts['n_not_finite']} of {counts['n_trials']} trials gave no numbers: left out at the first token, "
+            "and replies without a claim; outside the "
             f"usable range ({'; '.join(broken) or 'in the confirmation'})."
         )
     if counts["n_without_token"]:

@@ -160,6 +160,7 @@ def _manifest(subject: Subject, checks: list[Check]) -> dict[str, Any]:
         "model": subject.loaded.info.to_json(),
         "backend": subject.backend.name,
         "doctor": [check.to_json() for check in checks],
+        "texts": subject.materials.digest(),
     }
 
 
@@ -173,6 +174,6 @@ def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], out: Path)
         raise RunError(
             f"{out} has trials and no manifest.json that says what they were made with; choose another --out"
         )
-    for key in ("versions", "model", "backend"):
+    for key in ("versions", "model", "backend", "texts"):
         if before.get(key) != now[key]:
             raise RunError(f"the trials in {out} were made with another {key}; choose another --out")

@@ -131,10 +131,11 @@ class Subject:
         """
         norm = self.typical[layer]
         if kind == "natural":
-            index = self.every_word.index(word)
+            number = next(words.index(word) for words in self.words.values() if word in words)
             elsewhere = self._elsewhere[layer]
-            own = self.before_reply[layer][index % len(self.before_reply[layer])]
-            given = elsewhere[index % len(elsewhere)] - own
+            own = self.before_reply[layer][number % len(self.before_reply[layer])]
+            # Studies that show a sentence show the one of the word's number: another one, far from it.
+            given = elsewhere[(number + len(elsewhere) // 2) % len(elsewhere)] - own
         elif kind == "random":
             given = self._rng(word, layer, kind).standard_normal(self.loaded.info.width)
         else:

@@ -111,7 +111,7 @@ class Thought(Study):
         about = self.about(cell, place, kind, ask, wording, asked)
         return Trial(
             about,
-            prompt if reply else self.chats.led(prompt, names),
+            self.chats.replying(prompt) if reply else self.chats.led(prompt, names),
             self.added(cell, place.word, "concept" if before else kind),  # type: ignore[arg-type]
             range(1, start) if before else range(start, ENDLESS),
             1 if before else start,

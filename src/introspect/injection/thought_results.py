@@ -24,7 +24,7 @@ KINDS = {
     "random": "random direction, same norm",
     "negated": "the concept vector negated",
     "shuffled": "its coordinates shuffled",
-    "natural": "natural: towards another prompt's activation",
+    "natural": "natural: direction towards another prompt's activation (no swap)",
     "before": "concept vector before the question only (cache)",
 }
 GRID = {
@@ -54,13 +54,19 @@ def choose_cell(done: Done, spec: Injection) -> tuple[int, float]:
     def worth(cell: tuple[int, float]) -> tuple[bool, float, float]:
         address = ("exploration", *cell)
         texts, ranked = found.rows(address, "concept", "detect", "text"), found.rows(address, "concept", "which")
-        coherent = float(np.mean([found.coherent(row) for row in texts])) if texts else 0.0
-        broken = found.not_finite.get(address, 0) / max(1, found.n_rows[address])
         net = float(np.mean([found.identified(row) for row in texts])) if texts else -1.0
         gains = [row["gain_rank"] for row in ranked if row.get("gain_rank") is not None]
-        return coherent >= USABLE and broken <= 1 - USABLE, net, float(np.mean(gains)) if gains else 0.0
+        return usable(found, cell), net, float(np.mean(gains)) if gains else 0.0
 
     return max(found.grid, key=worth)
+
+
+def usable(found: Found, cell: tuple[int, float]) -> bool:
+    """Whether enough replies of a cell of the grid are coherent, and enough of its trials gave numbers."""
+    address = ("exploration", *cell)
+    texts = found.rows(address, "concept", "detect", "text")
+    coherent = float(np.mean([found.coherent(row) for row in texts])) if texts else 0.0
+    return coherent >= USABLE and found.not_finite.get(address, 0) / max(1, found.n_rows[address]) <= 1 - USABLE
 
 
 def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, Any]:
@@ -73,22 +79,29 @@ def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, An
     lines = yes_bias(found)
     return {
         "grid": {"labels": GRID, "shares": list(SHARES), "cells": [cell(found, each) for each in found.grid]},
-        "chosen": {"layer": layer, "strength": strength, "why": "greatest net score; ties by the first token's gain"},
+        "chosen": {
+            "layer": layer,
+            "strength": strength,
+            "why": "greatest net score; ties by the first token's gain"
+            if usable(found, (layer, strength))
+            else "of cells none of which is usable (half of the replies coherent, half of the trials with numbers)",
+        },
         "tables": [
             controls(found, chosen, "Every condition, on words held out", lines),
             others(found, chosen),
             table(
                 "Detection regressed on the bias to yes",
                 "A point a word and cell of the grid: by how much P(yes) - P(no) shifts where a thought is asked for, "
-                "against the same for unrelated questions whose answer is No. The intercept is the detection that is "
-                "left where there is no bias to yes; intervals resample words.",
+                "against the same for unrelated questions whose answer is No. The intercept is the detection where "
+                "that is zero: too high where few questions measure the bias with noise, so the verdict goes by the "
+                "difference word by word. Intervals resample words.",
                 [("estimate", "number")],
                 [line_of(label, [each]) for label, each in lines.items()],
             ),
             controls(found, same, "The same cell, on the words that it was chosen on", lines),
             *word_regressions(subject, found, layer),
         ],
-        "verdict": verdict(found, chosen, lines),
+        "verdict": verdict(found, chosen),
         "examples": examples(found, chosen),
         "counts": counts(subject, found, names),
     }
@@ -152,8 +165,9 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
         f"Layer {address[1]}, strength {address[2]} of a typical activation's norm. Replies: claims of a thought, d' "
         "of claims against no injection, claims that name the word (or, for controls, the word whose trial it is), "
         "coherent replies. First token: shift of P(yes) - P(no) against the same prompt without injection; both "
-        "polarities: half of that shift minus the one of the question turned round, in which a bias to yes cancels; "
-        "correlation with the shift on unrelated questions over the grid, and what is left where that is zero. "
+        "polarities: half of that shift minus the one of the question turned round, in which a bias to yes cancels as "
+        "far as both leave it as much room; over the words and cells of the grid, correlation with the shift on "
+        "unrelated questions, and what is left where that is zero. "
         "Shares have exact intervals (Clopper and Pearson), the rest a bootstrap over words.",
         [
             ("claims a thought", "share"),
@@ -162,8 +176,8 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
             ("coherent", "share"),
             ("P(yes) - P(no), shift", "number"),
             ("both polarities", "number"),
-            ("r with the bias to yes", "number"),
-            ("shift left without it", "number"),
+            ("grid: r with the bias to yes", "number"),
+            ("grid: left without it", "number"),
         ],
         rows,
     )
@@ -177,7 +191,7 @@ def others(found: Found, address: Address) -> dict[str, Any]:
     named = np.array([[row["word"] in found.listener.anywhere(other["text"]) for row in texts] for other in texts])
     null, p = permuted(named, n=spec.permutations, seed=spec.seed)
     unrelated = found.rows(address, "concept", "unrelated_no", "text")
-    asked = {ask: _by_word(found, address, ask) for ask in ("concept", "concept_other")}
+    asked = {ask: found.word_shifts(address, ask) for ask in ("concept", "concept_other")}
     found_at = found.rows(address, "concept", "localise")
     ranks = found.rows(address, "concept", "which")
     said = "" if p is None else f"p = {p:.3g} that the words as they were are named as often"
@@ -243,11 +257,6 @@ def _mass(found: Found, address: Address) -> Estimate:
     return mean(values, asked, n=found.spec.bootstrap, seed=found.spec.seed)
 
 
-def _by_word(found: Found, address: Address, ask: str) -> dict[str, float]:
-    shifts = {row["word"]: found.shift(row) for row in found.rows(address, "concept", ask)}
-    return {word: value for word, value in shifts.items() if value is not None}
-
-
 def _ranks(found: Found, address: Address, ask: str) -> dict[str, float]:
     ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, "concept", ask)}
     return {word: rank for word, rank in ranks.items() if rank is not None}
@@ -261,14 +270,9 @@ def yes_bias(found: Found) -> dict[str, Estimate]:
     means: list[tuple[float, float]] = []
     for place in found.grid:
         address: Address = ("exploration", *place)
-        bias: dict[str, list[float]] = {}
-        for row in found.rows(address, "concept", "unrelated_no"):
-            shift = found.shift(row)
-            if shift is not None:
-                bias.setdefault(row["word"], []).append(shift)
-        detected = _by_word(found, address, "detect")
+        bias, detected = found.word_shifts(address, "unrelated_no"), found.word_shifts(address, "detect")
         shared = [word for word in detected if word in bias]
-        x += [float(np.mean(bias[word])) for word in shared]
+        x += [bias[word] for word in shared]
         y += [detected[word] for word in shared]
         words += shared
         if shared:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..concepts import fill
 from ..concepts.forms import tokens
+from ..report import number
 from ..stats import Estimate
 from .cells import NONE, Cell, Done, Place, Plan, Study
 from .found import Address, Found, line_of, table
@@ -41,8 +42,8 @@ class ThoughtText(Study):
         texts: list[Trial] = []
         kinds = VECTORS if cell.layer is not None else VECTORS[:1]
         sampled = kinds if cell.part == "confirmation" else kinds[:2]
-        for number, word in enumerate(self.subject.words[cell.part]):
-            place = Place(number, word)
+        for index, word in enumerate(self.subject.words[cell.part]):
+            place = Place(index, word)
             for kind in kinds:
                 trial = self._one(cell, place, kind, "thought", reply=False)
                 about = trial.about
@@ -62,7 +63,9 @@ class ThoughtText(Study):
             address: Address = ("exploration", *place)
             ranks = [row.get("gain_rank") for row in found.rows(address, "concept", "thought")]
             both = list(self._both(found, address, "concept").values())
-            return float(np.mean(both)) if both else 0.0, float(np.mean([each for each in ranks if each] or [0.0]))
+            return float(np.mean(both)) if both else 0.0, float(
+                np.mean([each for each in ranks if each is not None] or [0.0])
+            )
 
         return max(found.grid, key=worth)
 
@@ -83,6 +86,7 @@ class ThoughtText(Study):
             *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
         ]
         own = found.by_word(gains["concept"])
+        kept = found.paired(*(self._both(found, address, kind) for kind in ("concept", "random")))
         return {
             "grid": {
                 "labels": GRID,
@@ -108,13 +112,16 @@ class ThoughtText(Study):
             "verdict": [
                 {
                     "criterion": "accurate",
-                    "finding": above([own], 0.5),
-                    "reason": "rank of the injected word's gain at the first token, chance .5",
+                    "finding": above([kept], 0),
+                    "reason": "names the word and repeats the sentence, beyond a random vector of the same norm: "
+                    f"{number(kept.to_json())}",
                 },
                 {
                     "criterion": "grounded",
                     "finding": above(list(beyond.values()), 0),
-                    "reason": "the same beyond vectors of equal norm that stand for no word",
+                    "reason": "the rank of the injected word's gain at the first token, "
+                    f"{number(own.to_json())} (chance .5), is beyond that under vectors of equal norm that stand for "
+                    "no word; a vector may push its word after any question",
                 },
                 {"criterion": "internal", "finding": UNTESTED, "reason": "the text is the same in all conditions"},
                 {"criterion": "meta", "finding": UNTESTED, "reason": "no trial asks for more than a word"},
@@ -145,7 +152,7 @@ class ThoughtText(Study):
         names = self.names[cell.part]
         about = self.about(cell, place, kind, ask, wording, str(which))
         watch = tuple(names.tokens[name] for name in names.alone())
-        shown = prompt if reply else self.chats.led(prompt, names)
+        shown = self.chats.replying(prompt) if reply else self.chats.led(prompt, names)
         return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about))
 
     def _repeats(self, row: Row) -> bool:

@@ -149,6 +149,10 @@ class Chats:
             self._known[key] = tuple(render_messages(self.loaded, messages))
         return self._known[key]
 
+    def replying(self, prompt: Ids) -> Ids:
+        """The prompt up to where a reply begins, after a think block that is closed."""
+        return (*prompt, *answer_lead(self.loaded, prompt, ""))
+
     def led(self, prompt: Ids, names: Names) -> Ids:
         """The prompt with what has the model answer at once, up to where the names are told apart."""
         key = prompt, names.lead

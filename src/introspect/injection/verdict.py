@@ -11,13 +11,13 @@ AGAINST = ("random", "shuffled", "natural")
 """Vectors of the same norm that stand for no word."""
 
 
-def verdict(found: Found, address: Address, lines: dict[str, Estimate]) -> list[dict[str, str]]:
+def verdict(found: Found, address: Address) -> list[dict[str, str]]:
     """Criterion, finding and reason, for the chosen cell on words held out."""
     net = found.net(address)
     own = found.balanced(address, "concept")
     beyond = {kind: found.paired(own, found.balanced(address, kind)) for kind in AGAINST}
-    left = lines["intercept"]
-    first = found.by_word(own)
+    left = found.beyond_bias(address)
+    first, level = found.by_word(own), found.by_word(found.apart(address, "concept"))
     said = ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
     return [
         {
@@ -29,13 +29,15 @@ def verdict(found: Found, address: Address, lines: dict[str, Estimate]) -> list[
             "criterion": "grounded",
             "finding": above([*beyond.values(), left], 0),
             "reason": "detection in both polarities beyond vectors that stand for no word: "
-            f"{said}; left where there is no bias to yes: {number(left.to_json())}",
+            f"{said}; detection beyond the bias to yes, word by word: {number(left.to_json())}",
         },
         {
             "criterion": "internal",
-            "finding": above([first], 0),
+            "finding": above([first, level, *beyond.values()], 0),
             "reason": "at the first token, before any word of its own reply could tell, detection in both polarities "
-            f"is {number(first.to_json())}; the text before it is the same in all conditions",
+            f"is {number(first.to_json())} above no injection; under injection Yes is for a thought and No against one "
+            f"by {number(level.to_json())}, and more than under vectors that stand for no word where the second "
+            "criterion says so; the text before it is the same in all conditions",
         },
         {
             "criterion": "meta",
