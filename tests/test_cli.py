@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -38,6 +39,14 @@ class Cost:
     judge: str | None = "http://localhost:8000/v1"
     bytes_on_disk: int = 2_500_000_000
     seconds: float = 600.0
+
+
+class InjectionCost(NamedTuple):
+    n_words: int = 10
+    n_cells: int = 9
+    n_trials: int = 1000
+    n_replies: int = 300
+    seconds: float = 60.0
 
 
 class Calls(dict):
@@ -152,6 +161,10 @@ def calls(monkeypatch):
             "SteerSettings": SimpleNamespace,
             "estimate_steer": made.answer("steer_cost", SteerCost(3, 41, 7, 100, 9, 1.0)),
             "steer_run": made.answer("steer", {"steering": STEERED, "link": {}}),
+        },
+        "injection.study": {
+            "run_injection": made.answer("inject", {"sentences": HEADLINE, "warnings": []}),
+            "injection_cost": made.answer("inject_cost", InjectionCost()),
         },
         "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
         "transfer.page": {"check_out": lambda out: None, "write": lambda found, out: [out]},
