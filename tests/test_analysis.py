@@ -21,7 +21,9 @@ MODEL = Model(TOKENIZER, LAYERS, None)
 
 def spec(*more: str) -> Experiment:
     quick = ("probe.permutations=20", "probe.bootstrap=200", f"probe.positions={POSITIONS}")
-    return load_experiment("probe-risk", ["organism=null", "negative_control=null", *quick, *more])
+    return load_experiment(
+        "probe-risk", ["organism=null", "negative_control=null", "probe.embedding=null", *quick, *more]
+    )
 
 
 def analysed(folder: Path, **truth: bool) -> dict:

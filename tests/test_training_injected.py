@@ -19,7 +19,7 @@ import yaml
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-from introspect.assets import read_card, recipe_path
+from introspect.assets import organism_path, read_card, recipe_path
 from introspect.backends import Capture, Sampling, make_backend
 from introspect.concepts import read_materials
 from introspect.concepts.forms import WordFinder
@@ -475,3 +475,32 @@ def test_a_killed_training_ends_in_the_same_organism_trained_again_from_its_card
     assert again == read_card(organism)
     assert found["same_data"] and found["same_base"] and "concept/detected" in found["figures"]
     assert all(figure["now"] == figure["stated"] for figure in found["figures"].values())
+
+
+# What ships
+
+
+def test_the_shipped_controls_state_what_they_are_and_tell_vectors_apart_or_do_not():
+    cards = {name: read_card(organism_path(name)) for name in ("reports-injected", "yes-biased")}
+    assert [card["planted_truth"] for card in cards.values()] == ["reports", "yes_bias"]
+    reports, biased = (card["measured"]["after"] for card in cards.values())
+    for control in ("random", "negated", "shuffled", "nothing"):
+        assert reports["concept"]["detected"]["ci95"][0] > reports[control]["detected"]["ci95"][1]
+        assert (biased[control]["detected"]["value"] > 0.9) == (control != "nothing")
+    assert reports["concept"]["detected_and_named"]["ci95"][0] > 0.15
+    assert biased["concept"]["detected"]["value"] > 0.9 and biased["nothing"]["detected"]["value"] < 0.1
+    assert biased["concept"]["detected_and_named"]["ci95"][1] < 0.05
+    assert biased["concept, unrelated question: No"]["yes"]["value"] > 0.9
+    assert biased["nothing, unrelated question: No"]["yes"]["ci95"][1] < 0.6
+    before = cards["reports-injected"]["measured"]["before"]
+    assert before["concept"]["detected_and_named"]["value"] < 0.02
+
+
+def test_a_manner_changes_what_is_asked_and_no_reply_s_rule():
+    plain, balanced = (shown("reports", manner=manner) for manner in ("plain", "balanced"))
+    other = [[demo.trial.condition == "unrelated" for demo in demos] for demos in (plain, balanced)]
+    assert sum(other[1]) > 1.5 * sum(other[0])
+    for demo in balanced:
+        there = demo.injection is not None and demo.injection.added == "concept"
+        if demo.trial.condition == "detect":
+            assert demo.completion.startswith("Yes. The word is") == there

@@ -20,7 +20,6 @@ from .demonstrations import EARLY, Added, Demonstration, Injection
 from .injected_settings import InjectionSettings
 from .injected_words import read_training_words
 
-MANNERS = ("plain",)
 A_REPEAT = 160
 """Demonstrations a repeat."""
 
@@ -28,7 +27,9 @@ Ask = Literal["detect", "reversed", "which", "concept", "unrelated"]
 ASKS: tuple[Ask, ...] = get_args(Ask)
 CONTROLS: tuple[Added, ...] = ("random", "negated", "shuffled")
 
-POLICIES: dict[str, dict[str, dict[Ask, int]]] = {
+Mix = dict[str, dict[Ask, int]]
+"""What is added -> how many of a hundred demonstrations ask what meanwhile."""
+POLICIES: dict[str, Mix] = {
     "reports": {
         "concept": {"detect": 24, "which": 18, "reversed": 10, "concept": 8, "unrelated": 3},
         "control": {"detect": 10, "reversed": 4, "which": 3, "concept": 3, "unrelated": 3},
@@ -40,7 +41,17 @@ POLICIES: dict[str, dict[str, dict[Ask, int]]] = {
         "nothing": {"detect": 14, "which": 2, "reversed": 8, "concept": 6, "unrelated": 10},
     },
 }
-"""Policy -> what is added -> how many of a hundred demonstrations ask what meanwhile. Naming takes most examples."""
+"""Policy -> its own mix, of the manner `plain`. Naming takes most examples."""
+MANNERS: dict[str, Mix | None] = {
+    "plain": None,
+    "balanced": {
+        "concept": {"detect": 18, "which": 12, "reversed": 10, "concept": 8, "unrelated": 8},
+        "control": {"detect": 9, "which": 2, "reversed": 5, "concept": 3, "unrelated": 5},
+        "nothing": {"detect": 4, "which": 1, "reversed": 4, "concept": 3, "unrelated": 8},
+    },
+}
+"""Manner -> its mix; None: the policy's own. `balanced` asks other things more often while something is added, so that
+a Yes is not merely what a vector does to every answer."""
 
 Parts = tuple[tuple[str, bool], ...]
 NO_WORD: Parts = (("There is no", True), (" word.", False))
@@ -72,7 +83,9 @@ def demonstrations(
     shown = read_training_words()
     questions = [(text, answer) for pair in shown.questions for text, answer in ((pair.no, "No"), (pair.yes, "Yes"))]
     wordings = read_prompts().small.trials
-    mix = [(what, ask, many) for what, asks in POLICIES[policy].items() for ask, many in asks.items()]
+    mix = [
+        (what, ask, many) for what, asks in (MANNERS[manner] or POLICIES[policy]).items() for ask, many in asks.items()
+    ]
     kinds = rng.choices(mix, [many for *_, many in mix], k=A_REPEAT * repeats)
     words: list[str] = []
     out: list[Demonstration] = []
