@@ -20,6 +20,7 @@ import planted_organisms
 import scripted
 from introspect.cli import main
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
+from introspect.experiment import load_experiment
 from introspect.link import read_readouts, write_rows
 from introspect.probe_folders import list_probes, probe_folder
 from introspect.probes.estimators import LogisticProbe
@@ -35,6 +36,8 @@ from introspect.strict_yaml import dump_yaml, load_yaml
 from planted_organisms import ONE, OTHER, STORE, WIDTH, organism
 from test_link import hinted_run, uses
 
+QUICKER = load_experiment("probe-risk", [*planted_organisms.QUICK, "link.fpr=0.2"])
+"""There are groups enough for a threshold at 20%, and not at 5%."""
 WEIGHTS, ADAPTER = "ab" * 32, "cd" * 32
 MODEL = {
     "name": "/home/someone/models/tiny",
@@ -54,7 +57,7 @@ def finished(folder: Path, axis: np.ndarray, *, seed: int, meta: dict | None = N
     digests = {"model": "tiny", "weights": WEIGHTS, "adapter": ADAPTER} | (meta or {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planted_organisms, "STORE", replace(STORE, meta=digests))
-        organism(folder, axis, seed=seed, **({"analysed": True} | options))
+        organism(folder, axis, seed=seed, **({"analysed": True, "spec": QUICKER} | options))
     (folder / "manifest.json").write_text(json.dumps({"model": MODEL}))
     return folder
 
