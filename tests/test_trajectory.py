@@ -11,6 +11,7 @@ import pytest
 from introspect.errors import RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.metrics.resampling import share
+from introspect.strict_yaml import load_yaml
 from introspect.studies import trajectory
 from introspect.studies.along import _by_warning, along, settled_from
 from introspect.studies.along_directions import directions_along
@@ -119,7 +120,7 @@ def spec(**changes) -> Trajectory:
         "experiment": "probe-risk",
         "set": dict(each.split("=", 1) for each in QUICK if each.startswith("probe.") and "[" not in each),
     }
-    fields["set"] = {key: int(value) for key, value in fields["set"].items()} | {
+    fields["set"] = {key: load_yaml(value, key) for key, value in fields["set"].items()} | {
         "probe.positions": ["last_prompt", "before_answer"],
         "probe.penalties": [0.01, 0.1],
     }
