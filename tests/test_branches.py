@@ -45,7 +45,7 @@ PLACES += [("llama", "mlp_out", 0), ("llama", "attn_out", N_LAYERS - 1)]
 def test_each_row_is_what_the_whole_sequence_is_under_its_own_steering(name, family, site, layer):
     backend = make_backend(name, tiny_model(family))
     if layer not in backend.engine.supports().write[site]:
-        pytest.skip("not steered here")
+        pytest.skip(f"{name} only reads {site} of this family, and `supports` says so: there is nothing to steer")
     ranges = tuple(range(25 + i, 38) for i in range(4))
     steer = [Steer(site, layer, VECTORS, (0.0, 1.0, -2.0, 1.0), ranges)]
     found = logits_of(backend, BEGINNING, [REST] * 4, steer=steer)
