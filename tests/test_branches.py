@@ -92,6 +92,98 @@ def test_a_beginning_that_is_steered_is_no_beginning():
         list(backend.branches(BEGINNING, [[]]))
 
 
+def test_branches_go_on_with_half_as_many_rows_when_memory_runs_out(monkeypatch):
+    backend = make_backend("native", tiny_model("llama"))
+    steer = [Steer("resid_post", 1, VECTORS, 1.0, (range(30, 99),) * 4)]
+    wanted = logits_of(backend, BEGINNING, [REST] * 4, steer=steer)
+    forward, passes = backend.engine.forward, []
+
+    def small(inputs, **options):
+        passes.append(len(inputs["input_ids"]))
+        if passes[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(inputs, **options)
+
+    monkeypatch.setattr(backend.engine, "forward", small)
+    found = logits_of(backend, BEGINNING, [REST] * 4, steer=steer)
+    assert passes == [1, 1, 4, 2, 1, 1, 1, 1]  # the beginning, the shared row, and rows once each
+    for own, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=TOLERANCE)
+
+    def never(inputs, **options):
+        if len(passes) > 8:
+            raise MemoryError
+        return small(inputs, **options)
+
+    passes[:] = []
+    monkeypatch.setattr(backend.engine, "forward", never)
+    with pytest.raises(MemoryError):
+        logits_of(backend, BEGINNING, [REST] * 4 + [[7]] * 20, steer=[])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_the_last_token_s_scores_are_those_of_a_head_in_float32(family):
+    model = tiny_model(family).to(torch.bfloat16)
+    backend = make_backend("native", model)
+    seen = []
+    with model.get_output_embeddings().register_forward_hook(lambda _, args, output: seen.append(args[0])):
+        (found,) = logits_of(backend, BEGINNING, [REST], at=[0, 9], wide=True)
+    (narrow,) = logits_of(backend, BEGINNING, [REST], at=[0, 9])
+    head = model.get_output_embeddings()
+    wanted = seen[-1][0, -1].float() @ head.weight.float().T
+    assert backend.wide_head and found.dtype == torch.float32 and narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(found[-1], wanted, rtol=0, atol=1e-5)
+    assert not torch.equal(found[-1], found[-1].bfloat16().float())
+    assert torch.equal(found[0], narrow[0].float())
+    (after,) = logits_of(backend, BEGINNING, [REST], at=[0, 9])
+    assert torch.equal(after, narrow)
+
+
+def test_an_engine_that_has_no_float32_head_says_so():
+    narrow, wide = tiny_model("llama").to(torch.bfloat16), tiny_model("llama")
+    for name in BACKENDS:
+        assert make_backend(name, wide).wide_head
+        backend = make_backend(name, narrow)
+        assert backend.wide_head == (name == "native")
+    (found,) = logits_of(make_backend("nnsight", narrow), BEGINNING, [REST], at=[9], wide=True)
+    assert torch.equal(found, found.bfloat16().float())
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_as_much_as_is_projected_out_is_moved_along_another_vector(name):
+    backend = make_backend(name, tiny_model("llama"))
+    here, one, other = Capture(("resid_post",), (1,)), VECTORS[0], VECTORS[1]
+    pair, positions = ("resid_post", 1), [range(len(LONG[0]))]
+
+    def values(*steer):
+        return backend.replay([LONG[0]], positions, capture=here, steer=steer)[0][pair]
+
+    plain, ranges = values(), (range(5, 20),)
+    moved = values(Steer(*pair, other[None], 1.0, ranges, "project", along=one))
+    component = plain @ (one / one.norm())
+    wanted = plain - component[:, None] * (other / other.norm())
+    torch.testing.assert_close(moved[5:20], wanted[5:20], rtol=0, atol=TOLERANCE)
+    assert torch.equal(moved[:5], plain[:5]) and torch.equal(moved[20:], plain[20:])
+    torch.testing.assert_close((moved - plain).norm(dim=-1)[5:20], component.abs()[5:20], rtol=1e-4, atol=TOLERANCE)
+    own = values(Steer(*pair, one, 1.0, ranges, "project", along=one))
+    torch.testing.assert_close(own, values(Steer(*pair, one, 1.0, ranges, "project")), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("along", "operator", "said"),
+    [
+        (VECTORS[0], "add", "of `project`"),
+        (VECTORS[0, :31], "project", "of `project`"),
+        (VECTORS[0] * 0, "project", "no direction to measure along"),
+        (VECTORS[0] * float("nan"), "project", "no direction to measure along"),
+    ],
+)
+def test_a_vector_to_measure_along_that_does_not_fit_is_refused(along, operator, said):
+    backend = make_backend("native", tiny_model("llama"))
+    with pytest.raises(SpecError, match=said):
+        backend.check_steer([Steer("resid_post", 1, VECTORS[0], 1.0, None, operator, along=along)])
+
+
 # A vector for every sequence
 
 

@@ -1,6 +1,7 @@
 """Backends: engines that run a model and record its activations, behind one protocol."""
 
-from .backend import BACKENDS, ModelBackend, check_ids, is_out_of_memory, make_backend, make_engine, name_sites
+from .backend import BACKENDS, ModelBackend, check_ids, make_backend, make_engine, name_sites
+from .fitting import is_out_of_memory
 from .protocol import (
     OPERATORS,
     SITES,

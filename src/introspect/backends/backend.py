@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import ModelError, SpecError
 from .branches import branches
+from .fitting import while_it_fits
 from .inflight import InFlight
 from .protocol import (
     ABILITIES,
@@ -34,33 +34,10 @@ from .trial import trial
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
 BRANCH_TOKENS = 4096
 """Tokens of branches, with their beginnings, that run together: their logits are in memory, too."""
 BACKENDS = ("native", "nnsight", "transformer-lens")
 """Engines, the fastest first."""
-
-
-def _while_it_fits(work: Callable[[int], T], many: int, unit: str, least: int = 1) -> T:
-    """Do the work with `many` at once; with half as many, and a warning, as long as memory runs out.
-
-    Nothing is remembered for the next call: what a call gives must not depend on those before it.
-
-    Raises:
-        MemoryError, RuntimeError: as the work does, when `least` is too much.
-    """
-    while True:
-        try:
-            return work(many)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or many <= least:
-                raise
-        log.warning("out of memory with %d %s; going on with %d", many, unit, many // 2)
-        many //= 2
-        if torch.accelerator.is_available():
-            torch.accelerator.memory.empty_cache()
 
 
 class ModelBackend:
@@ -104,7 +81,7 @@ class ModelBackend:
             ).run()
 
         wanted = len(prompts) if lanes is None else min(lanes, len(prompts))
-        return _while_it_fits(run, max(wanted, 1), "sequences side by side")
+        return while_it_fits(run, max(wanted, 1), "sequences side by side")
 
     def replay(
         self,
@@ -125,7 +102,7 @@ class ModelBackend:
             return replay(self.engine, sequences, positions, capture=capture, steer=steer, tokens=tokens)
 
         longest = max((len(sequence) for sequence in sequences), default=1)
-        return _while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
+        return while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
 
     def branches(
         self,
@@ -134,6 +111,7 @@ class ModelBackend:
         *,
         at: Sequence[int] | None = None,
         steer: Sequence[Steer] = (),
+        wide: bool = False,
     ) -> Iterator[tuple[range, torch.Tensor]]:
         """Teacher-force several goings-on of one beginning, which is run once, unsteered.
 
@@ -143,6 +121,8 @@ class ModelBackend:
                 is steered is run once, by engines that can.
             at: indices into every row at which logits are wanted; None: all of its tokens.
             steer: as in `replay`, a sequence being the beginning with a row; positions are absolute.
+            wide: score the last wanted token in float32, where the engine can (`wide_head`), for 16-bit logits of a
+                usual size come in steps of 1/16 or 1/8; all logits are then float32.
 
         Yields:
             Numbers of some rows, in order, and their logits [row, wanted, vocabulary], in the model's own dtype; where
@@ -153,7 +133,13 @@ class ModelBackend:
         _check_sequences(steer, len(rows))
         if not beginning or not all(map(len, rows)):
             raise SpecError("a beginning and each row after it have at least one token")
-        return branches(self.engine, beginning, rows, at=at, steer=steer, tokens=BRANCH_TOKENS)
+        return branches(self.engine, beginning, rows, at=at, steer=steer, tokens=BRANCH_TOKENS, wide=wide)
+
+    @property
+    def wide_head(self) -> bool:
+        """Whether the model's scores can be had in float32, whatever it computes in."""
+        with self.engine.widened() as able:
+            return able
 
     def check(self, capture: Capture) -> None:
         """Refuse what the engine does not record in this model.
@@ -180,6 +166,10 @@ class ModelBackend:
                 raise SpecError(f"there is no operator {each.operator!r}; choose {', '.join(OPERATORS)}")
             if not torch.isfinite(each.vector).all():
                 raise SpecError(f"a steering vector at {each.site}, layer {each.layer}, holds NaN or infinity")
+            if each.along is not None and (each.operator != "project" or each.along.shape != (width,)):
+                raise SpecError(f"`along` is a vector ({width},) of `project`, not {tuple(each.along.shape)}")
+            if each.along is not None and not (torch.isfinite(each.along).all() and each.along.any()):
+                raise SpecError("`along` is zero, NaN or infinite, and has no direction to measure along; give another")
             if each.operator != "add" and not each.vector.any(dim=-1).all():
                 raise SpecError(f"a steering vector of zeros has no direction to {each.operator}; give another")
 
@@ -224,13 +214,6 @@ def _check_pair(backend: ModelBackend, supports: Supports, site: str, layer: int
             f"the {backend.name} backend does not {verb} {site} at layer {layer} of {model}: "
             f"{supports.why_not.get(site, 'it is not there')}; it does {', '.join(whole)}"
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, of whichever kind."""
-    said = str(error)
-    known = "can't allocate memory" in said or "CUBLAS_STATUS_ALLOC_FAILED" in said
-    return known or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def check_positions(sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> None:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import torch
 from transformers import DynamicCache
 
+from .fitting import fewer, is_out_of_memory
 from .protocol import Engine, Read, SiteLayer, Steer, Write
 from .steering import Steering
 
@@ -25,8 +26,11 @@ def branches(
     at: Sequence[int] | None,
     steer: Sequence[Steer],
     tokens: int,
+    wide: bool = False,
 ) -> Iterator[tuple[range, torch.Tensor]]:
-    """See `ModelBackend.branches`. `tokens`: at most so many in one forward pass, those of the beginning included."""
+    """See `ModelBackend.branches`. `tokens`: at most so many in one forward pass, those of the beginning included, and
+    half as many rows as long as memory runs out.
+    """
     steering, start = Steering(steer), len(beginning)
     for row, ids in enumerate(rows):
         steering.see(row, [*beginning, *ids])
@@ -57,24 +61,38 @@ def branches(
         assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
         return logits
 
+    def one_pass(here: range, wanted: Sequence[int]) -> torch.Tensor:
+        over = engine.passing_over(below, known[0].expand(len(here), -1, -1)) if known else nullcontext()
+        with over, engine.widened() if wide else nullcontext():
+            positions = torch.arange(start, start + longest, device=device)[None]
+            writes = steering.writes(here, positions[:, : max(len(rows[row]) for row in here)])
+            logits = run(here, wanted=wanted, reads={}, writes=writes)
+        return logits.float() if wide else logits
+
     same = all(each == rows[0] for each in rows)
     below = min((each.layer - (each.site != "resid_post") for each in steer), default=-1) if same else -1
     known: list[torch.Tensor] = []
+    longest = max(map(len, rows))
     with torch.inference_mode():
         if below >= 0:
             reads: dict[SiteLayer, Read] = {("resid_post", below): lambda values: known.append(values.clone())}
             run(range(1), wanted=[0], reads=reads, writes={})
-        longest = max(map(len, rows))
         many = max(1, tokens // (start + longest))
-        for first in range(0, len(rows), many):
+        first = 0
+        while first < len(rows):
             here = range(first, min(first + many, len(rows)))
             wanted = range(max(len(rows[row]) for row in here)) if at is None else at
-            over = engine.passing_over(below, known[0].expand(len(here), -1, -1)) if known else nullcontext()
-            with over:
-                positions = torch.arange(start, start + longest, device=device)[None]
-                writes = steering.writes(here, positions[:, : max(len(rows[row]) for row in here)])
-                logits = run(here, wanted=wanted, reads={}, writes=writes)
+            try:
+                logits = one_pass(here, wanted)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or len(here) == 1:
+                    raise
+                logits = None
+            if logits is None:
+                many = fewer(len(here), "rows side by side")
+                continue
             yield here, logits
+            first = here.stop
 
 
 def _repeated(cache: DynamicCache, times: int) -> DynamicCache:

@@ -29,6 +29,11 @@ def abilities(model: PreTrainedModel) -> tuple[frozenset[Ability], dict[str, str
     return frozenset(ABILITIES) - {"in_flight"}, {"in_flight": why}
 
 
+NARROW = (torch.bfloat16, torch.float16)
+HEAD_ROWS = 8192
+"""Of an LM head's weights, that are held in float32 at once."""
+
+
 class _Enough(Exception):
     """Ends a forward pass once everything that was asked for has been read."""
 
@@ -82,6 +87,18 @@ class NativeEngine:
                 vars(block).pop("forward", None)
                 if own is not None:
                     block.forward = own
+
+    @contextmanager
+    def widened(self) -> Iterator[bool]:
+        """See `Engine.widened`. What the model does to its logits after the head, it does in float32, too."""
+        head = self.model.get_output_embeddings()
+        if self.model.dtype not in NARROW:
+            yield True
+        elif type(head) is not nn.Linear or head.weight.dtype not in NARROW or head.weight.is_meta:
+            yield False
+        else:
+            with _held(head.register_forward_hook(_wide_last)):
+                yield True
 
     @cached_property
     def _gives_a_tuple(self) -> bool:
@@ -161,6 +178,16 @@ def _reading(read: Read) -> Callable[[torch.Tensor], None]:
 
 def _stop(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
     raise _Enough
+
+
+def _wide_last(head: nn.Linear, args: tuple, output: torch.Tensor) -> torch.Tensor:
+    """Scores [row, wanted, vocabulary] of the head, in float32; those of the last token are computed so."""
+    last, bias, scores = args[0][:, -1].float(), head.bias, output.float()
+    for first in range(0, len(head.weight), HEAD_ROWS):
+        here = slice(first, first + HEAD_ROWS)
+        own = None if bias is None else bias[here].float()
+        scores[:, -1, here] = nn.functional.linear(last, head.weight[here].float(), own)
+    return scores
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models.boundary import one_line, quiet
-from .native import NativeEngine
+from .native import NARROW, NativeEngine
 from .protocol import Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
 from .sites import asked_logits, first_tensor, head_input
@@ -60,6 +60,10 @@ class NnsightEngine:
     def passing_over(self, layer: int, values: torch.Tensor) -> AbstractContextManager[None]:
         """See `Engine.passing_over`; every block is run."""
         return nullcontext()
+
+    def widened(self) -> AbstractContextManager[bool]:
+        """See `Engine.widened`; a model of 16 bits is scored in them."""
+        return nullcontext(self.model.dtype not in NARROW)
 
     def forward(
         self,

@@ -93,6 +93,9 @@ class Steer:
     operator: Operator = "add"
     value: Dose = 0.0
     """Of `clamp`, in the units of the activations."""
+    along: torch.Tensor | None = None
+    """Of `project`: [width], the vector a along which the component is measured, x - s (x.a/||a||) u: as much is moved,
+    at every token, as projecting a out would move, but along u. None: v itself."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ class Engine(Protocol):
         Args:
             values: [row, token, width], of the tokens of every forward pass that is made; hooks see them as the block's
                 output, and may change them.
+        """
+
+    def widened(self) -> AbstractContextManager[bool]:
+        """While this is entered, the last wanted token of every row is scored in float32: by the LM head on its last
+        hidden state. It gives whether that is so: an engine may be unable to, and goes on in the model's own dtype.
         """
 
     def forward(

@@ -138,12 +138,13 @@ def _set(steer: Steer, sequences: Sequence[int], where: torch.Tensor | None) -> 
     target = _column(steer.value, sequences) if steer.operator == "clamp" else 0.0
     vectors = _vectors(steer, sequences).double()
     units = vectors / vectors.norm(dim=-1, keepdim=True)
+    along = None if steer.along is None else steer.along.double() / steer.along.double().norm()
 
     def write(values: torch.Tensor) -> torch.Tensor:
         wide = values.to(torch.promote_types(values.dtype, torch.float32))
         unit = units.to(wide)
         # As a sum over each token: a product of matrices may round otherwise for other numbers of rows.
-        component = (wide * unit).sum(dim=-1, keepdim=True)
+        component = (wide * (unit if along is None else along.to(wide))).sum(dim=-1, keepdim=True)
         goal, part = (each.to(wide) if isinstance(each, torch.Tensor) else each for each in (target, strength))
         return _at(where, values, (wide + part * (goal - component) * unit).to(values.dtype))
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models.boundary import one_line, quiet
-from .native import NOT_A_SUM, READ_ONLY, NativeEngine, abilities
+from .native import NARROW, NOT_A_SUM, READ_ONLY, NativeEngine, abilities
 from .protocol import SITES, Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
 from .sites import PROBE_TOKENS, asked_logits, head_input
@@ -101,6 +101,10 @@ class TransformerLensEngine:
     def passing_over(self, layer: int, values: torch.Tensor) -> AbstractContextManager[None]:
         """See `Engine.passing_over`; every block is run."""
         return nullcontext()
+
+    def widened(self) -> AbstractContextManager[bool]:
+        """See `Engine.widened`; a model of 16 bits is scored in them."""
+        return nullcontext(self.model.dtype not in NARROW)
 
     def forward(
         self,
