@@ -7,8 +7,6 @@ until a model is known, so one spec serves models of any depth; `resolve_layers`
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +16,9 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .assets import spec_path
 from .errors import SpecError
-from .sections import ChainSpec, HintSpec, Section, SteeringSpec, Text, VerdictSpec, distinct
+from .sections import ChainSpec, HintSpec, Section, Spec, SteeringSpec, Text, VerdictSpec, distinct
 from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
-from .strict_yaml import dump_yaml
 
 BackendName = Literal["auto", "native", "nnsight", "transformer-lens"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
@@ -185,7 +182,7 @@ def _read_limit(value: Any) -> Any:
     return value
 
 
-class Experiment(Section):
+class Experiment(Spec):
     """A question about a model, and how it is put."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -262,15 +259,6 @@ class Experiment(Section):
         if self.steering and self.organism is not None and self.base_baseline:
             raise ValueError("the base model is replayed without steering: set base_baseline: false")
         return self
-
-    def digest(self) -> str:
-        """sha256 (64 hex digits) of the whole spec. Equal specs have equal digests, however they were written."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """The spec with every field written out; `load_experiment` reads back an equal one."""
-        return dump_yaml(self.model_dump(mode="json"))
 
 
 def load_experiment(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Experiment:

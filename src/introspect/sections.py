@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .strict_yaml import dump_yaml
 
 T = TypeVar("T")
 
@@ -15,6 +19,23 @@ class Section(BaseModel):
     """A part of a spec: frozen, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Spec(Section):
+    """A whole spec: of an experiment, a study, a validation."""
+
+    def lasting(self) -> Self:
+        """The spec without what decides no number."""
+        return self
+
+    def digest(self) -> str:
+        """sha256 (64 hex digits) of what decides numbers. Equal specs have equal digests, however they were written."""
+        canonical = json.dumps(self.lasting().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The spec with every field written out; read again, it is an equal one."""
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 HINT_KINDS = ("sycophancy", "consistency", "visual", "metadata", "grader", "unethical")

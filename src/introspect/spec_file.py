@@ -53,6 +53,15 @@ def check_spec(model: type[Model], document: dict[str, Any], path: Path, overrid
         raise SpecError(_complaint(model, error.errors(include_url=False)[0], path, typed)) from None
 
 
+def study_of(path: Path) -> str | None:
+    """What a file says it is a study of (`study: ...`); None where it says nothing of the kind, or cannot be read."""
+    try:
+        document = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, SpecError):
+        return None
+    return str(document["study"]) if isinstance(document, dict) and "study" in document else None
+
+
 def field_paths(model: type[BaseModel]) -> Iterator[str]:
     """Every key of the model and of its sections, dotted: `generation`, `generation.temperature`, ..."""
     for name, field in model.model_fields.items():

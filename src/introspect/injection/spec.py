@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -11,11 +9,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from ..assets import spec_path
-from ..errors import SpecError
 from ..experiment import BackendName, LayerSelection, resolve_layers
-from ..sections import Section, Text, distinct
-from ..spec_file import read_spec
-from ..strict_yaml import dump_yaml, load_yaml
+from ..sections import Section, Spec, Text, distinct
+from ..spec_file import read_spec, study_of
 
 MARKER = "injection.yaml"
 """What says of a folder that it is a study of injected concepts, and of what."""
@@ -58,7 +54,7 @@ class CoherenceSpec(Section):
     of replies without injection."""
 
 
-class Injection(Section):
+class Injection(Spec):
     """A study of injected concepts."""
 
     study: Kind
@@ -139,15 +135,6 @@ class Injection(Section):
             return resolve_layers(self.layers, n_layers)
         return tuple(sorted({min(n_layers - 1, int(depth * n_layers)) for depth in self.depths}))
 
-    def digest(self) -> str:
-        """sha256 (64 hex digits). Equal specs have equal digests, however they were written."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """The spec with every field written out; `load_injection` reads back an equal one."""
-        return dump_yaml(self.model_dump(mode="json"))
-
 
 def is_injection(name_or_file: str | Path) -> bool:
     """Whether a name or a file is a study of injected concepts. A file that cannot be read is none.
@@ -155,12 +142,7 @@ def is_injection(name_or_file: str | Path) -> bool:
     Raises:
         SpecError: there is nothing of that name.
     """
-    path = spec_path(name_or_file)
-    try:
-        document = load_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, SpecError):
-        return False
-    return isinstance(document, dict) and document.get("study") in KINDS
+    return study_of(spec_path(name_or_file)) in KINDS
 
 
 def is_injection_folder(out: Path) -> bool:

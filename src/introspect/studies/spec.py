@@ -6,7 +6,6 @@ validates it and its experiments, and loads no model.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_v
 from ..assets import spec_path, user_path
 from ..errors import SpecError
 from ..experiment import Experiment, Limit, load_experiment
-from ..sections import Section, Text, distinct
-from ..spec_file import read_spec
-from ..strict_yaml import dump_yaml, load_yaml
+from ..sections import Section, Spec, Text, distinct
+from ..spec_file import read_spec, study_of
 
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)]
 Overrides = dict[Text, JsonValue]
@@ -37,7 +35,7 @@ def _read_limit(value: Any) -> Any:
     return value
 
 
-class StudySpec(Section):
+class StudySpec(Spec):
     """What every study has."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -48,15 +46,6 @@ class StudySpec(Section):
     """At most so many items of each split in every run; null: as each experiment says."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Start of every source of chance, in every run and across them."""
-
-    def digest(self) -> str:
-        """sha256 (64 hex digits) of the whole spec. Equal specs have equal digests, however they were written."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """The spec with every field written out; `load_study` reads back an equal one."""
-        return dump_yaml(self.model_dump(mode="json"))
 
     def _experiment(self, name_or_file: str, changes: Mapping[str, JsonValue], organism: str, where: str) -> Experiment:
         """An experiment with this study's changes, on an organism.
@@ -224,7 +213,7 @@ def is_study(name_or_file: str | Path) -> bool:
     Raises:
         SpecError: there is nothing of that name.
     """
-    return _kind(spec_path(name_or_file)) is not None
+    return study_of(spec_path(name_or_file)) is not None
 
 
 def is_study_folder(out: Path) -> bool:
@@ -240,17 +229,7 @@ def load_study(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Study
             (or the override) and the key.
     """
     path = spec_path(name_or_file)
-    kind = _kind(path)
+    kind = study_of(path)
     if kind is not None and kind not in KINDS:
         raise SpecError(f"{path}: study: {kind!r} is no kind of study; choose one of {', '.join(KINDS)}")
     return read_spec(KINDS.get(kind or "", CompareMethods), path, overrides)
-
-
-def _kind(path: Path) -> str | None:
-    """What a file says it is a study of; None where it is none, or cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    document = load_yaml(text, str(path))
-    return str(document["study"]) if isinstance(document, dict) and "study" in document else None

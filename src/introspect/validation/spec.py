@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
 from ..assets import spec_path
-from ..errors import SpecError
 from ..experiment import Experiment, LinkSpec, ProbeSpec
-from ..sections import Section, Text, distinct
-from ..spec_file import read_spec
-from ..strict_yaml import dump_yaml, load_yaml
+from ..sections import Section, Spec, Text, distinct
+from ..spec_file import read_spec, study_of
 from .scenarios import SCENARIOS
 
 MARKER = "validation.yaml"
@@ -42,7 +38,7 @@ class Sizes(Section):
     """Distance between the means of those that act and of the others, in standard deviations."""
 
 
-class ValidateInstrument(Section):
+class ValidateInstrument(Spec):
     """Synthetic runs whose truth is planted, analysed as any run, over and over."""
 
     study: Literal["validate-instrument"]
@@ -102,18 +98,9 @@ class ValidateInstrument(Section):
             seed=seed,
         )
 
-    def lasting(self) -> ValidateInstrument:
+    def lasting(self) -> Self:
         """The spec without what decides no number."""
         return self.model_copy(update={"workers": 1})
-
-    def digest(self) -> str:
-        """sha256 (64 hex digits) of what decides numbers. Equal specs have equal digests, however they were written."""
-        canonical = json.dumps(self.lasting().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """The spec with every field written out; `load_validation` reads back an equal one."""
-        return dump_yaml(self.model_dump(mode="json"))
 
 
 def is_validation(name_or_file: str | Path) -> bool:
@@ -122,12 +109,7 @@ def is_validation(name_or_file: str | Path) -> bool:
     Raises:
         SpecError: there is nothing of that name.
     """
-    path = spec_path(name_or_file)
-    try:
-        document = load_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, SpecError):
-        return False
-    return isinstance(document, dict) and document.get("study") == KIND
+    return study_of(spec_path(name_or_file)) == KIND
 
 
 def is_validation_folder(out: Path) -> bool:
