@@ -26,6 +26,7 @@ from introspect.probes.logistic import Standardiser
 from introspect.probes.null import TOLERANCE, shuffled_by_group
 from introspect.probes.side_by_side import side_by_side
 from introspect.probes.site import Site
+from introspect.probes.stream import site_of
 from introspect.stats import auroc
 
 PENALTIES = (0.001, 0.1, 10.0)
@@ -328,27 +329,38 @@ def test_splits_side_by_side_are_those_one_by_one_and_every_row_is_scored_once()
         cross_validated(acts, (3, 5), y, splits[:2], PENALTIES)
 
 
-def test_streamed_activations_are_read_a_few_layers_at_a_time_and_give_the_same():
+@pytest.mark.parametrize(
+    ("sites", "blocks"),
+    [
+        (1, [(("p",), (n,)) if k == 0 else (("q",), (n,)) for n in range(10, 17) for k in range(2)]),
+        (4, [(("p", "q"), layers) for layers in ((10, 11), (12, 13), (14, 15), (16,))]),
+        (1000, [(("p", "q"), tuple(range(10, 17)))]),
+    ],
+)
+def test_streamed_activations_are_read_a_few_layers_at_a_time_and_give_the_same(sites, blocks):
     x, y = correlated(120, 60, 7, 1.0)
-    acts = np.stack([x * (1 + i) for i in range(7)])
+    acts = {"p": np.stack([x * (1 + i) for i in range(7)]), "q": np.stack([x[:, ::-1] + i for i in range(7)])}
     split = Split(np.arange(90), np.arange(90, 120), folds_of(90, 3))
     asked = []
 
-    def read(position: str, layers: tuple[int, ...]) -> np.ndarray:
-        asked.append((position, layers))
-        return acts[[layer - 10 for layer in layers]]
+    def read(positions: tuple[str, ...], layers: tuple[int, ...]) -> dict[str, np.ndarray]:
+        asked.append((positions, layers))
+        return {name: acts[name][[layer - 10 for layer in layers]] for name in positions}
 
     numbers = range(10, 17)
-    streamed = Streamed(("p", "q"), read, budget=2 * acts[0].nbytes)
+    site_bytes = acts["p"][0].nbytes
+    streamed = Streamed(("p", "q"), read, site_bytes, budget=2 * sites * site_bytes)
     found = fit_grid(streamed, numbers, y, split, PENALTIES)
-    assert [layers for name, layers in asked if name == "p"] == [(10,), (11, 12), (13, 14), (15, 16)]
-    whole = fit_grid({"p": acts, "q": acts}, numbers, y, split, PENALTIES)
+    assert asked == blocks
+    whole = fit_grid(acts, numbers, y, split, PENALTIES)
     for cell, other in zip(found, whole, strict=True):
         assert (cell.position, cell.layer, cell.penalty) == (other.position, other.layer, other.penalty)
         assert np.array_equal(cell.scores, other.scores)
     settings = {"penalty": 0.01, "n": 5, "seed": 0, "groups": np.arange(120)}
     null = shuffled_null(streamed, y, split=split, layers=numbers, **settings)
-    assert np.array_equal(null.auroc["p"], shuffled_null({"p": acts}, y, split=split, **settings).auroc["p"])
+    for name, found_null in shuffled_null(acts, y, split=split, **settings).auroc.items():
+        assert np.array_equal(null.auroc[name], found_null)
+    assert np.array_equal(site_of(streamed, numbers, "q", 12), site_of(acts, numbers, "q", 12))
     with pytest.raises(EstimateError, match="give the layers"):
         shuffled_null(streamed, y, split=split, **settings)
 

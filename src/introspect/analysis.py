@@ -20,7 +20,7 @@ from .assets import find_card
 from .behaviour import behavioural_sections
 from .errors import EstimateError
 from .experiment import Experiment, ProbeSpec
-from .features import Probed, choose_probed, gather, logit_margin, prior_probability, visible_chain
+from .features import Probed, choose_probed, held_or_streamed, logit_margin, prior_probability, visible_chain
 from .link import LinkRows, join, link_section, write_readouts
 from .link.noise import BEST_FIRST
 from .link.scored import scored_readouts
@@ -151,6 +151,8 @@ def _probe_and_link(
     site = spec.probed_site
     store = StoreReader(run / "activations")
     base = run / "base_activations"
+    stores = [store, StoreReader(base)] if base.exists() else [store]
+    activations, *untrained = held_or_streamed(stores, probed, site, model.layers)
     chains = {
         name: [visible_chain(r, int(p), model.tokenizer) for r, p in zip(rollouts, probed.tokens[name], strict=True)]
         for name in probed.positions
@@ -168,8 +170,8 @@ def _probe_and_link(
         split=split,
         ood=ood,
         layers=model.layers,
-        activations=gather(store, probed, site, model.layers),
-        base=gather(StoreReader(base), probed, site, model.layers) if base.exists() else None,
+        activations=activations,
+        base=untrained[0] if untrained else None,
         chains=chains,
         whole_chains=[rollout.chain_text for rollout in rollouts],
         margins=margins,
@@ -296,7 +298,7 @@ def _noise(stage: ProbeStage, probed: Probed, outcome: Any, thresholds: Sequence
     name, layer = outcome.headline.position, outcome.headline.layer
     positions = [int(probed.tokens[name][i]) for i in rows]
     again = model.noise([stage.rollouts[i] for i in rows], positions, layer)
-    first = stage.activations[name][stage.layers.index(layer)][rows]
+    first = stage.at(name, layer)[rows]
     direction = outcome.headline.direction
     before, after = direction.score(first) > threshold, direction.score(again) > threshold
     relative = np.linalg.norm(again - first, axis=1) / np.linalg.norm(first, axis=1)
@@ -338,21 +340,17 @@ def _examples(
         for row in rows:
             chosen.setdefault(row, why)
     columns = store.columns()
-    values = store.read(site, outcome.headline.layer)
-    return [
-        _example(
-            stage.rollouts[i],
-            why,
-            str(linked.verdict[i]),
-            float(scores[i]),
-            thresholds[i],
-            columns,
-            values,
-            outcome,
-            model,
+    examples = []
+    for i, why in list(chosen.items())[:N_EXAMPLES]:
+        stored = np.flatnonzero(columns["rollout"] == stage.rollouts[i].rollout)
+        token_scores = outcome.headline.direction.score(store.read(site, outcome.headline.layer, stored))
+        said = str(linked.verdict[i])
+        examples.append(
+            _example(
+                stage.rollouts[i], why, said, float(scores[i]), thresholds[i], columns, stored, token_scores, model
+            )
         )
-        for i, why in list(chosen.items())[:N_EXAMPLES]
-    ]
+    return examples
 
 
 def _example(
@@ -362,13 +360,12 @@ def _example(
     score: float,
     threshold: float | None,
     columns: dict[str, np.ndarray],
-    values: np.ndarray,
-    outcome: Any,
+    rows: np.ndarray,
+    token_scores: np.ndarray,
     model: Model,
 ) -> dict:
-    rows = np.flatnonzero(columns["rollout"] == rollout.rollout)
+    """A rollout as it is shown; its recorded tokens are those rows of the store's columns."""
     spans = ("prompt", "think", "answer", "other")
-    token_scores = outcome.headline.direction.score(values[rows])
     return {
         "rollout": rollout.rollout,
         "item_id": rollout.item_id,

@@ -7,16 +7,23 @@ position is a function of the tokens up to and including it, and the text baseli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 
-from .errors import EstimateError
+from .errors import EstimateError, SpecError
+from .probes.stream import BUDGET, Activations, Streamed
 from .rollout import Rollout
 from .store import StoreReader
 
+MEMORY = "INTROSPECT_MEMORY_GB"
+"""Of the machine, and so no part of a spec: results do not depend on it."""
 MIN_SHARE_WITH_THINK = 0.9
 """Think positions are probed when at least this share of valid rollouts has a think span with tokens in it."""
 
@@ -125,19 +132,100 @@ def gather(store: StoreReader, probed: Probed, site: str, layers: Sequence[int])
     Raises:
         EstimateError: the store lacks a row that a position falls on.
     """
+    return _read(store, stored_rows(store, probed), site, probed.positions, layers)
+
+
+def streamed(store: StoreReader, probed: Probed, site: str, budget: int = BUDGET) -> Streamed:
+    """The same, read as it is needed; `budget`: bytes to hold at once.
+
+    Raises:
+        EstimateError: the store lacks a row that a position falls on.
+    """
+    rows = stored_rows(store, probed)
+    site_bytes = 4 * len(probed.rollouts) * store.spec.width
+    return Streamed(probed.positions, partial(_read, store, rows, site), site_bytes, budget)
+
+
+def held_or_streamed(
+    stores: Sequence[StoreReader], probed: Probed, site: str, layers: Sequence[int]
+) -> list[Activations]:
+    """Activations of each store, held whole where memory has room for all of them, and read as needed elsewhere.
+
+    What is found in them is the same.
+
+    Raises:
+        EstimateError: a store lacks a row that a position falls on.
+        SpecError: `INTROSPECT_MEMORY_GB` is no number above 0.
+    """
+    budget = memory_budget()
+    found = [streamed(store, probed, site, budget) for store in stores]
+    if sum(each.site_bytes for each in found) * len(probed.positions) * len(layers) > budget:
+        return list(found)
+    return [each.read(each.positions, tuple(layers)) for each in found]
+
+
+def memory_budget() -> int:
+    """Bytes of memory that activations may take: `$INTROSPECT_MEMORY_GB`, else a quarter of what is free.
+
+    Raises:
+        SpecError: the variable is no number above 0.
+    """
+    said = os.environ.get(MEMORY, "").strip()
+    if not said:
+        return int(psutil.virtual_memory().available) // 4
+    try:
+        number = float(said)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise SpecError(
+            f"{MEMORY} is {said!r}: set it to the GB of memory that activations may take, such as 2, or unset it"
+        )
+    return int(number * 1e9)
+
+
+def stored_rows(store: StoreReader, probed: Probed) -> dict[str, np.ndarray]:
+    """Where the store holds every probed token: position -> row [rollout].
+
+    Raises:
+        EstimateError: it lacks one.
+    """
     columns = store.columns()
-    index = {pair: row for row, pair in enumerate(zip(columns["rollout"], columns["position"], strict=True))}
-    numbers = [rollout.rollout for rollout in probed.rollouts]
+    held = _pairs(columns["rollout"], columns["position"])
+    order = np.argsort(held, kind="stable")
+    held = held[order]
+    numbers = np.array([rollout.rollout for rollout in probed.rollouts], dtype=np.int64)
     rows = {}
     for name in probed.positions:
-        try:
-            rows[name] = np.array([index[pair] for pair in zip(numbers, probed.tokens[name], strict=True)])
-        except KeyError as error:
-            raise EstimateError(f"rollout, position {error} was not recorded: record the run again") from None
-    wanted = np.concatenate(list(rows.values()))
-    out = {name: np.empty((len(layers), len(numbers), store.spec.width), np.float32) for name in probed.positions}
+        wanted = _pairs(numbers, probed.tokens[name])
+        at = np.searchsorted(held, wanted, side="right") - 1
+        absent = np.flatnonzero((at < 0) | (held[at] != wanted)) if len(held) else np.arange(len(wanted))
+        if len(absent):
+            first = int(numbers[absent[0]]), int(probed.tokens[name][absent[0]])
+            raise EstimateError(f"rollout, position {first} was not recorded: record the run again")
+        rows[name] = order[at]
+    return rows
+
+
+def _pairs(rollouts: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """A rollout and a token of it as one number; -1 for what is neither."""
+    fits = (rollouts >= 0) & (rollouts < 1 << 31) & (positions >= 0) & (positions < 1 << 31)
+    return np.where(fits, (rollouts << 31) | positions, -1)
+
+
+def _read(
+    store: StoreReader,
+    rows: Mapping[str, np.ndarray],
+    site: str,
+    positions: Sequence[str],
+    layers: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """Some positions and layers: name -> float32 [layer, rollout, width]."""
+    wanted = np.concatenate([rows[name] for name in positions])
+    n = len(wanted) // len(positions)
+    out = {name: np.empty((len(layers), n, store.spec.width), np.float32) for name in positions}
     for i, layer in enumerate(layers):
         values = store.read(site, layer, wanted)
-        for k, name in enumerate(probed.positions):
-            out[name][i] = values[k * len(numbers) : (k + 1) * len(numbers)]
+        for k, name in enumerate(positions):
+            out[name][i] = values[k * n : (k + 1) * n]
     return out

@@ -10,6 +10,7 @@ import numpy as np
 
 from .probes import Cell, Null, best_cell, column_scores
 from .probes.by_estimator import ESTIMATORS, fit_cells, null_of
+from .probes.stream import Activations
 from .probing import ProbeStage, baselines_section, controls_section, headline_metrics, position_texts
 from .probing.stage import Scores
 from .progress import Progress
@@ -50,11 +51,15 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     progress("probe", 0, steps)
     cells = _cells(stage, stage.activations)
     headline = best_cell(cells)
-    by_position = {name: [cell for cell in cells if cell.position == name] for name in stage.activations}
+    by_position = {name: [cell for cell in cells if cell.position == name] for name in stage.positions}
     best = {name: best_cell(members) for name, members in by_position.items()}
     progress("probe", 1, steps)
     base_cells = [] if stage.base is None else _cells(stage, stage.base)
-    base_best = {name: best_cell([c for c in base_cells if c.position == name]) for name in stage.base or {}}
+    base_best = {
+        name: best_cell([cell for cell in base_cells if cell.position == name])
+        for name in stage.positions
+        if base_cells
+    }
     progress("probe", 2, steps)
     null = null_of(
         settings.estimator,
@@ -68,7 +73,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
         layers=stage.layers,
     )
     progress("probe", 3, steps)
-    texts = {name: position_texts(stage, name) for name in stage.activations}
+    texts = {name: position_texts(stage, name) for name in stage.positions}
     progress("probe", 4, steps)
     baselines = baselines_section(stage, headline, texts[headline.position], base_best)
     compared = [
@@ -111,7 +116,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     )
 
 
-def _cells(stage: ProbeStage, activations: dict[str, np.ndarray]) -> list[Cell]:
+def _cells(stage: ProbeStage, activations: Activations) -> list[Cell]:
     settings = stage.settings
     return fit_cells(
         settings.estimator,

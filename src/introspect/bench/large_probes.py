@@ -63,7 +63,7 @@ def work() -> None:
     groups = np.arange(rows) // PER_GROUP
     labels = rng.random(rows) < 0.5
     fit_splits(
-        Streamed(tuple(map(str, range(positions))), _reader(rng, labels, width)),
+        Streamed(tuple(map(str, range(positions))), _reader(rng, labels, width), 4 * rows * width),
         range(layers),
         labels,
         nested_splits(labels, groups),
@@ -71,13 +71,15 @@ def work() -> None:
     )
 
 
-def _reader(rng: np.random.Generator, labels: np.ndarray, width: int) -> Callable[[str, tuple[int, ...]], np.ndarray]:
-    """Activations of any position and layers."""
+def _reader(
+    rng: np.random.Generator, labels: np.ndarray, width: int
+) -> Callable[[tuple[str, ...], tuple[int, ...]], dict[str, np.ndarray]]:
+    """Activations of any positions and layers."""
     deviations = np.arange(1, FACTORS + 1, dtype=np.float32) ** -FALL
     mixing = rng.standard_normal((FACTORS, width), dtype=np.float32) * deviations[:, None]
     signs = rng.standard_normal(FACTORS, dtype=np.float32) * SIGNAL
 
-    def read(position: str, layers: tuple[int, ...]) -> np.ndarray:
+    def at(position: str, layers: tuple[int, ...]) -> np.ndarray:
         out = np.empty((len(layers), len(labels), width), dtype=np.float32)
         for k, layer in enumerate(layers):
             own = np.random.default_rng((int(position), layer))
@@ -86,5 +88,8 @@ def _reader(rng: np.random.Generator, labels: np.ndarray, width: int) -> Callabl
             np.matmul(factors, mixing, out=out[k])
             out[k] += NOISE * own.standard_normal(out[k].shape, dtype=np.float32)
         return out
+
+    def read(positions: tuple[str, ...], layers: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {position: at(position, layers) for position in positions}
 
     return read

@@ -42,7 +42,7 @@ def scored_readouts(
     Returns:
         The readouts, and what was left out, in sentences.
     """
-    positions = tuple(stage.activations)
+    positions = stage.positions
     chosen = {name: _better(stage, outcome.texts[name]) for name in positions if name.startswith("think_")}
     words = {name: better for name, better in chosen.items() if better is not None}
     part: dict[int, Part] = dict.fromkeys(stage.split.dev.tolist(), "dev")
@@ -134,7 +134,7 @@ def _aligned(
     site: str,
     tokenizer: Any,
 ) -> list[Readout]:
-    probed = Probed(list(stage.rollouts), tuple(stage.activations), {}, [])
+    probed = Probed(list(stage.rollouts), stage.positions, {}, [])
     found = aligned_rollouts(everything, probed)
     rollouts = found.rollouts
     if not rollouts:
@@ -151,7 +151,7 @@ def _aligned(
     def scores(cell: Cell) -> np.ndarray:
         name = cell.position
         new = gather(store, Probed(rollouts, (name,), found.tokens, []), site, (cell.layer,))[name][0]
-        return aside.activations(cell, stage.activations[name][stage.layers.index(cell.layer)], new)
+        return aside.activations(cell, stage.at(name, cell.layer), new)
 
     along = {cell.position: scores(cell) for cell in outcome.best_by_position}
     seen = {

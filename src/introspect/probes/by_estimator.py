@@ -17,7 +17,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from ..errors import EstimateError
 from ..stats import CHANCE, aurocs
 from .estimators import LogisticProbe, RidgeProbe
-from .grid import Cell, Direction, fit_grid
+from .grid import Cell, Direction, by_position, fit_grid
 from .linear import LinearProbe
 from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
 from .null import ControlTask, Null, control_task, drawn_labels, drawn_tasks, shuffled_null
@@ -84,7 +84,7 @@ def fit_cells(
         direction = Direction(position, layer, fitted.coef_[0], float(fitted.intercept_[0]))
         inner = inner_auroc(scores, labels, split)
         cells.append(Cell(position, layer, getattr(fitted, "penalty_", float("nan")), inner, scores, direction))
-    return cells
+    return by_position(cells, activations)
 
 
 def fit_scored(

@@ -11,7 +11,7 @@ taken on to `SCORED`, and the one that is kept to `KEPT`, all in float64 (see `n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from .newton import Fits
 from .side_by_side import side_by_side
 from .site import Site
 from .splits import Split
-from .stream import Activations, each_site
+from .stream import Activations, each_site, positions_of
 
 TIE = 0.005
 CHOOSING = 2e-2
@@ -123,7 +123,13 @@ def fit_splits(
     for cells in side_by_side(fit_one, each_site(activations, layers, rollouts)):
         for kept, cell in zip(found, cells, strict=True):
             kept.append(cell)
-    return found
+    return [by_position(kept, activations) for kept in found]
+
+
+def by_position(cells: Iterable[Cell], activations: Activations) -> list[Cell]:
+    """Cells by position, in whatever order their sites were read; within a position in the order given."""
+    names = positions_of(activations)
+    return sorted(cells, key=lambda cell: names.index(cell.position))
 
 
 def cross_validated(

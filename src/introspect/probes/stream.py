@@ -1,6 +1,7 @@
 """Activations by position and layer, held whole or read a few layers at a time.
 
-What a fit holds is then bounded by `Streamed.budget` and one layer's working space, whatever the number of layers.
+What a fit holds is then bounded by `Streamed.budget` and one layer's working space, whatever the number of layers. A
+layer is read once for all positions, or once for as many as there is room for: that is what a store reads fastest.
 """
 
 from __future__ import annotations
@@ -23,10 +24,19 @@ class Streamed:
     """Activations that are read as they are needed."""
 
     positions: tuple[str, ...]
-    read: Callable[[str, tuple[int, ...]], np.ndarray]
-    """Position and layer numbers -> float32 [layer, row, width]."""
+    read: Callable[[tuple[str, ...], tuple[int, ...]], Mapping[str, np.ndarray]]
+    """Positions and layer numbers -> position -> float32 [layer, row, width]."""
+    site_bytes: int
+    """Bytes of one layer at one position."""
     budget: int = BUDGET
-    """Bytes of activations to hold at once; one layer at the least."""
+    """Bytes of activations to hold at once: half for what is worked on, and half for what is read meanwhile; one layer
+    at one position of each at the least."""
+
+    def block(self, n_layers: int) -> tuple[int, int]:
+        """Positions and layers that are read at once."""
+        sites = max(1, self.budget // 2 // max(1, self.site_bytes))
+        positions = min(len(self.positions), sites)
+        return positions, min(n_layers, sites // positions)
 
 
 Activations = Mapping[str, np.ndarray] | Streamed
@@ -36,7 +46,7 @@ Activations = Mapping[str, np.ndarray] | Streamed
 def each_site(
     activations: Activations, layers: Sequence[int], rollouts: Sequence[int] | None = None
 ) -> Iterator[tuple[str, int, torch.Tensor]]:
-    """Position, layer number and activations [row, width], by position, then by layer.
+    """Position, layer number and activations [row, width]; the layers of a position come in their order.
 
     Args:
         rollouts: the number of each row's rollout, by which errors name it; None: rows are named by their own.
@@ -53,6 +63,13 @@ def each_site(
         for layer, x in zip(block, values, strict=True):
             check_finite(x, f"at {position}, layer {layer}", rollouts)
             yield position, layer, torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def site_of(activations: Activations, layers: Sequence[int], position: str, layer: int) -> np.ndarray:
+    """Activations [row, width] at one position and layer; `layers` are the numbers of those that are held."""
+    if isinstance(activations, Streamed):
+        return activations.read((position,), (layer,))[position][0]
+    return activations[position][list(layers).index(layer)]
 
 
 def positions_of(activations: Activations) -> tuple[str, ...]:
@@ -86,12 +103,11 @@ def _blocks(activations: Activations, layers: tuple[int, ...]) -> Iterator[tuple
         for position, values in activations.items():
             yield position, layers, values
         return
-    for position in activations.positions:
-        at, size = 0, 1
-        while at < len(layers):
-            block = layers[at : at + size]
-            values = activations.read(position, block)
-            at += len(block)
-            size = max(1, activations.budget // max(1, values.nbytes // len(block)))
-            yield position, block, values
-            del values
+    some, deep = activations.block(len(layers))
+    for first in range(0, len(layers), max(1, deep)):
+        block = layers[first : first + deep]
+        for place in range(0, len(activations.positions), some):
+            read = activations.read(activations.positions[place : place + some], block)
+            for position in list(read):
+                yield position, block, read[position]
+            del read

@@ -25,7 +25,7 @@ def controls_section(stage: ProbeStage, headline: Cell, cells: Sequence[Cell], n
     Args:
         n_increments: baselines that the probe is compared with.
     """
-    values = stage.activations[headline.position][stage.layers.index(headline.layer)]
+    values = stage.at(headline.position, headline.layer)
     observed = stage.auroc(headline.scores, stage.split.test)
     maxima = null.maxima()
     random = random_directions(values, stage.labels, stage.split, n=N_RANDOM_DIRECTIONS, seed=stage.seed)

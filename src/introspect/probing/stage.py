@@ -9,6 +9,7 @@ import numpy as np
 
 from ..experiment import ProbeSpec
 from ..probes import Split
+from ..probes.stream import Activations, positions_of, site_of
 from ..rollout import Rollout
 from ..stats import Estimate, auroc_estimate, increment_estimate, increment_over_largest
 
@@ -47,8 +48,8 @@ class ProbeStage:
     split: Split
     ood: np.ndarray
     layers: tuple[int, ...]
-    activations: dict[str, np.ndarray]
-    base: dict[str, np.ndarray] | None
+    activations: Activations
+    base: Activations | None
     chains: dict[str, list[str]]
     """Position -> what each rollout has said by then."""
     whole_chains: list[str]
@@ -63,6 +64,15 @@ class ProbeStage:
     """Or why there is none."""
     second: SecondLabels | str
     """Or why there is none."""
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """Where probes are fitted."""
+        return positions_of(self.activations)
+
+    def at(self, position: str, layer: int) -> np.ndarray:
+        """Activations at one place, float32 [row, width]."""
+        return site_of(self.activations, self.layers, position, layer)
 
     def auroc(self, scores: np.ndarray, rows: np.ndarray) -> Estimate:
         """AUROC of scores [row] on some rows."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
 from ..errors import EstimateError
 from ..experiment import POSITIONS
-from ..probes import Streamed, fit_grid
+from ..probes import fit_grid
 from ..probes.grid import TIE
 from ..progress import Progress
 from .carried import Place
@@ -56,14 +55,10 @@ def choose_place(
     inner: dict[Place, dict[str, float]] = {(name, number): {} for name in shared for number in layers}
     for done, (name, each) in enumerate(choosing.items()):
         progress(stage, done, len(choosing))
-        values = Streamed(tuple(shared), partial(_read, each, site))
+        values = each.recorded.streamed(site, shared)
         for cell in fit_grid(values, layers, each.recorded.acted, each.split, penalties):
             inner[cell.position, cell.layer][name] = cell.inner_auroc
     progress(stage, len(choosing), len(choosing))
     mean = {place: float(np.mean(list(found.values()))) for place, found in inner.items()}
     place = next(place for place, value in mean.items() if value >= max(mean.values()) - TIE)
     return place, inner[place]
-
-
-def _read(organism: Organism, site: str, position: str, layers: tuple[int, ...]) -> np.ndarray:
-    return organism.recorded.values(site, layers, (position,))[position]

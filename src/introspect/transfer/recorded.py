@@ -15,7 +15,8 @@ import numpy as np
 
 from ..errors import EstimateError, RunError
 from ..experiment import Experiment, load_experiment
-from ..features import Probed, choose_probed, gather
+from ..features import Probed, choose_probed, gather, streamed
+from ..probes import Streamed
 from ..results import read_results, read_run_manifest
 from ..rollout import read_rollouts
 from ..store import StoreReader
@@ -95,6 +96,10 @@ class Recorded:
         """
         store = StoreReader(self.run / ("base_activations" if base else "activations"))
         return gather(store, replace(self.probed, positions=tuple(positions)), site, layers)
+
+    def streamed(self, site: str, positions: Sequence[str]) -> Streamed:
+        """The same, read as it is needed."""
+        return streamed(StoreReader(self.run / "activations"), replace(self.probed, positions=tuple(positions)), site)
 
     def at(self, site: str, layer: int, position: str, *, base: bool = False) -> np.ndarray:
         """Activations at one place of each row, float32 [row, width]; errors as `values`."""
