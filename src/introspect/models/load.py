@@ -21,7 +21,7 @@ from .digests import digest_files, weight_files
 from .embedded import ensure_embedded
 from .formats import ReasoningFormat, detect_format
 from .hub import fill_snapshot
-from .memory import keep_freed_memory
+from .memory import keep_few_kernels, keep_freed_memory
 from .precision import choose_dtype, recast
 from .source import ModelSource, hub_is_off, resolve
 
@@ -101,6 +101,7 @@ def load_model(
         ModelError: the model, its tokenizer or the adapter cannot be loaded, or do not fit each other.
     """
     _check_options(attention, quantization, adapter)
+    keep_few_kernels()
     number_format = choose_dtype(dtype)
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
     path = fetch(source, offline=offline or hub_is_off())
