@@ -49,6 +49,14 @@ class InjectionCost(NamedTuple):
     seconds: float = 60.0
 
 
+class NaturalCost(NamedTuple):
+    n_units: int = 3
+    n_passes: int = 24
+    n_tokens: int = 900
+    n_generated: int = 0
+    seconds: float = 60.0
+
+
 class Calls(dict):
     """What the verbs called: name -> arguments."""
 
@@ -165,6 +173,10 @@ def calls(monkeypatch):
         "injection.study": {
             "run_injection": made.answer("inject", {"sentences": HEADLINE, "warnings": []}),
             "injection_cost": made.answer("inject_cost", InjectionCost()),
+        },
+        "natural.study": {
+            "run_natural": made.answer("natural", {"sentences": HEADLINE, "warnings": []}),
+            "natural_cost": made.answer("natural_cost", NaturalCost()),
         },
         "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
         "transfer.page": {"check_out": lambda out: None, "write": lambda found, out: [out]},

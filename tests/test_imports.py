@@ -79,7 +79,7 @@ LEVELS = (
             "notebook",
             "saved_probes",
         ),
-        *("transfer", "shift", "validation", "injection", "causal"),
+        *("transfer", "shift", "validation", "injection", "causal", "natural"),
     },
     {"cli", "__init__", "__main__"},
 )

@@ -20,6 +20,7 @@ def report(
     introspect report runs/probe-risk
     """
     from ..injection.spec import is_injection_folder
+    from ..natural.kinds import is_natural_folder
     from ..studies.spec import is_study_folder
     from ..validation.spec import is_validation_folder
 
@@ -31,6 +32,10 @@ def report(
         from ..injection.page import report_injection
 
         page = report_injection(run)
+    elif is_natural_folder(run):
+        from ..natural.page import report_natural
+
+        page = report_natural(run)
     elif is_study_folder(run):
         from ..studies.page import report_study
 

@@ -61,11 +61,13 @@ def run(
     introspect run probe-risk --resume
     introspect run compare-methods --limit 20 --out /tmp/compared
     introspect run validate-instrument --limit 20 --out /tmp/validated
+    introspect run neurofeedback --dry-run
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from ..experiment import load_experiment
     from ..injection.spec import is_injection
+    from ..natural.kinds import is_natural
     from ..studies.spec import is_study
     from ..validation.spec import is_validation
 
@@ -73,6 +75,12 @@ def run(
         if negative_control is not None or no_negative_control:
             raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
         inject(experiment, model, organism, backend, out, limit, seed, resume, set_, as_json, dry_run, offline)
+        return
+    if is_natural(experiment):
+        if negative_control is not None or no_negative_control:
+            raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
+        overrides = [*_subject_overrides(model, organism, backend), *_numbers(limit, seed), *(set_ or [])]
+        _run_natural(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline)
         return
     if is_study(experiment):
         one_run = {
@@ -120,6 +128,17 @@ def _numbers(limit: int | None, seed: int | None) -> list[str]:
     return [f"{key}={value}" for key, value in (("limit", limit), ("seed", seed)) if value is not None]
 
 
+def _subject_overrides(model: str | None, organism: str | None, backend: str | None) -> list[str]:
+    """What the options that say which model is asked put into a spec. Another model leaves out the spec's adapter."""
+    given = {"model": model, "organism": organism, "backend": backend}
+    overrides = [] if model is None or organism is not None else ["organism=null"]
+    return overrides + [
+        f"{key}={'null' if key == 'organism' and value == 'none' else json.dumps(value)}"
+        for key, value in given.items()
+        if value is not None
+    ]
+
+
 def _refuse(study: str, flags: list[str]) -> None:
     """Refuse what means something for one run only."""
     if flags:
@@ -144,6 +163,35 @@ def _run_study(
     with progress_bars() as progress:
         results = run_study(spec, folder, resume=resume, offline=offline, progress=progress)
     print_found(results, headline(results), folder, as_json)
+
+
+def _run_natural(
+    name: str, overrides: list[str], out: Path | None, *, resume: bool, as_json: bool, dry_run: bool, offline: bool
+) -> None:
+    from ..natural.kinds import load_natural
+
+    spec = load_natural(name, overrides)
+    from ..natural.study import natural_cost, run_natural
+
+    if dry_run:
+        cost = natural_cost(spec, offline=offline)
+        if as_json:
+            print_json(cost._asdict())
+            return
+        print_columns(
+            {
+                "units": f"{cost.n_units:,}, committed one by one",
+                "passes": f"{cost.n_passes:,} of {cost.n_tokens:,} tokens",
+                "sampled": f"{cost.n_generated:,} tokens at most",
+                "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
+            },
+            "",
+        )
+        return
+    folder = out or Path("runs") / spec.name
+    with progress_bars() as progress:
+        results = run_natural(spec, folder, resume=resume, offline=offline, progress=progress)
+    print_found(results, [*results["sentences"], *results["warnings"]], folder, as_json)
 
 
 def _run_validation(

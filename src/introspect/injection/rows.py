@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ Row = dict[str, Any]
 class Cells:
     """The cells of a study on disk, in order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file: str = FILE, named: Sequence[str] = NAMED) -> None:
         """Read the whole cells that are there; what a kill left behind them is taken away.
+
+        Args:
+            named: keys under which every line has a text.
 
         Raises:
             StoreError: a line is no trial.
         """
-        self.path = folder / FILE
+        self.path = folder / file
         self.cells: list[list[Row]] = []
         if not self.path.exists():
             return
@@ -43,7 +47,7 @@ class Cells:
                 found = rows[kept : kept + many]
                 if cell != len(self.cells) or many < 1 or any(each["cell"] != cell for each in found):
                     raise ValueError("cells out of order")
-                if not all(isinstance(each[key], str) for each in found for key in NAMED):
+                if not all(isinstance(each[key], str) for each in found for key in named):
                     raise ValueError("no trials")
                 if len(found) < many:
                     break

@@ -1,0 +1,65 @@
+"""What a kind of study of natural states is: units of work in an order, and what is made of their rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .subject import Subject
+
+Row = dict[str, Any]
+Done = Sequence[Sequence[Row]]
+"""The rows of each unit that is done, in order."""
+FILE = "units.jsonl"
+"""Where a study keeps its rows: a line a row, committed unit by unit."""
+
+
+class Unit(NamedTuple):
+    """Work that is committed together."""
+
+    kind: str
+    """What is done in it."""
+    number: int
+    """Which, among units of its kind."""
+
+
+class Work(NamedTuple):
+    """What a study asks of the model."""
+
+    passes: int
+    """Sequences that are run through the model."""
+    tokens: int
+    """Their tokens."""
+    generated: int
+    """Tokens that are sampled one by one, at most."""
+
+
+class NaturalStudy(ABC):
+    """One kind of study, on a subject."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.loaded, self.backend = subject, subject.loaded, subject.backend
+
+    @abstractmethod
+    def materials(self) -> str:
+        """SHA-256 (64 hex digits) of the texts that it is made of."""
+
+    @abstractmethod
+    def units(self) -> list[Unit]:
+        """In the order in which they are run. The spec and the texts decide them, and nothing else."""
+
+    @abstractmethod
+    def run(self, unit: Unit, done: Done) -> list[Row]:
+        """Run a unit and give its rows, one or more, of what JSON can say."""
+
+    @abstractmethod
+    def work(self) -> Work:
+        """What all units together ask of the model, before any of them is run."""
+
+    @abstractmethod
+    def results(self, done: Done) -> dict[str, Any]:
+        """What was found: `facts`, `tables`, `figures`, `verdict`, `counts`, `sentences`, `warnings` of results.json.
+
+        Equal rows give equal results; the model is not asked again.
+        """

@@ -1,0 +1,131 @@
+"""Estimates over contexts and sentences: weighted, so that both can be resampled at once.
+
+Each cell of a table [context, sentence] shares its context with a row and its sentence with a column, and neither's
+rows are independent. Contexts and groups of sentences are resampled independently, and a cell counts by the product
+(Owen 2007, the pigeonhole bootstrap; it is somewhat too wide). Fewer contexts than `MIN_GROUPS` are held fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from ..stats import CHANCE, MIN_GROUPS, Estimate, bootstrap_counts, group_codes, interval, proportion
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Weights of contexts [replicate, context] and of sentences [replicate, sentence] -> values [replicate], NaN where
+there is none."""
+
+
+def two_way(
+    statistic: Statistic,
+    n_contexts: int,
+    groups: Sequence[Hashable] | np.ndarray,
+    *,
+    n: int,
+    seed: int,
+    share: bool = False,
+) -> Estimate:
+    """A statistic of a table, with an interval from contexts and groups of sentences resampled.
+
+    Args:
+        groups: the group of each sentence.
+        n: replicates.
+        share: whether the statistic lies between 0 and 1: an interval that touches either is widened to hold Wilson's
+            with groups for cases.
+    """
+    codes, n_groups = group_codes(groups)
+    if n_groups < MIN_GROUPS:
+        return Estimate.undefined(f"{n_groups} groups of sentences are too few for an interval (at least {MIN_GROUPS})")
+    value = float(statistic(np.ones((1, n_contexts)), np.ones((1, len(codes))))[0])
+    if not np.isfinite(value):
+        return Estimate.undefined("only one class, or no spread: there is nothing to compare")
+    sentences = bootstrap_counts(n_groups, n, seed)[:, codes].astype(float)
+    drawn = n_contexts >= MIN_GROUPS
+    contexts = bootstrap_counts(n_contexts, n, seed + 1).astype(float) if drawn else np.ones((n, n_contexts))
+    replicates = statistic(contexts, sentences)
+    if np.isnan(replicates).mean() > 0.1:
+        return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
+    fewest = min(n_groups, n_contexts) if drawn else n_groups
+    low, high = interval(replicates, fewest)
+    if share and (low <= 0 or high >= 1):
+        wilson = proportion(value * n_groups, n_groups).ci95 or (low, high)
+        low, high = min(low, wilson[0]), max(high, wilson[1])
+    what = "sentences' pairs and contexts" if drawn else f"sentences' pairs, {n_contexts} contexts held fixed"
+    return Estimate(value, (min(low, value), max(high, value)), n_contexts * len(codes), f"bootstrap over {what}")
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> Statistic:
+    """Balanced accuracy: the mean of the shares of either label that is on its side. A constant answer has .5.
+
+    Args:
+        scores: [context, sentence], above 0 for True; exactly 0 counts half.
+        labels: bool [sentence].
+    """
+    right = np.where(scores == 0, 0.5, (scores > 0) == labels)
+
+    def of(contexts: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+        recalls = []
+        for side in (False, True):
+            weights = sentences * (labels == side)
+            with np.errstate(invalid="ignore"):
+                found = np.einsum("rc,cs,rs->r", contexts, right, weights, optimize=True)
+                recalls.append(found / (contexts.sum(axis=1) * weights.sum(axis=1)))
+        return np.asarray((recalls[0] + recalls[1]) / 2)
+
+    return of
+
+
+def area(scores: np.ndarray, labels: np.ndarray) -> Statistic:
+    """AUROC within each context, averaged over contexts: no threshold is needed, so no label is leant to.
+
+    Args:
+        scores: [context, sentence]; labels: bool [sentence].
+    """
+    yes, no = np.flatnonzero(labels), np.flatnonzero(~labels)
+    gaps = scores[:, yes, None] - scores[:, None, no]
+    won = np.where(gaps > 0, 1.0, np.where(gaps == 0, 0.5, 0.0))
+
+    def of(contexts: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+        above = np.einsum("rc,cij->rij", contexts, won, optimize=True)
+        found = np.einsum("rij,ri,rj->r", above, sentences[:, yes], sentences[:, no], optimize=True)
+        pairs = contexts.sum(axis=1) * sentences[:, yes].sum(axis=1) * sentences[:, no].sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(found / pairs)
+
+    return of
+
+
+def minus(one: Statistic, other: Statistic) -> Statistic:
+    """One statistic minus another of the same contexts and sentences."""
+    return lambda contexts, sentences: one(contexts, sentences) - other(contexts, sentences)
+
+
+def best_of(several: Sequence[Statistic], least: float = CHANCE) -> Statistic:
+    """The largest of several, looked for again in every replicate; what is below chance counts as chance."""
+    return lambda contexts, sentences: np.fmax(least, np.max([each(contexts, sentences) for each in several], axis=0))
+
+
+def effect_size(projections: np.ndarray) -> Statistic:
+    """Cohen's d of projections when label 1 is asked for against label 0, in pooled standard deviations.
+
+    Args:
+        projections: [target 0 or 1, context, sentence]; NaN where there is none.
+    """
+
+    def of(contexts: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+        means, variances = [], []
+        for found in projections:
+            there, values = np.isfinite(found).astype(float), np.nan_to_num(found)
+            total = np.einsum("rc,cs,rs->r", contexts, there, sentences, optimize=True)
+            total = np.where(total > 0, total, np.nan)
+            first = np.einsum("rc,cs,rs->r", contexts, values, sentences, optimize=True) / total
+            second = np.einsum("rc,cs,rs->r", contexts, values**2, sentences, optimize=True) / total
+            means.append(first)
+            variances.append(np.maximum(second - first**2, 0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.asarray((means[1] - means[0]) / np.sqrt((variances[0] + variances[1]) / 2))
+        return np.where(np.isfinite(found), found, np.nan)
+
+    return of
