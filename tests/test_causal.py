@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from introspect.backends import Sampling, Steer
+from introspect.backends import Capture, Sampling, Steer
 from introspect.causal import SteerSettings, sampled, stage, steer_run
 from introspect.causal import sentences as sentences_module
-from introspect.causal.arms import mean_of
+from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
-from introspect.causal.log import Log, read_log
+from introspect.causal.log import Log, Sampled, read_log
 from introspect.causal.replayed import replay_case, steered_range
-from introspect.causal.sampled import repeated, rotation
+from introspect.causal.sampled import repeated, rotation, sample_plain, sample_unit
+from introspect.causal.section import steering_section
 from introspect.causal.settings import SCOPES
-from introspect.causal.stage import plan_steer
+from introspect.causal.stage import SteerPlan, plan_steer
+from introspect.causal.vectors import _of_map, _paired
 from introspect.cli import main
-from introspect.errors import IntrospectError, ModelError, RunError, SpecError, StoreError
+from introspect.errors import EstimateError, IntrospectError, ModelError, RunError, SpecError, StoreError
 from introspect.experiment import load_experiment
 from introspect.forced import option_ids
+from introspect.link import with_causal
 from introspect.models import load_model
+from introspect.report.link_tables import _verdicts as verdict_table
 from introspect.rescore import link_again
 from introspect.results import read_results
-from introspect.steering import Direction, ModelMark, save_direction
+from introspect.steering import Direction, ModelMark, from_gguf, load_direction, save_direction
 from scripted import read_lines, run_scripted, save_roomy
 from test_shift import said
+from tiny_folders import edit_json
 
 SMALL = SteerSettings(doses=(-0.5, 0.5, 40.0), controls=2, items=6, control_items=2, layers=(0, 1), lanes=64)
 
@@ -78,6 +85,11 @@ def steered(run, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def plan(steered) -> SteerPlan:
+    return plan_steer(steered, SMALL)
+
+
 def test_a_direction_of_chance_is_measured_and_claims_nothing(steered):
     found = read_results(steered / "results.json")["steering"]
     assert found["controls"] == {"random": 2, "orthogonal": 2} and found["n_items"] == 6
@@ -90,7 +102,10 @@ def test_a_direction_of_chance_is_measured_and_claims_nothing(steered):
             ("project", 1),
         ]
         assert all(c["log_odds"]["n_controls"] == 4 for c in cells)
-        assert all(each["n"] == 6 and each["acts"]["n_controls"] <= 4 for each in found["sampled"][scope])
+        for each in found["sampled"][scope]:
+            assert each["n"] + len(each["without_a_token"]) == 6 and each["acts"]["n_controls"] <= 4
+            assert each["acts"]["n_items"] <= each["n"]
+    assert all(each["n"] == 6 for each in found["sampled"]["both"])
     assert found["map"]["layers"] == [0, 1]
     assert "4 control directions are fewer than the 40" in " ".join(found["sentences"])
     assert "is not tested: added (4 control directions cannot reach p = 0.05)" in found["sentences"][-1]
@@ -118,27 +133,42 @@ def test_a_stored_chain_is_steered_as_a_replay_of_its_own(run, planted):
     plan = plan_steer(run, settings)
     rollout, direction = plan.subject.cases[0].rollout, plan.tested.direction
     backend, end = plan.subject.backend, rollout.answer_position
+    tested = torch.from_numpy(direction.vector.copy())
     ids = option_ids(plan.subject.loaded.tokenizer, ["risky", "safe"])
     assert sorted(rollout.options) == ["risky", "safe"]
     for scope in SCOPES:
         found = replay_case(plan.subject, plan.tested, plan.acts, rollout, scope)
         where = steered_range(rollout, scope)
+        here = where if scope == "think" else range(where.start, 1 << 40)
+
+        def odds(vector, strength, operator, along, here=here):
+            steer = Steer(direction.site, direction.layer, vector, strength, (here,), operator, along=along)
+            (made,) = backend.generate(
+                [[*rollout.token_ids[:end], ids["risky"][0]]],
+                seeds=[0],
+                sampling=Sampling(1, 0.0, frozenset()),
+                capture=None,
+                watch=[ids["risky"][1], ids["safe"][1]],
+                steer=[steer],
+            )
+            risky, safe = made.watched[0].tolist()
+            return risky - safe
+
         for d in range(3):
             for j, act in enumerate(plan.acts):
                 strength = act.dose * plan.tested.unit if act.operator == "add" else 1.0
                 vector = torch.from_numpy(plan.tested.vectors[d])
-                here = where if scope == "think" else range(where.start, 1 << 40)
-                steer = [Steer(direction.site, direction.layer, vector, strength, (here,), act.operator)]
-                (made,) = backend.generate(
-                    [[*rollout.token_ids[:end], ids["risky"][0]]],
-                    seeds=[0],
-                    sampling=Sampling(1, 0.0, frozenset()),
-                    capture=None,
-                    watch=[ids["risky"][1], ids["safe"][1]],
-                    steer=steer,
-                )
-                risky, safe = made.watched[0].tolist()
-                assert found.log_odds[d][j] == pytest.approx(risky - safe, abs=1e-4)
+                # Of what is projected out, as much is moved along a control as the direction has.
+                along = tested if act.operator == "project" else None
+                assert found.log_odds[d][j] == pytest.approx(odds(vector, strength, act.operator, along), abs=1e-4)
+        for d in (1, 2):
+            vector = torch.from_numpy(plan.tested.vectors[d])
+            assert found.own_out[d - 1] == pytest.approx(odds(vector, 1.0, "project", None), abs=1e-4)
+        (values,) = backend.replay([rollout.token_ids], [where], capture=Capture((direction.site,), (direction.layer,)))
+        for d, vector in enumerate(torch.from_numpy(plan.tested.vectors)):
+            sizes = (values[direction.site, direction.layer] @ (vector / vector.norm())).abs()
+            assert found.component[d] == pytest.approx(float(sizes.mean()), rel=1e-4)
+        assert found.step is None
 
 
 def test_the_causal_column_is_filled_and_stays_when_the_run_is_linked_again(steered, run):
@@ -180,7 +210,145 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(run, steered, tmp_path
 def test_another_plan_sets_the_file_aside(steered, tmp_path):
     shutil.copy(steered / "steering.jsonl", tmp_path)
     assert Log(tmp_path, "another").units == {}
-    assert read_log(tmp_path / "steering.other.jsonl") == read_log(steered / "steering.jsonl")
+    (aside,) = tmp_path.glob("steering.other-*.jsonl")
+    assert read_log(aside) == read_log(steered / "steering.jsonl")
+    assert Log(tmp_path, "a third").units == {}
+    assert len(list(tmp_path.glob("steering.other-*.jsonl"))) == 2
+    assert read_log(aside) == read_log(steered / "steering.jsonl")
+
+
+def test_what_is_sampled_has_seeds_of_its_own_alike_with_steering_and_without(plan, monkeypatch):
+    """Items are looked at by what the stored rollout did: with its seed the unsteered arm would do the same again."""
+    drawn, backend = [], plan.subject.backend
+    original = backend.generate
+    monkeypatch.setattr(
+        backend, "generate", lambda *a, seeds, **o: drawn.append(list(seeds)) or original(*a, seeds=seeds, **o)
+    )
+    sample_plain(plan.subject, plan.tested, plan.acts[-1], 64)
+    tested = [each for each in plan.wanted if each.direction == 0]
+    sample_unit(plan.subject, plan.tested, "both", plan.acts[-1], tested, 64)
+    stored = {case.rollout.seed for case in plan.subject.cases}
+    plain, beside, steered = drawn
+    assert plain == beside[:6] == steered and not stored & set(plain) and len(set(plain)) == 6
+    other = plan_steer(plan.subject.run, replace(SMALL, seed=1))
+    assert not {case.seed for case in other.subject.cases} & set(plain)
+
+
+def test_the_column_goes_by_the_headline_classifier(steered, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(steered, out)
+    before = read_results(out / "results.json")
+    assert before["steering"]["verdict_classifier"] == "lexical"
+    acted = {line["rollout"]: line["acted"] for line in read_lines(out / "rollouts.jsonl")}
+    lines = read_lines(out / "verdicts.jsonl")
+    labels = [{**line, "classifier": "labels", "verdict": "denied"} for line in lines]
+    (out / "verdicts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, *labels]))
+    verdicts = dict(before["verdicts"])
+    verdicts["classifiers"] = {**verdicts["classifiers"], "labels": verdicts["classifiers"]["lexical"]}
+    edit_json(out / "results.json", verdicts=verdicts | {"headline_classifier": "labels"})
+    found = steer_run(out, SMALL)
+    chosen = [number for number in map(int, plan_numbers(out)) if acted[number]]
+    assert found["steering"]["verdict_classifier"] == "labels" and chosen
+    assert found["steering"]["by_verdict"]["denied"]["n_items"] <= len(chosen)
+    assert "no steered item" in found["steering"]["by_verdict"]["silent"]["reason"]
+    assert "change" in before["steering"]["by_verdict"]["silent"]
+    assert (out / "steering.jsonl").read_text() == (steered / "steering.jsonl").read_text()
+
+
+def plan_numbers(run: Path) -> list[str]:
+    names = [line.get("unit", "") for line in read_lines(run / "steering.jsonl")]
+    return [name.removeprefix("replayed/") for name in names if name.startswith("replayed/")]
+
+
+def test_a_column_of_another_classifier_is_not_shown(steered):
+    results = read_results(steered / "results.json")
+    link = {"verdict_classifier": "judge", "table": {"silent": {"policy": 1, "none": 0}}}
+    row = with_causal(link, results["steering"])["table"]["silent"]
+    assert "not tested for verdicts of judge" in row["causal"]["reason"]
+    same = with_causal(link | {"verdict_classifier": "lexical"}, results["steering"])["table"]["silent"]
+    assert same["causal"] == results["steering"]["by_verdict"]["silent"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.024, "-50% [-60%, -40%]; beyond controls: -40% [-50%, -30%] (12 items, 40 controls, p = 0.024)"),
+        (0.4, "-50% [-60%, -40%]; beyond controls: not shown (12 items, 40 controls, p = 0.4)"),
+    ],
+)
+def test_what_exceeds_the_controls_is_shown_where_a_rank_among_them_says_so(p, text):
+    causal = {**effect_of(-0.4, p=p), "change": estimate(-0.5), "n_items": 12}
+    table = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": causal}}})
+    assert table.rows[0][-1].text == text and "the same new seeds" in table.notes[0]
+    old = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": estimate(-0.5)}}})
+    assert "by an earlier version" in old.notes[0] and "steer the run again" in old.notes[0]
+
+
+def test_rollouts_that_met_no_token_of_the_scope_are_left_out():
+    def row(rollout, acted, tokens, direction=0):
+        return Sampled(
+            rollout=rollout, direction=direction, acted=acted, verbalised=None, correct=None, n_tokens=5,
+            steered_tokens=tokens, repeated=None, finish="stop",
+        )  # fmt: skip
+
+    rows = [row(1, True, 3), row(2, False, 0), row(1, False, 0, 1), row(2, False, 4, 1)]
+    found = sampled_measure(rows, [row(1, False, 0), row(2, True, 0)], [1, 2], 2, "acts")
+    assert steered_cases(rows, [1, 2]).tolist() == [True, False]
+    assert found.count.tolist() == [[1, 0], [0, 1]] and found.tried.tolist() == [[True, False], [False, True]]
+
+
+def test_a_layer_whose_unsteered_log_odds_are_no_numbers_is_missing_with_its_reason(plan, steered):
+    _, units = read_log(steered / "steering.jsonl")
+    whole = steering_section(plan.subject, plan.tested, SMALL, plan.mapped, units)["map"]
+    assert not whole["missing"] and not whole["without_log_odds"]
+
+    def without(names):
+        rows = [
+            row if row.rollout not in names else row.model_copy(update={"plain": None}) for row in units["map/0"].mapped
+        ]
+        unit = units["map/0"].model_copy(update={"mapped": rows})
+        return steering_section(plan.subject, plan.tested, SMALL, plan.mapped, {**units, "map/0": unit})["map"]
+
+    first, *rest = units["map/0"].mapped
+    some = without({first.rollout})
+    moved = np.mean([row.log_odds[0] - row.plain for row in rest])
+    assert some["without_log_odds"] == [first.rollout] and some["log_odds"][0][0] == pytest.approx(moved, abs=1e-5)
+    none = without({row.rollout for row in units["map/0"].mapped})
+    assert none["log_odds"][0] == [None] * 4 and none["log_odds"][1] == whole["log_odds"][1]
+    assert {
+        "layer": 0,
+        "operator": "add",
+        "dose": 0.5,
+        "reason": "without steering, no item's log-odds are finite",
+    } in none["missing"]
+
+
+def test_the_plan_is_of_a_method_and_an_engine(plan, monkeypatch):
+    before = plan.digest
+    monkeypatch.setattr(plan.subject.backend, "name", "another")
+    assert plan.digest != before
+    monkeypatch.undo()
+    monkeypatch.setattr(stage, "METHOD", 1)
+    assert plan.digest != before
+
+
+def test_scores_that_are_not_of_32_bits_are_said_with_their_steps(plan, steered, monkeypatch):
+    asked = []
+    backend = plan.subject.backend
+    original = backend.branches
+    monkeypatch.setattr(backend, "branches", lambda *a, **o: asked.append(o["wide"]) or original(*a, **o))
+    monkeypatch.setattr(type(backend), "wide_head", False)
+    few = replace(plan.tested, vectors=plan.tested.vectors[:2])
+    found = replay_case(plan.subject, few, plan.acts, plan.subject.cases[0].rollout, "answer")
+    assert all(asked) and 0 < found.step < 1e-4  # of float32
+    _, units = read_log(steered / "steering.jsonl")
+    name = f"replayed/{found.rollout}"
+    rows = [row.model_copy(update={"step": 0.125}) for row in units[name].replayed]
+    units[name] = units[name].model_copy(update={"replayed": rows})
+    section = steering_section(plan.subject, plan.tested, SMALL, plan.mapped, units)
+    assert section["scores"] == {"head": "float32", "step": 0.125}
+    assert "in steps of up to 0.125 nats" in " ".join(section["sentences"])
+    assert read_results(steered / "results.json")["steering"]["scores"] == {"head": "float32", "step": None}
 
 
 def test_a_strength_of_zero_that_changes_something_stops_the_run(run, tmp_path, monkeypatch):
@@ -216,10 +384,17 @@ def test_a_dose_that_breaks_the_model_is_outside_the_usable_range(run, planted, 
 
 
 def test_rotation_shares_the_controls_out_evenly():
-    wanted = rotation(8, 40, 2)
+    wanted = rotation("abcdefgh", 40, 2)
     assert [each.case for each in wanted if each.direction == 0] == list(range(8))
     assert {sum(w.case == case and w.direction > 0 for w in wanted) for case in range(8)} == {10}
-    assert len(rotation(3, 4, 9)) == 3 + 4 * 3
+    assert len(rotation("abc", 4, 9)) == 3 + 4 * 3 and len(rotation("abc", 4, 0)) == 3
+
+
+@pytest.mark.parametrize("groups", ["abcd" * 6, "abcdefghijkl" * 2, "aaaabbbbccccdddd"])
+def test_every_control_sees_items_of_as_many_groups_as_can_be(groups):
+    for control in range(1, 41):
+        cases = [each.case for each in rotation(groups, 40, 4) if each.direction == control]
+        assert len(set(cases)) == 4 and len({groups[case] for case in cases}) == 4
 
 
 def test_repeated_pieces():
@@ -317,6 +492,132 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path):
     path.write_text('{"plan": "x"}\n{"unit": 3}\n')
     with pytest.raises(StoreError, match=r"steering.jsonl:2: no unit"):
         read_log(path)
+
+
+def rewritten(line: str, **changes) -> str:
+    return json.dumps(json.loads(line) | changes)
+
+
+def rows_with(line: str, kind: str, **changes) -> str:
+    rows = json.loads(line)[kind]
+    return rewritten(line, **{kind: [rows[0] | changes, *rows[1:]]})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "change", "said"),
+    [
+        ("replayed/", lambda line: rewritten(line, unit="replayed/9999"), "an item that is not steered"),
+        ("replayed/", lambda line: rows_with(line, "replayed", scope="both"), "scopes think, answer, both, each once"),
+        (
+            "replayed/",
+            lambda line: rows_with(line, "replayed", log_odds=[[0.0]]),
+            "is not of 5 directions under 4 doses",
+        ),
+        (
+            "replayed/",
+            lambda line: rows_with(line, "replayed", component=[1.0]),
+            "is not of 5 directions under 4 doses",
+        ),
+        ("replayed/", lambda line: rows_with(line, "replayed", plain=0.0).replace("0.0", "1e999", 1), "finite"),
+        ("map/", lambda line: rewritten(line, unit="map/3"), "a layer that the map does not have; it has 0, 1"),
+        ("map/", lambda line: rows_with(line, "mapped", rollout=9999), "not of the items that are steered"),
+        ("map/", lambda line: rows_with(line, "mapped", kl=[]), "is not of 4 doses"),
+        ("sampled/both", lambda line: rewritten(line, unit="sampled/both/add/7.0"), "was not asked for"),
+        ("sampled/both", lambda line: rows_with(line, "sampled", direction=99), "not of the directions and items"),
+        ("sampled/both", lambda line: rows_with(line, "sampled", completion_ids=None), "lacks the tokens"),
+        ("sampled/both", lambda line: rows_with(line, "sampled", completion_ids=[-1]), "none of the model's"),
+        ("sampled/both", lambda line: rows_with(line, "sampled", n_tokens=-1), "greater than or equal to 0"),
+        ("sampled/plain", lambda line: rewritten(line, unit="other"), "of no kind that is measured"),
+        ("spoken/", lambda line: rewritten(line, unit="spoken/9999"), "an item that is not steered"),
+        ("spoken/", lambda line: rows_with(line, "spoken", dose=7.0), "not of scopes and doses"),
+    ],
+)
+def test_a_unit_that_is_not_the_plan_s_is_named_with_its_line(plan, steered, tmp_path, prefix, change, said):
+    lines = (steered / "steering.jsonl").read_text().splitlines()
+    at = max(i for i, line in enumerate(lines) if line.startswith(f'{{"unit":"{prefix}'))
+    lines[at] = change(lines[at])
+    content = "\n".join(lines) + "\n"
+    (tmp_path / "steering.jsonl").write_text(content)
+    with pytest.raises(StoreError, match=said) as error:
+        Log(tmp_path, plan.digest, plan.expected.check)
+    assert f"steering.jsonl:{at + 1}: " in str(error.value) and "move it away, and steer" in str(error.value)
+    assert (tmp_path / "steering.jsonl").read_text() == content
+
+
+def test_a_unit_that_is_there_twice_is_named_and_a_whole_file_is_taken(plan, steered, tmp_path):
+    content = (steered / "steering.jsonl").read_text()
+    (tmp_path / "steering.jsonl").write_text(content)
+    assert len(Log(tmp_path, plan.digest, plan.expected.check).units) == len(content.splitlines()) - 1
+    (tmp_path / "steering.jsonl").write_text(content + content.splitlines()[-1] + "\n")
+    with pytest.raises(StoreError, match=r"is there twice; move it away"):
+        Log(tmp_path, plan.digest)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ((0, 3), "has not recorded layer 3; choose of 0, 2"),
+        ("1:4:2", "has not recorded layer 1, 3"),
+        ((9,), "--layers:"),
+    ],
+)
+def test_layers_that_were_not_recorded_are_named(wanted, said):
+    subject = SimpleNamespace(
+        run="runs/x",
+        loaded=SimpleNamespace(info=SimpleNamespace(n_layers=4)),
+        source=SimpleNamespace(recorded=SimpleNamespace(layers=(0, 2))),
+    )
+    with pytest.raises(SpecError, match=said):
+        _of_map(subject, wanted)
+    assert _of_map(subject, "all") == [0, 2] and _of_map(subject, (-2,)) == [2]
+
+
+def test_a_direction_is_saved_for_other_tools_and_read_again(run, tmp_path, capsys):
+    def save(name, *more):
+        with pytest.raises(SystemExit) as stop:
+            main(
+                [
+                    "steer",
+                    str(run),
+                    "--recipe",
+                    "difference",
+                    "--layer",
+                    "1",
+                    "--save-direction",
+                    str(tmp_path / name),
+                    *more,
+                ]
+            )
+        return stop.value.code, capsys.readouterr()
+
+    for name in ("folder", "vector.gguf", "vector.safetensors"):
+        code, printed = save(name)
+        assert not code and "adds a typical activation's norm" in printed.out
+    kept = load_direction(tmp_path / "folder")
+    (exported,) = from_gguf(tmp_path / "vector.gguf")
+    assert kept.layer == exported.layer == 1 and np.array_equal(kept.vector, exported.vector)
+    for name in ("vector.gguf", "vector.safetensors"):
+        settings = replace(SMALL, direction=str(tmp_path / name), layers=None)
+        tested = plan_steer(run, settings).tested
+        assert np.array_equal(tested.direction.vector, kept.vector) and tested.direction.layer == 1
+    assert not (run / "steering.jsonl").exists()
+    code, printed = save("vector.gguf")
+    assert code == 2 and "is there: name a new folder" in printed.err
+    code, printed = save("more.gguf", "--layer", "0")
+    assert code == 2 and "layer 1 or later" in printed.err and not (tmp_path / "more.gguf").exists()
+
+
+def test_paired_differences_within_groups(run):
+    with pytest.raises(EstimateError, match="paired differences take two or more"):
+        plan_steer(run, replace(SMALL, recipe="pairs"))
+    rng, wanted = np.random.default_rng(0), np.arange(1.0, 9.0)
+    groups, acted = np.repeat(["a", "b", "c", "d"], 4), np.array([True, True, False, False] * 3 + [True] * 4)
+    offsets = {group: 20 * rng.standard_normal(8) for group in "abcd"}
+    values = np.array([offsets[group] + did * wanted for group, did in zip(groups, acted, strict=True)])
+    recorded = SimpleNamespace(groups=groups, acted=acted)
+    source = SimpleNamespace(split=SimpleNamespace(dev=np.arange(16)), recorded=recorded, site="resid_post")
+    found = _paired(source, values, 2, None, "by hand")
+    assert found.counts == {"n_pairs": 3} and found.vector @ wanted == pytest.approx(np.linalg.norm(wanted), rel=1e-4)
 
 
 def test_the_verb(steered, capsys):

@@ -30,9 +30,11 @@ from introspect.steering import (
     load_direction,
     paired_differences,
     read_direction,
+    read_given,
     save_direction,
     to_gguf,
     to_tensors,
+    write_given,
 )
 from introspect.steering.saved import CARD, TENSORS, card_schema
 
@@ -414,3 +416,68 @@ def test_a_file_of_anything_else_is_no_tensor_file(tmp_path):
             from_tensors(path, **PLACE)
     with pytest.raises(StoreError, match="No such file"):
         from_tensors(tmp_path / "absent", **PLACE)
+
+
+# By a path
+
+
+def test_a_direction_by_a_path_is_what_its_ending_says(tmp_path):
+    gguf, tensors = tmp_path / "v.gguf", tmp_path / "t.safetensors"
+    one, other = Direction([1.0, 2.0], "resid_post", 3), Direction([3.0, 4.0], "resid_post", 5)
+    to_gguf(gguf, [one, other])
+    assert read_given(gguf, layer=5).vector.tolist() == [3, 4]
+    to_gguf(gguf, [one])
+    assert read_given(gguf).layer == 3
+    write_given(tensors, Direction([5.0, 6.0], "mlp_out", 0))
+    assert (read_given(tensors).site, read_given(tensors, layer=0).layer) == ("mlp_out", 0)
+    save_file({"a": torch.ones(2), "b": torch.zeros(2) + 2}, tensors)
+    found = read_given(tensors, layer=7, site="attn_out", tensor="b")
+    assert (found.site, found.layer, found.vector.tolist()) == ("attn_out", 7, [2, 2])
+    assert read_given(tensors, layer=7, tensor="a").site == "resid_post"
+    write_given(tmp_path / "folder", one)
+    assert read_given(tmp_path / "folder").vector.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("absent.gguf", {}, "there is no file"),
+        ("absent.safetensors", {"layer": 1}, "there is no file"),
+        ("v.gguf", {}, "holds directions of layers 3, 5: name one with --layer"),
+        ("v.gguf", {"layer": 4}, "holds directions of layers 3, 5"),
+        ("v.gguf", {"layer": 3, "tensor": "a"}, "leave --site and --tensor out"),
+        ("v.gguf", {"layer": -1}, "counted from 0"),
+        ("ours.safetensors", {"layer": 4}, "is of mlp_out, layer 2: leave"),
+        ("ours.safetensors", {"site": "resid_post"}, "is of mlp_out, layer 2: leave"),
+        ("theirs.safetensors", {"tensor": "a"}, "does not say which layer it is of"),
+        ("theirs.safetensors", {"layer": 1}, "holds a, b: name one"),
+        ("theirs.safetensors", {"tensor": "c"}, "holds a, b: name one"),
+        ("folder", {"layer": 3}, "has a layer of its own"),
+        ("note.txt", {}, "is no direction: give a folder"),
+    ],
+)
+def test_a_direction_that_is_not_said_enough_of_is_refused(tmp_path, name, options, said):
+    one, other = Direction([1.0, 2.0], "resid_post", 3), Direction([3.0, 4.0], "resid_post", 5)
+    to_gguf(tmp_path / "v.gguf", [one, other])
+    write_given(tmp_path / "ours.safetensors", Direction([5.0, 6.0], "mlp_out", 2))
+    save_file({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "theirs.safetensors")
+    write_given(tmp_path / "folder", one)
+    (tmp_path / "note.txt").write_text("a note")
+    with pytest.raises(SpecError, match=said):
+        read_given(tmp_path / name, **options)
+
+
+def test_what_a_stranger_says_of_a_place_is_taken_only_as_a_place(tmp_path):
+    path = tmp_path / "t.safetensors"
+    for said in ("resid_post -1", "somewhere 3", "resid_post 3 4", "resid_post 99999"):
+        save_file({"a": torch.ones(2)}, path, {"a": said})
+        with pytest.raises(SpecError, match="does not say which layer"):
+            read_given(path)
+
+
+def test_a_direction_is_written_to_a_new_place_only(tmp_path):
+    one = Direction([1.0, 2.0], "resid_post", 3)
+    for name in ("v.gguf", "t.safetensors", "folder"):
+        write_given(tmp_path / name, one)
+        with pytest.raises(RunError, match="is there"):
+            write_given(tmp_path / name, one)

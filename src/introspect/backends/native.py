@@ -182,7 +182,8 @@ def _stop(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
 
 def _wide_last(head: nn.Linear, args: tuple, output: torch.Tensor) -> torch.Tensor:
     """Scores [row, wanted, vocabulary] of the head, in float32; those of the last token are computed so."""
-    last, bias, scores = args[0][:, -1].float(), head.bias, output.float()
+    last, scores = args[0][:, -1].float(), output.float()
+    bias = dict(head.named_parameters(recurse=False)).get("bias")
     for first in range(0, len(head.weight), HEAD_ROWS):
         here = slice(first, first + HEAD_ROWS)
         own = None if bias is None else bias[here].float()

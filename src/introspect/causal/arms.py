@@ -29,6 +29,28 @@ def log_odds(rows: Sequence[Replayed], n_directions: int, n_acts: int) -> tuple[
     return odds, kl, plain
 
 
+def components(rows: Sequence[Replayed], n_directions: int) -> np.ndarray:
+    """Mean size of the component along each direction, [direction, case]; NaN where none."""
+    found = np.full((n_directions, len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        if row.n_tokens:
+            found[:, i] = np.array(row.component, dtype=float)
+    return found
+
+
+def own_out(rows: Sequence[Replayed], odds: np.ndarray) -> np.ndarray:
+    """Log-odds [direction, case] of the tested direction projected out, beside those of each control's own component
+    projected out.
+
+    Args:
+        odds: those of the tested direction, [case].
+    """
+    found = [[np.nan] * len(row.own_out) if row.n_tokens == 0 else row.own_out for row in rows]
+    n = max((len(each) for each in found), default=0)
+    rest = np.array([each or [np.nan] * n for each in found], dtype=float).reshape(len(rows), n)
+    return np.vstack([odds, rest.T])
+
+
 def mean_of(values: np.ndarray, plain: np.ndarray) -> Measured:
     """A mean over cases of values [direction, case], beside that of plain ones [case]; NaN is left out of both."""
     there = np.isfinite(values) & np.isfinite(plain)
@@ -71,12 +93,14 @@ does, and does not where that does not."""
 def sampled_measure(
     rows: Sequence[Sampled], plain: Sequence[Sampled], rollouts: Sequence[int], n_directions: int, name: str
 ) -> Measured:
-    """A measure of rollouts that were sampled under one act."""
+    """A measure of rollouts that were sampled under one act. Those that met no token of the scope were not steered, and
+    are left out; `steered_cases` says of which cases that leaves the tested direction's.
+    """
     fact, is_share = FACTS[name]
     place = {number: i for i, number in enumerate(rollouts)}
     value, count, tried = (np.zeros((n_directions, len(rollouts))) for _ in range(3))
     bare = {row.rollout: fact(row) for row in plain}
-    for row in rows:
+    for row in (row for row in rows if row.steered_tokens):
         cell, found = (row.direction, place[row.rollout]), fact(row)
         tried[cell] = 1
         if name == SAME and found is not None:
@@ -94,6 +118,12 @@ def sampled_measure(
         tried.astype(bool),
         is_share,
     )
+
+
+def steered_cases(rows: Sequence[Sampled], rollouts: Sequence[int]) -> np.ndarray:
+    """Whether the tested direction met a token: bool [case]."""
+    met = {row.rollout for row in rows if row.direction == 0 and row.steered_tokens}
+    return np.array([number in met for number in rollouts])
 
 
 def spoken_nats(units: Units, rollouts: Sequence[int], scope: ScopeName | None, act: Act | None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The effect of an intervention on one measure, beside that of the control directions.
 
-Each item's steered value is compared with its own unsteered one, so items are their own controls; the directions of the
-same norm say how much of that any push of this size does. Intervals resample groups of items. The p-value is the rank
+Each item's steered value is compared with its own unsteered one, so items are their own controls; control
+directions say how much of that any push of this size does. Intervals resample groups of items. The p-value is the rank
 of the direction's effect, in size, among the controls' ((1 + count) / (1 + n), Phipson & Smyth 2010).
 """
 
@@ -41,6 +41,8 @@ class Measured:
 class Effect:
     """What an intervention changes."""
 
+    n_items: int
+    """Cases that the direction was measured on, with and without steering."""
     level: Estimate
     """Under the direction."""
     change: Estimate
@@ -50,13 +52,15 @@ class Effect:
     spread: tuple[float, float] | None
     """The central 95% of the controls' changes."""
     beyond: Estimate
-    """The direction's change minus the controls' mean."""
+    """The direction's change minus the controls' mean. Its interval is of these controls: whether others would do as
+    much is for `p` to say."""
     p: float | None
     n_controls: int
 
     def to_json(self) -> dict[str, Any]:
         """As in results.json."""
         return {
+            "n_items": self.n_items,
             "level": self.level.to_json(),
             "change": self.change.to_json(),
             "controls": self.controls.to_json(),
@@ -65,6 +69,12 @@ class Effect:
             "p": None if self.p is None else round(self.p, 6),
             "n_controls": self.n_controls,
         }
+
+
+def nothing(reason: str) -> Effect:
+    """Of no case."""
+    none = Estimate.undefined(reason)
+    return Effect(0, none, none, none, None, none, None, 0)
 
 
 def effect(measured: Measured, groups: Sequence[Hashable], *, n: int, seed: int) -> Effect:
@@ -115,6 +125,7 @@ def effect(measured: Measured, groups: Sequence[Hashable], *, n: int, seed: int)
     others, own = others[np.isfinite(others)], own[np.isfinite(others)]
     ranked = len(others) and np.isfinite(own).all()
     return Effect(
+        int(((each.count[0] > 0) & (each.plain_count > 0)).sum()),
         **found,
         spread=(float(np.quantile(others, 0.025)), float(np.quantile(others, 0.975))) if len(others) else None,
         p=permutation_p(0.0, np.round(np.abs(others) - np.abs(own), 9)) if ranked else None,

@@ -2,14 +2,15 @@
 
 A line is appended whole and brought to the disk before the next unit begins, so a kill loses one unit at most: a last
 line that was cut short is dropped, and its unit done again. The first line says of which plan the units are; a file of
-another plan is set aside, not overwritten.
+another plan is set aside under a name of its own, not overwritten.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -21,7 +22,9 @@ from ..stage_file import MAX_BYTES, Row
 from .settings import Act, ScopeName
 
 STEERING_FILE = "steering.jsonl"
-ASIDE = "steering.other.jsonl"
+ASIDE = "steering.other-{}.jsonl"
+"""A file of another plan, by the first digits of its content's SHA-256."""
+REMEDY = "move it away, and steer the run again"
 PLAIN = "sampled/plain"
 """The unit of rollouts without steering."""
 
@@ -39,6 +42,12 @@ class Replayed(Row):
     """[direction][act]; null where activations became NaN or infinite."""
     kl: list[list[float | None]] = Field(default_factory=list)
     """[direction][act]: nats a token."""
+    own_out: list[float | None] = Field(default_factory=list)
+    """[control]: log-odds with that control's own component projected out."""
+    component: list[float | None] = Field(default_factory=list)
+    """[direction]: mean over the steered tokens of the component's size, in the units of the activations."""
+    step: float | None = None
+    """Of log-odds, where scores are not of 32 bits: that between neighbouring scores of their size (nats)."""
 
 
 class Mapped(Row):
@@ -46,7 +55,8 @@ class Mapped(Row):
 
     layer: int
     rollout: int
-    plain: float
+    plain: float | None
+    """None: it is no number."""
     log_odds: list[float | None]
     """[act]."""
     kl: list[float | None]
@@ -61,8 +71,8 @@ class Sampled(Row):
     acted: bool | None
     verbalised: bool | None
     correct: bool | None
-    n_tokens: int
-    steered_tokens: int
+    n_tokens: int = Field(ge=0, le=1 << 31)
+    steered_tokens: int = Field(ge=0, le=1 << 31)
     repeated: float | None
     """Share of the completion's 4-grams that have been there before (seq-rep-4, Welleck et al. 2020)."""
     finish: str
@@ -101,17 +111,29 @@ class _Head(Row):
 
 
 class Log:
-    """The file of one plan, open for appending."""
+    """The file of one plan, open for appending.
 
-    def __init__(self, folder: Path, plan: str) -> None:
+    Args:
+        check: of units that the file holds, in its order; raises where they are not the plan's.
+
+    Raises:
+        StoreError: the file is damaged, or holds what the plan does not ask for. Names the line.
+    """
+
+    def __init__(
+        self, folder: Path, plan: str, check: Callable[[Path, Mapping[str, Unit]], None] | None = None
+    ) -> None:
         self.path = folder / STEERING_FILE
         self.units: dict[str, Unit] = {}
         if os.path.lexists(self.path):
             found, units = read_log(self.path)
             if found == plan:
+                if check is not None:
+                    check(self.path, units)
                 self.units = units
             else:
-                self.path.replace(folder / ASIDE)
+                content = read_at_most(self.path, MAX_BYTES)
+                self.path.replace(folder / ASIDE.format(hashlib.sha256(content).hexdigest()[:12]))
         lines = [json.dumps({"plan": plan}), *(unit.model_dump_json() for unit in self.units.values())]
         write_atomic(self.path, "".join(f"{line}\n" for line in lines))
 
@@ -126,7 +148,7 @@ class Log:
 
 
 def read_log(path: Path) -> tuple[str, dict[str, Unit]]:
-    """The plan of a file that may be a stranger's, and its units by name.
+    """The plan of a file that may be a stranger's, and its units by name, in order: unit i is on line i + 2.
 
     Raises:
         StoreError: it is damaged. Names the file and the line.
@@ -135,15 +157,17 @@ def read_log(path: Path) -> tuple[str, dict[str, Unit]]:
     try:
         lines: Sequence[bytes] = read_at_most(path, MAX_BYTES).split(b"\n")[:-1]
         plan = _Head.model_validate_json(lines[0]).plan if lines else ""
-        units = {}
+        units: dict[str, Unit] = {}
         for line in lines[1:]:
             number += 1
             unit = Unit.model_validate_json(line)
+            if unit.unit in units:
+                raise StoreError(f"{path}:{number}: unit {unit.unit[:80]!r} is there twice; {REMEDY}")
             units[unit.unit] = unit
     except OSError as error:
-        raise StoreError(f"cannot read {path} ({error}); move it away, and steer the run again") from None
+        raise StoreError(f"cannot read {path} ({error}); {REMEDY}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "line"
-        raise StoreError(f"{path}:{number}: no unit ({where}: {first['msg']}); move it away, and steer again") from None
+        raise StoreError(f"{path}:{number}: no unit ({where}: {first['msg']}); {REMEDY}") from None
     return plan, units

@@ -1,10 +1,10 @@
-"""Sampled: rollouts made anew under an intervention, from the seeds of the run's own, and read as those were."""
+"""Sampled: rollouts made anew, under an intervention and without, from seeds of their own, and read as the run's."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -36,12 +36,18 @@ class Wanted(NamedTuple):
     case: int
 
 
-def rotation(n_cases: int, n_controls: int, items: int) -> list[Wanted]:
-    """The tested direction on every case, and each control on so many, in rotation."""
-    out = [Wanted(0, case) for case in range(n_cases)]
-    many = min(items, n_cases)
+def rotation(groups: Sequence[Hashable], n_controls: int, items: int) -> list[Wanted]:
+    """The tested direction on every case, and each control on so many, spread evenly over the groups.
+
+    Args:
+        groups: of each case.
+    """
+    n, many = len(groups), min(items, len(groups))
+    first = {group: i for i, group in reversed(list(enumerate(groups)))}
+    order = sorted(range(n), key=lambda case: first[groups[case]])
+    out = [Wanted(0, case) for case in range(n)]
     for control in range(n_controls):
-        out += [Wanted(control + 1, (control * many + i) % n_cases) for i in range(many)]
+        out += [Wanted(control + 1, order[(control + i * n // many) % n]) for i in range(many)]
     return out
 
 
@@ -129,7 +135,7 @@ def _generate(subject: Subject, cases: Sequence[Case], steer: Sequence[Steer], l
     generation = subject.spec.generation
     return subject.backend.generate(
         [case.rollout.prompt_ids for case in cases],
-        seeds=[case.rollout.seed for case in cases],
+        seeds=[case.seed for case in cases],
         sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(subject.loaded)),
         capture=None,
         steer=steer,
@@ -145,7 +151,7 @@ def _steers(
     acts: Sequence[Act | None],
     scope: ScopeName,
 ) -> list[Steer]:
-    """One vector and act a sequence: what is added, and what is projected out."""
+    """One vector and act a sequence: what is added, and what is projected out; see `Tested` for its controls."""
     prompts = [case.rollout.prompt_ids for case in cases]
     vectors = torch.from_numpy(tested.vectors[list(directions)])
     add = tuple(act.dose * tested.unit if act is not None and act.operator == "add" else 0.0 for act in acts)
@@ -154,7 +160,8 @@ def _steers(
         Intervention(tested.direction, "add", add, where=SPANS[scope]),
         Intervention(tested.direction, "project", out, where=SPANS[scope]),
     ]
-    return [replace(each, vector=vectors) for each in make_steers(both, prompts, subject.loaded)]
+    added, projected = make_steers(both, prompts, subject.loaded)
+    return [replace(added, vector=vectors), replace(projected, vector=vectors, along=projected.vector)]
 
 
 def _row(subject: Subject, case: Case, made: Generation, direction: int, steered: int) -> Sampled:

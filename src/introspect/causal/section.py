@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from ..rollout import Rollout
-from ..scoring import lexical_verdict
 from ..stats import Estimate
 from ..steering import Direction
 from ..verdicts import VERDICTS
-from .arms import FACTS, Units, log_odds, mean_of, only, replayed_rows, sampled_measure, spoken_nats
-from .effects import Effect, Measured, effect
+from .arms import (
+    FACTS,
+    Units,
+    components,
+    log_odds,
+    mean_of,
+    only,
+    own_out,
+    replayed_rows,
+    sampled_measure,
+    spoken_nats,
+    steered_cases,
+)
+from .effects import Effect, Measured, effect, nothing
 from .log import PLAIN, Sampled, cell_name
 from .sentences import sentences
 from .settings import SCOPES, ScopeName, SteerSettings
@@ -22,6 +32,8 @@ from .subject import Subject
 from .vectors import Tested
 
 Json = dict[str, Any]
+UNKNOWN = "without steering, no item's log-odds are finite"
+UNSTEERED = "no rollout that was sampled anew met a token of this scope"
 
 
 class _Making:
@@ -47,14 +59,25 @@ class _Making:
         steered = np.array([row.n_tokens > 0 for row in rows])
         own = self.towards
         cells, usable = [], []
+        nil = np.zeros(len(rows))
+        removed = self.effect(mean_of(components(rows, len(self.tested.vectors)), nil))
         for j, act in enumerate(self.acts):
             lost = int((~np.isfinite(odds[0, j, steered])).sum())
-            apart = self.effect(mean_of(kl[:, j], np.zeros(len(rows))))
+            apart = self.effect(mean_of(kl[:, j], nil))
             within = apart.level.value is not None and apart.level.value <= self.settings.kl_bound and not lost
             usable.append(within)
+            beside: Json = {}
+            if act.operator == "project":
+                beside["removed"] = {
+                    "direction": removed.level.to_json(),
+                    "controls": removed.controls.to_json(),
+                    "controls_95": removed.to_json()["controls_95"],
+                }
+                beside["own_out"] = self.effect(mean_of(own_out(rows, odds[0, j]) * own, plain * own)).to_json()
             cells.append(
                 {
                     **act._asdict(),
+                    **beside,
                     "usable": within,
                     "n_not_finite": lost,
                     "log_odds": self.effect(
@@ -88,46 +111,74 @@ class _Making:
         for act in self.acts:
             rows = self.units[cell_name(scope, act)].sampled
             own = [row for row in rows if row.direction == 0]
+            keep = steered_cases(rows, self.numbers)
+            missed = [number for number, is_in in zip(self.numbers, keep, strict=True) if not is_in]
             measures = {name: self._sampled(rows, name).to_json() for name in FACTS}
             spoken = spoken_nats(self.units, self.numbers, scope, act)
             out.append(
                 {
                     **act._asdict(),
-                    "n": len(own),
+                    "n": int(keep.sum()),
                     "n_not_finite": sum(row.finish == "not_finite" for row in own),
-                    "n_without_a_token": sum(row.steered_tokens == 0 for row in own),
-                    "without_a_token": [row.rollout for row in own if row.steered_tokens == 0],
+                    "n_without_a_token": len(missed),
+                    "without_a_token": missed,
                     **measures,
-                    "nats": self.effect(mean_of(spoken[None], said)).to_json(),
+                    "nats": self._kept(mean_of(spoken[None], said), keep).to_json(),
                 }
             )
         return out
 
     def _sampled(self, rows: Sequence[Sampled], name: str, keep: np.ndarray | None = None) -> Effect:
+        """Of cases whose rollout under the tested direction was steered at all; of some of them."""
         measured = sampled_measure(rows, self.units[PLAIN].sampled, self.numbers, len(self.tested.vectors), name)
-        groups = self.subject.groups
-        if keep is not None:
-            measured = only(measured, keep)
-            groups = [group for group, is_in in zip(groups, keep, strict=True) if is_in]
-        return self.effect(measured, groups)
+        steered = steered_cases(rows, self.numbers)
+        return self._kept(measured, steered if keep is None else steered & keep)
+
+    def _kept(self, measured: Measured, keep: np.ndarray) -> Effect:
+        if not keep.any():
+            return nothing(UNSTEERED)
+        groups = [group for group, is_in in zip(self.subject.groups, keep, strict=True) if is_in]
+        return self.effect(only(measured, keep), groups)
 
     def map(self) -> Json:
         if not self.mapped:
             return Estimate.undefined("no map was asked for, or the direction is of one layer only").to_json()
-        odds, apart = [], []
+        odds: list[list[float | None]] = []
+        apart: list[list[float | None]] = []
+        missing: list[Json] = []
+        project = np.array([act.operator == "project" for act in self.acts])
         for direction in self.mapped:
             rows = {row.rollout: row for row in self.units[f"map/{direction.layer}"].mapped}
-            values = np.array([rows[number].log_odds for number in self.numbers], dtype=float)
-            plain = np.array([rows[number].plain for number in self.numbers])
-            project = np.array([act.operator == "project" for act in self.acts])
-            moved = _finite_means((values - plain[:, None]) * np.where(project, self.towards[:, None], 1.0))
-            odds.append(moved)
-            apart.append(_finite_means(np.array([rows[number].kl for number in self.numbers], dtype=float)))
+            values, kl = (
+                np.array([getattr(rows[number], name) for number in self.numbers], dtype=float)
+                for name in ("log_odds", "kl")
+            )
+            plain = np.array([rows[number].plain for number in self.numbers], dtype=float)
+            known = np.isfinite(plain)
+            moved = (values - plain[:, None]) * np.where(project, self.towards[:, None], 1.0)
+            odds.append(_means(moved[known]))
+            apart.append(_means(kl[known]))
+            for act, value in zip(self.acts, odds[-1], strict=True):
+                if value is None:
+                    why = "log-odds are NaN or infinite under it" if known.any() else UNKNOWN
+                    missing.append({"layer": direction.layer, **act._asdict(), "reason": why})
+        recorded = self.subject.source.recorded.layers
         return {
             "layers": [direction.layer for direction in self.mapped],
             "acts": [act._asdict() for act in self.acts],
             "log_odds": odds,
             "kl": apart,
+            "missing": missing,
+            "n_items": len(self.numbers),
+            "without_log_odds": sorted(
+                {
+                    row.rollout
+                    for direction in self.mapped
+                    for row in self.units[f"map/{direction.layer}"].mapped
+                    if row.plain is None
+                }
+            ),
+            "not_recorded": [n for n in range(self.subject.loaded.info.n_layers) if n not in recorded],
         }
 
     def causal(self, replayed: Json, sampled: Json) -> list[Json]:
@@ -162,25 +213,20 @@ class _Making:
         return out
 
     def by_verdict(self) -> dict[str, Json]:
-        """The link's column: verdict of the run's own rollout -> change of P(acts), projected out of both, beyond the
-        controls.
+        """The link's column: what the chain of the run's own rollout says, by the headline classifier -> P(acts) under
+        projecting out of both, against without steering: both sampled anew from seeds that played no part in choosing
+        the items.
         """
         act = next(act for act in self.acts if act.operator == "project")
-        rows = self.units[cell_name("both", act)].sampled
-        verdicts = [_verdict(self.subject, case.rollout) for case in self.subject.cases]
+        rows, said = self.units[cell_name("both", act)].sampled, self.subject.said
         out: dict[str, Json] = {}
         for verdict in VERDICTS:
-            keep = np.array(
-                [
-                    said == verdict and bool(case.rollout.acted)
-                    for said, case in zip(verdicts, self.subject.cases, strict=True)
-                ]
-            )
+            keep = np.array([said.get(number) == verdict for number in self.numbers])
             if not keep.any():
                 none = f"no steered item's rollout acted on the policy with a chain that is {verdict}"
                 out[verdict] = Estimate.undefined(none).to_json()
             else:
-                out[verdict] = self._sampled(rows, "acts", keep).beyond.to_json()
+                out[verdict] = self._sampled(rows, "acts", keep).to_json()
         return out
 
 
@@ -191,8 +237,8 @@ def steering_section(
     making = _Making(subject, tested, settings, mapped, units)
     replayed: Json = {scope: making.replayed(scope) for scope in SCOPES}
     sampled: Json = {scope: making.sampled(scope) for scope in SCOPES}
-    direction, plain = tested.direction, units[PLAIN].sampled
-    stored = {case.rollout.rollout: case.rollout.completion_ids for case in subject.cases}
+    direction = tested.direction
+    steps = [row.step for unit in units.values() for row in unit.replayed if row.step is not None]
     section = {
         "direction": {
             "recipe": direction.recipe,
@@ -210,7 +256,9 @@ def steering_section(
         "n_test": subject.n_test,
         "control_items": min(settings.control_items, len(subject.cases)),
         "kl_bound": settings.kl_bound,
-        "same_as_the_run": sum(stored[row.rollout] == row.completion_ids for row in plain),
+        "engine": subject.backend.name,
+        "scores": {"head": subject.loaded.info.dtype if steps else "float32", "step": max(steps, default=None)},
+        "verdict_classifier": subject.classifier,
         "policy": subject.task.policy,
         "replayed": replayed,
         "sampled": sampled,
@@ -221,11 +269,8 @@ def steering_section(
     return {**section, "sentences": sentences(section)}
 
 
-def _verdict(subject: Subject, rollout: Rollout) -> str | None:
-    found = lexical_verdict(subject.task, rollout)
-    return None if found is None else found.verdict
-
-
-def _finite_means(values: np.ndarray) -> list[float | None]:
-    """Mean over cases of each act, [case, act]; None where a case has no number."""
-    return [round(float(column.mean()), 6) if np.isfinite(column).all() else None for column in values.T]
+def _means(values: np.ndarray) -> list[float | None]:
+    """Mean over cases of each act, [case, act]; None where a case has no number, or there is none."""
+    return [
+        round(float(column.mean()), 6) if len(column) and np.isfinite(column).all() else None for column in values.T
+    ]

@@ -20,14 +20,22 @@ def sentences(section: Json) -> list[str]:
     out = [
         f"Steered: {section['n_items']} test items of {section['n_groups']} groups, at {direction['site']} of layer "
         f"{direction['layer']}, along a direction by {direction['recipe']} ({direction['made']}), against "
-        f"{controls['random']} random and {controls['orthogonal']} orthogonal directions of the same norm. A dose is a "
-        f"part of a typical activation's norm there ({direction['typical_norm']:.3g})."
+        f"{controls['random']} random and {controls['orthogonal']} orthogonal control directions: added with the norm "
+        "of the direction, and where it is projected out, moved along by as much, at every token. A dose is a part of "
+        f"a typical activation's norm there ({direction['typical_norm']:.3g})."
     ]
+    step = section["scores"]["step"]
+    if step is not None:
+        out.append(
+            f"The {section['engine']} engine scores tokens in {section['scores']['head']}: log-odds here come in steps "
+            f"of up to {step:g} nats, and smaller changes of one item are rounding."
+        )
     if min(controls.values()) < FULL:
         out.append(f"{n} control directions are fewer than the {2 * FULL} that a claim should have.")
     out.append(_usable(section))
     out += [_added(section, scope) for scope in PLACES]
     out += [_projected(section, scope) for scope in PLACES]
+    out += _rollouts(section)
     out.append(_verdict(section))
     return out
 
@@ -65,12 +73,36 @@ def _projected(section: Json, scope: str) -> str:
     cell = next(each for each in section["replayed"][scope]["doses"] if each["operator"] == "project")
     odds, same = cell["log_odds"], _causal(section, scope, "project out")["same"]
     outside = "" if cell["usable"] else ", outside the usable range"
+    removed, own = cell["removed"], cell["own_out"]
     return (
         f"Projected out of {PLACES[scope]}{outside}, it changes the log-odds of the answer that was given by "
         f"{number(odds['change'])} nats, of {number(odds['level'])} that are left; the controls by "
-        f"{number(odds['controls'])} ({_rank(odds)}). {_beyond(odds)} Sampled anew, {share(same['level'])} decide as "
-        "without steering."
+        f"{number(odds['controls'])}, where as much is moved along them ({_rank(odds)}). {_beyond(odds)} It removes "
+        f"{number(removed['direction'])} a token; a control's own component is {number(removed['controls'])}, and "
+        f"without that the log-odds change by {number(own['controls'])}. Sampled anew, {share(same['level'])} decide "
+        "as without steering."
     )
+
+
+def _rollouts(section: Json) -> list[str]:
+    """How little a rank among controls says that saw a few items each, and what was not steered."""
+    out = []
+    if 0 < section["control_items"] < section["n_items"]:
+        out.append(
+            f"Sampled anew, each control direction was steered on {section['control_items']} of the "
+            f"{section['n_items']} items, spread over the groups, and is compared with the direction on those: that "
+            "rank is a weak one."
+        )
+    for scope, place in PLACES.items():
+        cells = section["sampled"][scope]
+        missed = sorted({number for cell in cells for number in cell["without_a_token"]})
+        if missed:
+            most = max(cell["n_without_a_token"] for cell in cells)
+            out.append(
+                f"Sampled anew, up to {most} of {section['n_items']} rollouts met no token of {place}, and are left "
+                f"out there: {', '.join(map(str, missed))}."
+            )
+    return out
 
 
 def _verdict(section: Json) -> str:
@@ -143,12 +175,16 @@ def _exceeds(found: Json, sign: int = 0) -> bool:
 def _beyond(found: Json) -> str:
     if found["beyond"]["value"] is None:
         return f"Beyond the controls: {number(found['beyond'])}."
-    told = "it exceeds them" if _exceeds(found) else _not_tested(found) or "it is not shown to exceed them"
-    return f"Beyond the controls' mean: {number(found['beyond'])}; {told}."
+    if _exceeds(found):
+        return f"Beyond the controls' mean: {number(found['beyond'])}; it exceeds them."
+    return f"{_not_tested(found) or 'It is not shown to exceed them'}."
 
 
 def _rank(found: Json) -> str:
-    return "no controls" if found["p"] is None else f"rank p = {found['p']:.2g} of {found['n_controls']}"
+    items = f"{found['n_items']} items"
+    if found["p"] is None:
+        return f"{items}, no controls"
+    return f"{items}, rank p = {found['p']:.2g} of {found['n_controls']} controls"
 
 
 def _causal(section: Json, scope: str, what: str) -> Json:

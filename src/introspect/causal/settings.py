@@ -11,7 +11,7 @@ from ..errors import SpecError
 from ..experiment import LayerSelection
 from ..steering import SteeredSpan
 
-Recipe = Literal["probe", "difference"]
+Recipe = Literal["probe", "difference", "pairs"]
 ScopeName = Literal["think", "answer", "both"]
 SCOPES: tuple[ScopeName, ...] = get_args(ScopeName)
 SPANS: dict[ScopeName, SteeredSpan] = {"think": "think", "answer": "answer", "both": "completion"}
@@ -19,6 +19,8 @@ SPANS: dict[ScopeName, SteeredSpan] = {"think": "think", "answer": "answer", "bo
 DOSES = (-0.5, -0.25, -0.1, 0.1, 0.25, 0.5)
 CONTROLS = 20
 KL_BOUND = 0.1
+METHOD = 2
+"""Of measuring: goes up whenever the same settings come to mean other numbers."""
 MOST = 1000
 """Of items, controls and doses."""
 
@@ -40,12 +42,17 @@ class SteerSettings:
     """
 
     direction: str | None = None
-    """A saved direction's or probe's folder, or a shipped probe's name; None: made of the run."""
+    """A saved direction: our folder, a probe's, a shipped probe's name, a GGUF control vector or a safetensors file;
+    None: made of the run."""
+    tensor: str | None = None
+    """Of a safetensors file: which tensor; None: the only one."""
+    site: str | None = None
+    """Of a safetensors file: of which site its tensor is; None: what the file says, or resid_post."""
     recipe: Recipe = "probe"
-    """What it is made of: the run's probe, or the difference of means."""
+    """What it is made of: the run's probe, the difference of means, or the differences of pairs within groups."""
     layer: int | None = None
     position: str | None = None
-    """Where it is made; None: where the run's headline probe reads."""
+    """Where it is made; None: where the run's headline probe reads. Of a file of other tools, the layer is its own."""
     doses: tuple[float, ...] = DOSES
     controls: int = CONTROLS
     """Random directions, and as many orthogonal ones."""
@@ -54,7 +61,7 @@ class SteerSettings:
     control_items: int = 6
     """Items that each control direction is sampled on, in rotation."""
     layers: LayerSelection | None = "::4"
-    """Of the map; None: no map."""
+    """Of the map: a slice of those that the run has recorded, or numbers, of which each has to be; None: no map."""
     kl_bound: float = KL_BOUND
     """Nats a token."""
     lanes: int = 192

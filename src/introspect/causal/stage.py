@@ -15,12 +15,13 @@ from ..progress import Progress, silent
 from ..report import write_report
 from ..results import read_results, validate_results
 from ..stage_file import plan_digest
-from ..steering import Direction
+from ..steering import Direction, check_new, write_given
+from .checked import Expected
 from .log import PLAIN, Log, Unit, cell_name
 from .replayed import map_case, replay_case
 from .sampled import Wanted, rotation, sample_plain, sample_unit, speak, timed_steps
 from .section import steering_section
-from .settings import SCOPES, Act, ScopeName, SteerSettings
+from .settings import METHOD, SCOPES, Act, ScopeName, SteerSettings
 from .subject import Subject, check_options, read_subject
 from .vectors import Tested, make_tested, map_directions, typical_norms
 
@@ -49,17 +50,31 @@ class SteerPlan:
         info, asked = self.subject.loaded.info, asdict(self.settings)
         asked.pop("kl_bound")
         place = [self.tested.direction.site, self.tested.direction.layer, self.tested.digest, self.tested.typical]
-        cases = [[c.rollout.rollout, c.rollout.token_ids, c.rollout.seed] for c in self.subject.cases]
+        cases = [[c.rollout.rollout, c.rollout.token_ids, c.seed] for c in self.subject.cases]
         maps = [[each.layer, each.vector.tolist()] for each in self.mapped]
-        return plan_digest([[info.weight_digest, info.adapter_digest, info.dtype], asked, place, maps, *cases])
+        how = [METHOD, self.subject.backend.name, info.weight_digest, info.adapter_digest, info.dtype]
+        return plan_digest([how, asked, place, maps, *cases])
+
+    @property
+    def expected(self) -> Expected:
+        """What its file may hold."""
+        numbers = [case.rollout.rollout for case in self.subject.cases]
+        return Expected(
+            numbers,
+            len(self.tested.vectors),
+            self.acts,
+            [each.layer for each in self.mapped],
+            {(each.direction, numbers[each.case]) for each in self.wanted},
+            self.subject.loaded.model.get_input_embeddings().num_embeddings,
+        )
 
 
 def plan_steer(run: Path, settings: SteerSettings, *, offline: bool = False) -> SteerPlan:
     """Read the run, load its model, make the direction and its controls; measures nothing."""
-    subject = read_subject(run, settings.items, offline=offline)
+    subject = read_subject(run, settings.items, seed=settings.seed, offline=offline)
     check_options(subject)
     tested = make_tested(subject, settings)
-    wanted = rotation(len(subject.cases), len(tested.vectors) - 1, settings.control_items)
+    wanted = rotation(subject.groups, len(tested.vectors) - 1, settings.control_items)
     return SteerPlan(subject, tested, map_directions(subject, settings), wanted, settings)
 
 
@@ -80,7 +95,7 @@ def steer_run(
     """
     plan = plan_steer(run, settings or SteerSettings(), offline=offline)
     with only_writer(run / ".lock", run):
-        log = Log(run, plan.digest)
+        log = Log(run, plan.digest, plan.expected.check)
         for _ in work(plan, log, progress):
             pass
         results = read_results(run / "results.json")
@@ -90,6 +105,20 @@ def steer_run(
         write_json(run / "results.json", results)
         write_report(run)
     return results
+
+
+def save_steered(run: Path, settings: SteerSettings, out: Path, *, offline: bool = False) -> Tested:
+    """Write the direction that would be steered along, without steering; see `write_given`. The run is left as it is.
+
+    Raises:
+        RunError: something is there already; and as `steer_run`.
+        SpecError: a control vector does not hold such a direction.
+    """
+    check_new(out)
+    plan = plan_steer(run, replace(settings, controls=0, layers=None), offline=offline)
+    config = plan.subject.loaded.model.config
+    write_given(out, plan.tested.direction, hint=str(getattr(config, "model_type", "unknown")))
+    return plan.tested
 
 
 def work(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
@@ -184,9 +213,10 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
     """What `steer_run` would take, from short pieces of it that are timed. Writes nothing."""
     plan = plan_steer(run, settings or SteerSettings(), offline=offline)
     subject, acts, rollout = plan.subject, plan.acts, plan.subject.cases[0].rollout
-    n_cases, n_cells, n_rows = len(subject.cases), len(SCOPES) * len(acts), 1 + len(plan.tested.vectors) * len(acts)
+    n_cases, n_cells = len(subject.cases), len(SCOPES) * len(acts)
     few = replace(plan.tested, vectors=plan.tested.vectors[:TIMED_DIRECTIONS])
-    a_row = _seconds(lambda: replay_case(subject, few, acts, rollout, "both")) / (1 + len(few.vectors) * len(acts))
+    n_rows, n_few = (len(each.vectors) * (len(acts) + 1) for each in (plan.tested, few))
+    a_row = _seconds(lambda: replay_case(subject, few, acts, rollout, "both")) / n_few
     # The scopes think and both have about the chain's length, and answer next to none of it.
     a_case = 2.2 * a_row * n_rows
     if plan.mapped:

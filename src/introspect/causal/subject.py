@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 from ..backends import ModelBackend
 from ..errors import RunError, SpecError
 from ..experiment import Experiment
+from ..link import open_link
 from ..models import LoadedModel
 from ..notebook.folder import RunFolder
-from ..plan import Job
+from ..plan import Job, rollout_seed
 from ..prepare import Prepared, prepare
 from ..results import read_run_manifest
 from ..rollout import Rollout
@@ -32,6 +33,10 @@ class Case:
 
     job: Job
     rollout: Rollout
+    seed: int
+    """Of what is sampled of it here, with and without steering: not that of the run's own rollout. Items are looked at
+    by what that one did, and with its seed it would do so again: any change at all would look like an effect.
+    """
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Subject:
     cases: list[Case]
     n_test: int
     """Test rollouts that the cases were taken from."""
+    classifier: str
+    """The run's headline classifier."""
+    said: Mapping[int, str]
+    """Rollout -> its usable verdict, of those that acted on the policy, as they are linked."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -66,11 +75,12 @@ class Subject:
         return [case.rollout.group for case in self.cases]
 
 
-def read_subject(run: Path, items: int, *, offline: bool = False) -> Subject:
+def read_subject(run: Path, items: int, *, seed: int = 0, offline: bool = False) -> Subject:
     """A finished run, its model loaded, and some of its test items.
 
     Args:
         items: at most so many; groups take turns, in an order fixed by their names.
+        seed: of what will be sampled.
 
     Raises:
         RunError: no finished run of an experiment, or one that cannot be steered; says why.
@@ -84,8 +94,17 @@ def read_subject(run: Path, items: int, *, offline: bool = False) -> Subject:
     check_model(asked, prepared.loaded.info)
     test = [source.recorded.probed.rollouts[row] for row in source.split.test]
     jobs = {rollout.rollout: job for job, rollout in matched(asked, prepared)}
-    cases = [Case(jobs[rollout.rollout], rollout) for rollout in _in_turn(test)[:items]]
-    return Subject(run, spec, source, prepared, cases, len(test))
+    cases = [
+        Case(jobs[each.rollout], each, rollout_seed(each.seed, f"steered {seed}", each.condition, each.sample))
+        for each in _in_turn(test)[:items]
+    ]
+    rows = open_link(run).rows
+    said = {
+        each.rollout: str(verdict)
+        for each, acted, verdict in zip(rows.rollouts, rows.acted, rows.verdict, strict=True)
+        if acted and verdict
+    }
+    return Subject(run, spec, source, prepared, cases, len(test), rows.classifier, said)
 
 
 def _check_unsteered(run: Path) -> Experiment:

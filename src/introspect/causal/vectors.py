@@ -10,16 +10,29 @@ import torch
 
 from ..backends import Capture
 from ..errors import EstimateError, SpecError
-from ..experiment import resolve_layers
-from ..saved_probes.source import check_place, check_reproduced, make_estimator
-from ..steering import Direction, Intervention, ModelMark, difference_of_means, make_steers, read_direction
+from ..experiment import LayerSelection, resolve_layers
+from ..saved_probes.source import Source, check_place, check_reproduced, make_estimator
+from ..steering import (
+    Direction,
+    Intervention,
+    ModelMark,
+    difference_of_means,
+    make_steers,
+    paired_differences,
+    read_given,
+)
 from .settings import Recipe, SteerSettings
 from .subject import Subject, median_norm
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A direction, its controls, and the unit of its doses."""
+    """A direction, its controls, and the unit of its doses.
+
+    Added, a control is of the direction's norm. Projected out, its own component would be another, and in a trained
+    model mostly a smaller one: so at every token as much is moved as projecting the direction out removes there, but
+    along the control. What removing its own component does is measured beside that, with stored chains held fixed.
+    """
 
     direction: Direction
     vectors: np.ndarray
@@ -51,9 +64,9 @@ def make_tested(subject: Subject, settings: SteerSettings) -> Tested:
     """
     position = None
     if settings.direction is not None:
-        if settings.layer is not None or settings.position is not None:
-            raise SpecError("--direction has a layer of its own: leave --layer and --position out")
-        direction = read_direction(settings.direction)
+        if settings.position is not None:
+            raise SpecError("--direction was made somewhere else: leave --position out")
+        direction = read_given(settings.direction, layer=settings.layer, site=settings.site, tensor=settings.tensor)
     else:
         layer, position = place(subject, settings)
         check_reproduced(subject.source, subject.source.results["probe"]["headline"])
@@ -88,6 +101,8 @@ def fitted(subject: Subject, recipe: Recipe, layer: int, position: str) -> Direc
     acted = source.recorded.acted[dev]
     made = f"{subject.run.resolve().name}: acts on the policy or not, {position}, {len(dev)} development rollouts"
     mark = ModelMark.of(subject.loaded.info)
+    if recipe == "pairs":
+        return _paired(source, values, layer, mark, made)
     if recipe == "difference":
         return difference_of_means(
             values[dev][acted], values[dev][~acted], site=source.site, layer=layer, made=made, model=mark
@@ -98,14 +113,48 @@ def fitted(subject: Subject, recipe: Recipe, layer: int, position: str) -> Direc
     return Direction(weight.estimator.coef_[0], source.site, layer, "probe", made, {"n_rows": len(dev)}, mark)
 
 
+def _paired(source: Source, values: np.ndarray, layer: int, mark: ModelMark, made: str) -> Direction:
+    """Of each group with both kinds, the mean of rollouts that act and that of those that do not are a pair."""
+    dev = source.split.dev
+    groups, acted = source.recorded.groups[dev], source.recorded.acted[dev]
+    both = [group for group in dict.fromkeys(groups) if len(set(acted[groups == group])) > 1]
+    if len(both) < 2:
+        raise EstimateError(
+            f"{len(both)} groups have rollouts that act on the policy and rollouts that do not, and paired differences "
+            "take two or more: choose another --recipe"
+        )
+    sides = [
+        np.stack([values[dev][(groups == group) & (acted == side)].mean(axis=0) for group in both])
+        for side in (True, False)
+    ]
+    return paired_differences(sides[0], sides[1], site=source.site, layer=layer, made=made, model=mark)
+
+
 def map_directions(subject: Subject, settings: SteerSettings) -> list[Direction]:
-    """The direction as it is fitted at each layer of the map; none where it was given."""
+    """The direction as it is fitted at each layer of the map; none where it was given.
+
+    Raises:
+        SpecError: the model has no such layer, the run has not recorded one that is named, or none of a slice.
+    """
     if settings.direction is not None or settings.layers is None:
         return []
     _, position = place(subject, settings)
+    return [fitted(subject, settings.recipe, layer, position) for layer in _of_map(subject, settings.layers)]
+
+
+def _of_map(subject: Subject, wanted: LayerSelection) -> list[int]:
     recorded = subject.source.recorded.layers
-    layers = [each for each in resolve_layers(settings.layers, subject.loaded.info.n_layers) if each in recorded]
-    return [fitted(subject, settings.recipe, layer, position) for layer in layers]
+    try:
+        layers = resolve_layers(wanted, subject.loaded.info.n_layers)
+    except SpecError as error:
+        raise SpecError(str(error).replace("capture.layers", "--layers")) from None
+    missing = [each for each in layers if each not in recorded]
+    if missing and (isinstance(wanted, tuple) or len(missing) == len(layers)):
+        raise SpecError(
+            f"--layers {wanted if isinstance(wanted, str) else ','.join(map(str, wanted))}: {subject.run} has not "
+            f"recorded layer {', '.join(map(str, missing))}; choose of {', '.join(map(str, recorded))}, or none"
+        )
+    return [each for each in layers if each in recorded]
 
 
 def typical_norms(subject: Subject, site: str, layers: tuple[int, ...]) -> dict[int, float]:

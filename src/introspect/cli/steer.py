@@ -24,6 +24,15 @@ class Recipe(StrEnum):
 
     probe = "probe"
     difference = "difference"
+    pairs = "pairs"
+
+
+class Site(StrEnum):
+    """Places in a block that are steered."""
+
+    resid_post = "resid_post"
+    attn_out = "attn_out"
+    mlp_out = "mlp_out"
 
 
 def steer(
@@ -31,15 +40,34 @@ def steer(
     direction: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a saved direction or probe, or a shipped probe's name; the run's own when not given.",
+            help="Folder of a saved direction or probe, a shipped probe's name, a .gguf control vector or a "
+            ".safetensors file; the run's own when not given.",
             show_default=False,
         ),
     ] = None,
     recipe: Annotated[
-        Recipe, typer.Option(help="The run's own: its probe, or the difference of means of acting and not.")
+        Recipe,
+        typer.Option(
+            help="The run's own: its probe, the difference of means of acting and not, or the first principal "
+            "component of the differences within groups."
+        ),
     ] = Recipe.probe,
     layer: Annotated[
-        int | None, typer.Option(help="Where it is fitted; the headline probe's when not given.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Where it is fitted; the headline probe's when not given. Of a file: which of its layers, or the one "
+            "that its tensor is of.",
+            show_default=False,
+        ),
+    ] = None,
+    site: Annotated[
+        Site | None,
+        typer.Option(
+            help="Of a .safetensors file that does not say it; resid_post when not given.", show_default=False
+        ),
+    ] = None,
+    tensor: Annotated[
+        str | None, typer.Option(help="Of a .safetensors file with several: which one.", show_default=False)
     ] = None,
     position: Annotated[
         str | None, typer.Option(help="Where it is fitted; the headline probe's when not given.", show_default=False)
@@ -50,16 +78,27 @@ def steer(
     controls: Annotated[int, typer.Option(help="Random directions at every dose, and as many orthogonal ones.")] = 20,
     items: Annotated[int, typer.Option(help="Test items that are steered.")] = 24,
     control_items: Annotated[
-        int, typer.Option(help="Of these, how many each control direction is sampled on, in rotation.")
+        int, typer.Option(help="Of these, how many each control direction is sampled on, spread over the groups.")
     ] = 6,
     layers: Annotated[
-        str, typer.Option(help="Layers of the map of layers and doses: all, a slice such as 4:28:4, or `none`.")
+        str,
+        typer.Option(
+            help="Layers of the map of layers and doses: all or a slice such as 4:28:4 of those recorded, numbers by "
+            "commas, or none."
+        ),
     ] = "::4",
     kl_bound: Annotated[
         float, typer.Option(help="Largest mean KL, in nats a token, of a dose that is called usable.")
     ] = 0.1,
     lanes: Annotated[int, typer.Option(help="Rollouts sampled side by side.")] = 192,
-    seed: Annotated[int, typer.Option(help="Of the control directions.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the control directions and of what is sampled.")] = 0,
+    save_direction: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the direction to this new folder, .gguf control vector or .safetensors file, and stop.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
@@ -67,23 +106,30 @@ def steer(
     """Steer a finished run: is what is read used?
 
     The run's test items are steered in think, in answer and in both: the direction is added at each dose, and projected
-    out. Stored chains are held fixed and the answer's log-odds looked at; then rollouts are sampled anew. Random and
-    orthogonal directions of the same norm go beside it. Results go to the run's steering.jsonl, results.json and
-    report.html; the same command goes on with what was interrupted.
+    out. Stored chains are held fixed and the answer's log-odds looked at; then rollouts are sampled anew, with and
+    without steering. Random and orthogonal directions go beside it: of the same norm where they are added, moved along
+    by as much where the direction is projected out. Results go to the run's steering.jsonl, results.json and
+    report.html; the same command goes on with what was interrupted, and other settings set the file aside.
 
     \b
     introspect steer runs/probe-risk --dry-run
     introspect steer runs/probe-risk
     introspect steer runs/probe-risk --recipe difference --layer 12 --doses=-1,-0.5,0.5,1
-    introspect steer runs/probe-risk --direction probes/risk --controls 10 --items 8
+    introspect steer runs/probe-risk --direction risk-silent --controls 10 --items 8
+    introspect steer runs/probe-risk --direction vector.gguf --layer 12
+    introspect steer runs/probe-risk --direction other.safetensors --tensor refusal --layer 12
+    introspect steer runs/probe-risk --control-items 24 --layers none
+    introspect steer runs/probe-risk --recipe difference --save-direction risk.gguf
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from ..causal import SteerSettings, estimate_steer, steer_run
+    from ..causal import SteerSettings, estimate_steer, save_steered, steer_run
 
     settings = SteerSettings(
         direction=direction,
         recipe=recipe.value,
+        tensor=tensor,
+        site=None if site is None else site.value,
         layer=layer,
         position=position,
         doses=_doses(doses),
@@ -95,6 +141,18 @@ def steer(
         lanes=lanes,
         seed=seed,
     )
+    if save_direction is not None:
+        tested = save_steered(run, settings, save_direction, offline=offline)
+        each = tested.direction
+        if as_json:
+            place = {"site": each.site, "layer": each.layer, "norm": each.norm, "typical_norm": tested.typical}
+            print_json({"run": str(run), "direction": str(save_direction), "made": each.made, **place})
+            return
+        typer.echo(
+            f"{save_direction}: {each.recipe} ({each.made}), {each.site} of layer {each.layer}, norm {each.norm:.4g}"
+        )
+        typer.echo(f"a strength of {tested.unit:.4g} adds a typical activation's norm, {tested.typical:.4g}")
+        return
     if dry_run:
         _print_cost(estimate_steer(run, settings, offline=offline), as_json)
         return

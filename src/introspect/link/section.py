@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import EstimateError
 from ..stats import Estimate
-from ..verdicts import VERDICTS
+from ..verdicts import LEXICAL, VERDICTS
 from .categories import hint_categories
 from .draws import Draws, Family, Readings
 from .leaning import think_answer_readout
@@ -88,11 +88,19 @@ def link_section(
 
 
 def with_causal(link: Mapping[str, Any], steering: Mapping[str, Any]) -> dict[str, Any]:
-    """A link section with its causal column filled from a `steering` section, where both are there."""
+    """A link section with its causal column filled from a `steering` section, where both are there and go by the
+    verdicts of one classifier.
+    """
     if "table" not in link or "by_verdict" not in steering:
         return dict(link)
+    linked, steered = link.get("verdict_classifier", LEXICAL), steering.get("verdict_classifier", LEXICAL)
+    other = Estimate.undefined(
+        f"not tested for verdicts of {linked}: the run was steered when {steered} was its headline classifier; "
+        "`introspect steer` again makes the column anew from what it has measured"
+    ).to_json()
+    found = steering["by_verdict"] if linked == steered else {}
     table = {
-        verdict: {**row, "causal": steering["by_verdict"].get(verdict, NOT_TESTED)}
+        verdict: {**row, "causal": found.get(verdict, NOT_TESTED if linked == steered else other)}
         for verdict, row in link["table"].items()
     }
     return {**link, "table": table}

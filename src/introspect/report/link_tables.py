@@ -9,6 +9,8 @@ from .sentences import number, share
 
 Found = dict[str, Any]
 MISSING = "\N{EN DASH}"
+LEVEL = 0.05
+"""Of a rank among controls."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _verdicts(link: Found) -> LinkTable:
         ["chain", "readout: policy", "readout: none", "all", "read as acting", "causal"],
     )
     for verdict, row in link["table"].items():
-        causal = _tested(row.get("causal", {"value": None}))
+        causal = _tested(table, row.get("causal", {"value": None}))
         n = row["policy"] + row["none"]
         table.add(verdict, row["policy"], row["none"], n, row.get("decodable", MISSING) if n else MISSING, causal)
     unread = link.get("no_usable_verdict", {"policy": 0, "none": 0})
@@ -91,15 +93,35 @@ def _verdicts(link: Found) -> LinkTable:
         table.add("no usable verdict", unread["policy"], unread["none"], n, MISSING, MISSING)
     found = [row.get("causal", {}) for row in link["table"].values()]
     table.notes += sorted({each["reason"] for each in found if each.get("reason")})
+    if any("change" in each for each in found):
+        table.notes.append(
+            "Causal: change of P(acts) where the direction is projected out of think and answer, rollouts with and "
+            "without it sampled anew from the same new seeds; beyond what as much along control directions does, where "
+            f"its rank among them has p of {LEVEL:g} or less."
+        )
     if any(each.get("value") is not None for each in found):
         table.notes.append(
-            "Causal: change of P(acts) where the direction is projected out of think and answer and rollouts are "
-            "sampled anew, minus the change under control directions of the same norm."
+            "Causal: by an earlier version, from the seeds of the rollouts that the items were chosen by, so that any "
+            "change looks like an effect; steer the run again."
         )
     return table
 
 
-def _tested(causal: Found) -> object:
+def beyond_cell(table: LinkTable, effect: Found, *, shares: bool = False) -> Cell:
+    """The change beyond the controls' mean, where a rank among them supports that there is one."""
+    if effect["beyond"]["value"] is None:
+        return table.cell(effect["beyond"])
+    if effect["p"] is None or effect["p"] > LEVEL:
+        return Cell("not shown")
+    return table.cell(effect["beyond"], auroc=not shares)
+
+
+def _tested(table: LinkTable, causal: Found) -> object:
+    if "change" in causal:
+        beyond, change = beyond_cell(table, causal, shares=True), table.cell(causal["change"])
+        p = "" if causal["p"] is None else f", p = {causal['p']:.2g}"
+        sized = f"{causal['n_items']} items, {causal['n_controls']} controls{p}"
+        return Cell(f"{change.text}; beyond controls: {beyond.text} ({sized})")
     if causal["value"] is not None:
         return causal
     return "not tested" if causal.get("reason", "not tested").startswith("not tested") else MISSING

@@ -70,6 +70,9 @@ def _lines(cells: list[Found], name: str, *, shown: bool) -> list[go.Scatter]:
         own[cell["dose"]] = change["value"]
         bars[cell["dose"]] = (change["value"] - change["ci95"][0], change["ci95"][1] - change["value"])
     x, at = sorted(low), sorted(own)
+    sizes = {
+        cell["dose"]: (cell[name].get("n_items", cell[name]["change"]["n"]), cell[name]["n_controls"]) for cell in there
+    }
     return [
         go.Scatter(
             x=x + x[::-1],
@@ -99,6 +102,8 @@ def _lines(cells: list[Found], name: str, *, shown: bool) -> list[go.Scatter]:
             showlegend=shown,
             mode="lines+markers",
             line={"color": BLUE, "width": 3},
+            customdata=[sizes.get(dose, ("all", "all")) for dose in at],
+            hovertemplate="dose %{x}: %{y:.3f} (%{customdata[0]} items, %{customdata[1]} controls)<extra></extra>",
             error_y={
                 "type": "data",
                 "symmetric": False,

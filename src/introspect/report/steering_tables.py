@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from .link_tables import Cell, LinkTable
+from .link_tables import LEVEL, Cell, LinkTable, beyond_cell
 from .sentences import number, share
 from .steering_figures import PLACES
 
 Found = dict[str, Any]
+MATCHED = (
+    "Controls are of the direction's norm where they are added; where it is projected out, as much is moved along each "
+    "control, at every token, as projecting the direction out removes there."
+)
+BEYOND = f"Beyond the controls: shown where the change's rank among them has p of {LEVEL:g} or less."
 WHAT = {"add": "added", "subtract": "subtracted", "project out": "projected out"}
 
 
 def steering_tables(steering: Found) -> list[LinkTable]:
     """Every table of a section that has something to show."""
-    return [_causal(steering), _chains(steering), _rollouts(steering)] if "replayed" in steering else []
+    if "replayed" not in steering:
+        return []
+    tables = [_causal(steering), _chains(steering), _removed(steering), _rollouts(steering)]
+    return [table for table in tables if table.rows]
 
 
 def _causal(steering: Found) -> LinkTable:
     table = LinkTable(
-        "Change under the direction, and under directions of the same norm",
+        f"Change under the direction, and under control directions ({sized(steering)})",
         ["steered in", "what is done", "dose", "log-odds", "controls", "P(acts)", "controls", "decides as before"],
     )
     table.head += ["says so", "controls", "accuracy", "controls", "invalid", "controls"]
@@ -40,17 +48,18 @@ def _causal(steering: Found) -> LinkTable:
         table.add(*cells)
     table.notes.insert(
         0,
-        "p: rank of the direction's change, in size, among the controls'. Log-odds (nats): of acting where the "
+        "p: rank of the direction's change, in size, among the controls', on the items that each control saw. "
+        "Log-odds (nats): of acting where the "
         "direction is added, of the answer that was given where it is projected out; the stored chain is held fixed. "
         "All else is of rollouts sampled anew, by patterns, each control direction on "
-        f"{steering['control_items']} items in rotation.",
+        f"{steering['control_items']} of {steering['n_items']} items. {MATCHED}",
     )
     return table
 
 
 def _chains(steering: Found) -> LinkTable:
     table = LinkTable(
-        "Stored chains held fixed: each dose",
+        f"Stored chains held fixed: each dose ({sized(steering)})",
         [
             "steered in",
             "what is done",
@@ -61,8 +70,10 @@ def _chains(steering: Found) -> LinkTable:
             "KL",
             "KL, controls",
             "usable",
+            "items",
         ],
     )
+    table.notes.append(BEYOND)
     for scope, place in PLACES.items():
         for cell in steering["replayed"][scope]["doses"]:
             odds = cell["log_odds"]
@@ -72,22 +83,48 @@ def _chains(steering: Found) -> LinkTable:
                 f"{cell['dose']:g}",
                 _ranked(table, odds, shares=False),
                 table.cell(odds["controls"], auroc=True),
-                table.cell(odds["beyond"], auroc=True),
+                beyond_cell(table, odds),
                 table.cell(cell["kl"], auroc=True),
                 table.cell(cell["controls_kl"], auroc=True),
                 f"no: NaN or infinity in {cell['n_not_finite']}"
                 if cell["n_not_finite"]
                 else ("no", "yes")[cell["usable"]],
+                Cell(str(odds.get("n_items", steering["replayed"][scope]["n"])), True),
             )
+    return table
+
+
+def _removed(steering: Found) -> LinkTable:
+    table = LinkTable(
+        f"Projected out, stored chains held fixed: how much, and what that much does elsewhere ({sized(steering)})",
+        ["steered in", "removed a token", "controls' own component", "log-odds", "as much along controls"],
+    )
+    table.head += ["without the controls' own components"]
+    for scope, place in PLACES.items():
+        for cell in steering["replayed"][scope]["doses"]:
+            if "removed" in cell:
+                odds, own = cell["log_odds"], cell["own_out"]
+                table.add(
+                    place,
+                    table.cell(cell["removed"]["direction"], auroc=True),
+                    table.cell(cell["removed"]["controls"], auroc=True),
+                    _ranked(table, odds, shares=False),
+                    table.cell(odds["controls"], auroc=True),
+                    table.cell(own["controls"], auroc=True),
+                )
+    table.notes.append(
+        "Removed: the mean size of the component along the direction, in the units of the activations. Projecting a "
+        "control's own component out removes another amount, so ranks are among controls along which as much is moved."
+    )
     return table
 
 
 def _rollouts(steering: Found) -> LinkTable:
     table = LinkTable(
-        "Sampled anew: each dose",
+        f"Sampled anew: each dose ({sized(steering)})",
         ["steered in", "what is done", "dose", "acts", "P(acts), change", "controls", "says so", "accuracy", "invalid"],
     )
-    table.head += ["nats a token", "repeated 4-grams", "tokens", "no token of it"]
+    table.head += ["nats a token", "repeated 4-grams", "tokens", "no token of it", "items"]
     for scope, place in PLACES.items():
         for cell in steering["sampled"][scope]:
             table.add(
@@ -104,10 +141,12 @@ def _rollouts(steering: Found) -> LinkTable:
                 table.cell(cell["repetition"]["level"]),
                 table.cell(cell["tokens"]["level"], auroc=True),
                 Cell(str(cell["n_without_a_token"]), True),
+                Cell(str(cell["n"]), True),
             )
     table.notes.append(
         "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. Repeated "
-        "4-grams: the share of a completion's pieces of four tokens that were there before (Welleck et al. 2020)."
+        "4-grams: the share of a completion's pieces of four tokens that were there before (Welleck et al. 2020). "
+        "Rollouts with no token of what is steered were not steered, and are counted and left out."
     )
     return table
 
@@ -117,8 +156,14 @@ def _ranked(table: LinkTable, effect: Found, *, shares: bool) -> Cell:
     change = effect["change"]
     if change["value"] is None:
         return table.cell(change)
-    p = "" if effect["p"] is None else f"; p = {effect['p']:.2g}"
+    p = "" if effect["p"] is None else f"; p = {effect['p']:.2g} of {effect['n_controls']}"
     return Cell(f"{(share if shares else number)(change)}{p}")
+
+
+def sized(steering: Found) -> str:
+    """Items and controls, for a title."""
+    controls = steering["controls"]
+    return f"{steering['n_items']} items, {controls['random'] + controls['orthogonal']} control directions"
 
 
 def _done(cell: Found) -> str:

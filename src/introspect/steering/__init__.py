@@ -3,6 +3,7 @@
 from .conditions import describe_steering, read_interventions, steering_warnings
 from .direction import Direction, ModelMark
 from .exchange import from_gguf, from_tensors, to_gguf, to_tensors
+from .given import check_new, read_given, write_given
 from .interventions import FromText, Intervention, SteeredSpan, count_steered, make_steers
 from .making import concept_vector, difference_of_means, from_probe, paired_differences
 from .saved import load_direction, read_direction, save_direction
@@ -16,6 +17,7 @@ __all__ = [
     "SpanScope",
     "SteeredSpan",
     "TextScope",
+    "check_new",
     "concept_vector",
     "count_steered",
     "describe_steering",
@@ -27,9 +29,11 @@ __all__ = [
     "make_steers",
     "paired_differences",
     "read_direction",
+    "read_given",
     "read_interventions",
     "save_direction",
     "steering_warnings",
     "to_gguf",
     "to_tensors",
+    "write_given",
 ]

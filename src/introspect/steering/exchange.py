@@ -10,6 +10,7 @@ is read here, by a reader that knows nothing but what a control vector holds.
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import from_numpy
+from torch import Tensor, from_numpy
 
 from ..atomic import read_at_most, write_atomic
 from ..card_folder import MAX_NUMBER, MAX_WIDTH
@@ -35,6 +36,7 @@ FLOAT32 = 0
 STRING, ARRAY = 8, 9
 SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of a value, by GGUF's type."""
+_PLACE = re.compile(r"(resid_post|resid_mid|attn_out|mlp_out) (0|[1-9][0-9]{0,3})")
 _NAME = re.compile(r"direction\.(0|[1-9][0-9]{0,3})")
 
 
@@ -118,11 +120,7 @@ def from_tensors(
         StoreError: no such file, a link, too large or damaged, or the tensor is not a list of finite numbers.
         SpecError: the file holds no tensor of that name, or several and no name was given.
     """
-    try:
-        found = load(read_at_most(path, MAX_BYTES))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)[:200]
-        raise StoreError(f"{path} is no safetensors file ({why}); export it again") from None
+    found = _loaded(path, _content(path))
     if name is None and len(found) == 1:
         (name,) = found
     if name is None or name not in found:
@@ -137,6 +135,34 @@ def from_tensors(
     except ValueError as error:
         raise StoreError(f"{path}: tensor {name!r}: {error}") from None
     return Direction(vector, site, layer, "imported", f"{name} of {path.name}", {}, model)
+
+
+def tensor_places(path: Path) -> dict[str, tuple[str, int] | None]:
+    """Tensor -> its site and layer as `to_tensors` writes them; None where the file does not say.
+
+    Raises:
+        StoreError: as `from_tensors`.
+    """
+    content = _content(path)
+    names = list(_loaded(path, content))
+    (length,) = struct.unpack("<Q", content[:8])
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    matches = {name: _PLACE.fullmatch(str(metadata.get(name, ""))) for name in names}
+    return {name: None if found is None else (found[1], int(found[2])) for name, found in matches.items()}
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_at_most(path, MAX_BYTES)
+    except OSError as error:
+        raise StoreError(f"{path} is no safetensors file ({error.strerror}); export it again") from None
+
+
+def _loaded(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise StoreError(f"{path} is no safetensors file ({str(error)[:200]}); export it again") from None
 
 
 def _check_vector(vector: np.ndarray) -> None:

@@ -1,0 +1,95 @@
+"""Whether units on file are those that a plan asks for: the file may be a stranger's, or have been edited."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StoreError
+from .log import PLAIN, REMEDY, Mapped, Replayed, Sampled, Spoken, Unit, cell_name
+from .settings import SCOPES, Act
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a plan asks for."""
+
+    rollouts: Sequence[int]
+    n_directions: int
+    acts: Sequence[Act]
+    layers: Sequence[int]
+    """Of the map."""
+    wanted: Collection[tuple[int, int]]
+    """Direction and rollout of what is sampled under each act."""
+    n_ids: int
+    """Tokens that the model knows."""
+
+    def check(self, path: Path, units: Mapping[str, Unit]) -> None:
+        """Refuse what the plan does not ask for.
+
+        Raises:
+            StoreError: names the line, and what is wrong with it.
+        """
+        for line, (name, unit) in enumerate(units.items(), start=2):
+            why = self._why_not(name, unit)
+            if why is not None:
+                raise StoreError(f"{path}:{line}: unit {name[:80]!r} {why}; {REMEDY}")
+
+    def _why_not(self, name: str, unit: Unit) -> str | None:
+        kind, _, what = name.partition("/")
+        held = {"replayed": unit.replayed, "map": unit.mapped, "sampled": unit.sampled, "spoken": unit.spoken}
+        if kind not in held or any(rows for other, rows in held.items() if other != kind):
+            return "is of no kind that is measured, or holds rows of another"
+        if kind == "replayed":
+            return self._replayed(what, unit.replayed)
+        if kind == "map":
+            return self._mapped(what, unit.mapped)
+        return self._sampled(name, unit.sampled) if kind == "sampled" else self._spoken(what, unit.spoken)
+
+    def _replayed(self, what: str, rows: Sequence[Replayed]) -> str | None:
+        if what not in map(str, self.rollouts) or any(str(row.rollout) != what for row in rows):
+            return "is of an item that is not steered"
+        if [row.scope for row in rows] != list(SCOPES):
+            return f"is not of the scopes {', '.join(SCOPES)}, each once"
+        steered = [row for row in rows if row.n_tokens]
+        shape, n_acts = self.n_directions, len(self.acts)
+        grids = [grid for row in steered for grid in (row.log_odds, row.kl)]
+        lists = [(row.component, shape) for row in steered] + [(row.own_out, shape - 1) for row in steered]
+        if any(len(grid) != shape or any(len(each) != n_acts for each in grid) for grid in grids) or any(
+            len(found) != n for found, n in lists
+        ):
+            return f"is not of {shape} directions under {n_acts} doses"
+        return None
+
+    def _mapped(self, what: str, rows: Sequence[Mapped]) -> str | None:
+        if what not in map(str, self.layers) or any(str(row.layer) != what for row in rows):
+            return f"is of a layer that the map does not have; it has {', '.join(map(str, self.layers)) or 'none'}"
+        if [row.rollout for row in rows] != list(self.rollouts):
+            return "is not of the items that are steered, each once"
+        if any(len(found) != len(self.acts) for row in rows for found in (row.log_odds, row.kl)):
+            return f"is not of {len(self.acts)} doses"
+        return None
+
+    def _sampled(self, name: str, rows: Sequence[Sampled]) -> str | None:
+        cells = {cell_name(scope, act) for scope in SCOPES for act in self.acts}
+        if name != PLAIN and name not in cells:
+            return "is of a scope or dose that was not asked for"
+        found = [(row.direction, row.rollout) for row in rows]
+        wanted = {(0, number) for number in self.rollouts} if name == PLAIN else set(self.wanted)
+        if len(found) != len(wanted) or set(found) != wanted:
+            return "is not of the directions and items that were asked for, each once"
+        if any(row.completion_ids is None for row in rows if row.direction == 0):
+            return "lacks the tokens of a completion"
+        if any(not 0 <= token < self.n_ids for row in rows for token in row.completion_ids or ()):
+            return f"has tokens that are none of the model's {self.n_ids}"
+        return None
+
+    def _spoken(self, what: str, rows: Sequence[Spoken]) -> str | None:
+        if what not in map(str, self.rollouts):
+            return "is of an item that is not steered"
+        known = {(scope, act.operator, act.dose) for scope in SCOPES for act in self.acts} | {(None, None, 0.0)}
+        found = [(row.scope, row.operator, row.dose) for row in rows]
+        if len(found) != len(set(found)) or not set(found) <= known:
+            return "is not of scopes and doses that were asked for, each once"
+        return None
