@@ -16,16 +16,18 @@ from typer.testing import CliRunner
 from inject_materials import QUICK, tiny_injection, tiny_subject, write_files
 from introspect.backends import Capture, Sampling
 from introspect.cli.main import app
+from introspect.concepts import covered, read_norms
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
 from introspect.injection import cells, study
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.claims import Listener, is_coherent, read_claim, readable, repetition
+from introspect.injection.cost import injection_cost
 from introspect.injection.measures import coefficients, d_prime, exact, line, mean, permuted
 from introspect.injection.page import render, report_injection
 from introspect.injection.results import INJECTION
 from introspect.injection.rows import Cells
 from introspect.injection.spec import CoherenceSpec, is_injection, load_injection
-from introspect.injection.study import STUDIES, injection_cost, run_injection
+from introspect.injection.study import STUDIES, run_injection
 from introspect.injection.subject import VECTORS, pick_words
 from introspect.injection.thought import Thought
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
@@ -225,10 +227,10 @@ class TestClaims:
 class TestMeasures:
     def test_d_prime_is_the_textbooks(self):
         hits, false = [True] * 8 + [False] * 2, [True] * 1 + [False] * 9
-        found = d_prime(hits, range(10), false, range(10), n=100, seed=0)
+        found = d_prime(hits, false, seed=0)
         assert found.value == pytest.approx(norm.ppf(8.5 / 11) - norm.ppf(1.5 / 11))
         assert found.ci95[0] < found.value < found.ci95[1]
-        assert d_prime([False] * 6, range(6), [False] * 12, range(12), n=100, seed=0).value == pytest.approx(0)
+        assert d_prime([False] * 6, [False] * 12, seed=0).value == pytest.approx(0)
 
     def test_a_line_and_what_is_left_where_x_is_zero(self):
         x = np.linspace(-1, 1, 40)
@@ -290,7 +292,7 @@ class TestPredictors:
         assert ours["verbalisability"]["envy"] == pytest.approx(logits.max(), abs=1e-4)
         assert ours["own"]["envy"] == pytest.approx(logits[first], abs=1e-4)
         (tmp_path / "norms.csv").write_text("word,concreteness,frequency\nEnvy,1.5,3.2\nbanana,5,4.1\n")
-        normed = replace(subject, spec=subject.spec.model_copy(update={"norms": str(tmp_path / "norms.csv")}))
+        normed = replace(subject, norms=covered(read_norms(tmp_path / "norms.csv"), words))
         theirs = predictors(normed, 1, words)
         assert theirs["concrete"] == {"envy": 1.5, "banana": 5.0} and theirs["frequency"]["envy"] == 3.2
 

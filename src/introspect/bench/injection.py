@@ -33,7 +33,7 @@ def measure_inject(setting: Setting) -> Iterator[Row]:
     spec = load_injection(STUDY, [f"limit={WORDS}", f"model={setting.model}"])
     subject = prepare_subject(spec, offline=True)
     layer = subject.layers[len(subject.layers) // 2]
-    trials = Thought(subject).plan(Cell("exploration", layer, spec.strengths[0])).first
+    trials = Thought(subject).plan(Cell("exploration", layer, subject.strengths[0])).first
     yield setting.compare(
         f"first tokens of {len(trials)} trials of a cell: every trial's whole prompt / beginnings shared",
         _shared(subject, layer, trials),

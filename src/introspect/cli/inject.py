@@ -36,6 +36,13 @@ def inject(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    norms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your CSV of words with their concreteness, frequency or both, for the regression on words.",
+        ),
+    ] = None,
 ) -> None:
     """Inject concepts into activations, against every control.
 
@@ -45,12 +52,16 @@ def inject(
     have of a word more than of other words, just before the model would tell about it; its strength is a part of the
     norm of a typical activation at that layer.
 
+    Layers and strengths: a quarter, two fifths, two thirds and five sixths of the depth, and .1 to .8; of an organism
+    that was trained on injections, its own layers too, and strengths that it was trained at.
+
     Every cell of layer and strength is committed as it is done, and --resume goes on from there.
 
     \b
     introspect inject inject-thought --limit 10 --dry-run
     introspect inject inject-thought --limit 10
-    introspect inject inject-thought --organism my-adapter/ --out runs/reports
+    introspect inject inject-thought --organism reports-injected --out runs/reports
+    introspect inject inject-thought --norms norms.csv
     introspect inject inject-thought --set "strengths=[0.5, 1.0]" --set "layers=[12, 20]"
     introspect inject inject-prefill --model Qwen/Qwen3-0.6B --resume
     """
@@ -60,7 +71,7 @@ def inject(
 
     if not is_injection(study):
         raise SpecError(f"{study} is no study of injected concepts: use `introspect run {study}`")
-    given = {"model": model, "organism": organism, "backend": backend}
+    given = {"model": model, "organism": organism, "backend": backend, "norms": norms}
     overrides = [] if model is None or organism is not None else ["organism=null"]
     overrides += [
         f"{key}={'null' if key == 'organism' and value == 'none' else json.dumps(value)}"
@@ -86,7 +97,8 @@ def run_study(
     from ..injection.spec import load_injection
 
     spec = load_injection(name, overrides)
-    from ..injection.study import injection_cost, run_injection
+    from ..injection.cost import injection_cost
+    from ..injection.study import run_injection
 
     if dry_run:
         cost = injection_cost(spec, offline=offline)

@@ -8,7 +8,7 @@ from .materials import Materials, read_materials
 from .norms import Norm, covered, read_norms
 from .prompts import ConceptPrompts, Filled, PromptSet, fill, fill_sentences, read_prompts
 from .sentences import ConceptSentences, read_sentences
-from .tokens import count_tokens, single_tokens
+from .tokens import count_tokens
 from .vectors import Told, concept_directions, tell
 from .words import PARTS, Category, ConceptWords, list_categories, read_words
 
@@ -34,6 +34,5 @@ __all__ = [
     "read_prompts",
     "read_sentences",
     "read_words",
-    "single_tokens",
     "tell",
 ]

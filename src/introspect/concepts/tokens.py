@@ -11,8 +11,3 @@ def count_tokens(tokenizer: Any, words: Iterable[str]) -> dict[str, int]:
     from ..forced import continuation_ids  # loads torch, which reading lists does not need
 
     return {word: len(continuation_ids(tokenizer, f" {word}")) for word in words}
-
-
-def single_tokens(tokenizer: Any, words: Iterable[str]) -> tuple[str, ...]:
-    """Those of the words that are one token within a text, in their order."""
-    return tuple(word for word, n in count_tokens(tokenizer, words).items() if n == 1)

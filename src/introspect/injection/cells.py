@@ -16,8 +16,9 @@ from ..backends import Sampling
 from ..plan import rollout_seed
 from .claims import read_claim, readable, repetition
 from .rows import Row
-from .subject import Part, Subject, Vector
-from .trials import Chats, Names, Trial, first_tokens, name_tokens, replies, surprise, told_apart
+from .subject import SWAPPED, VECTORS, Part, Subject
+from .swaps import filled_in
+from .trials import Chats, Names, Swap, Trial, first_tokens, name_tokens, replies, surprise, told_apart
 
 YES_NO = ("Yes", "yes", "No", "no")
 """As a reply may spell them; the first two are yes."""
@@ -67,8 +68,12 @@ class Study(ABC):
 
     def cells(self) -> list[Cell]:
         """In the order in which they are run."""
-        grid = [Cell("exploration", layer, s) for layer in self.subject.layers for s in self.spec.strengths]
+        grid = [Cell("exploration", layer, s) for layer in self.subject.layers for s in self.subject.strengths]
         return [Cell("exploration"), *grid, Cell("confirmation"), Cell("confirmation", chosen=True)]
+
+    def prepare(self) -> None:
+        """Make what every cell needs."""
+        self.subject.directions  # noqa: B018 - made once, and kept
 
     @abstractmethod
     def plan(self, cell: Cell) -> Plan:
@@ -91,7 +96,7 @@ class Study(ABC):
 
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """Run a cell and give its lines."""
-        plan, layer, width = self.plan(cell), cell.layer or 0, self.loaded.info.width
+        plan, layer, width = self.swapped(cell, self.plan(cell)), cell.layer or 0, self.loaded.info.width
         backend, text = self.subject.backend, self.spec.text
         rows = [
             {**each.about, "as": "logits", "steered": each.steered, **self.read(each, values, done)}
@@ -116,6 +121,25 @@ class Study(ABC):
                 }
             )
         return rows
+
+    def swapped(self, cell: Cell, plan: Plan) -> Plan:
+        """A cell's trials, with what their swaps come to."""
+        trials = [*plan.first, *plan.texts]
+        if cell.layer is None or all(each.swap is None for each in trials):
+            return plan
+        made = filled_in(self.subject.backend, cell.layer, self.subject.typical[cell.layer], trials)
+        return Plan(made[: len(plan.first)], made[len(plan.first) :])
+
+    def swap(self, number: int) -> Swap:
+        """The tokens of the prompt that is swapped in for the word of a number: a sentence, up to the reply to it."""
+        prompt = self.chats.render([{"role": "user", "content": self.subject.sentence_elsewhere(number)}])
+        return Swap(prompt, range(1, len(prompt)))
+
+    def kinds(self, cell: Cell) -> tuple[str, ...]:
+        """What is put into a cell's trials; a swap has no strength, and is made on words held out only."""
+        if cell.layer is None:
+            return VECTORS[:1]
+        return (*VECTORS, SWAPPED) if cell.chosen else VECTORS
 
     def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
         """What the line of a trial says of its first token: log-probabilities of yes and no, however spelled."""
@@ -147,13 +171,13 @@ class Study(ABC):
             "gain_rank": None if gains is None else below(gains, own),
         }
 
-    def added(self, cell: Cell, word: str, kind: Vector) -> np.ndarray | None:
-        """The vector of a word's trials in a cell, float32 [width]; None without injection."""
-        if cell.layer is None or cell.strength is None:
+    def added(self, cell: Cell, word: str, kind: str) -> np.ndarray | None:
+        """The vector of a word's trials in a cell, float32 [width]; None without injection, and where it is swapped."""
+        if cell.layer is None or cell.strength is None or kind == SWAPPED:
             return None
         key = word, cell.layer, kind
         if key not in self._vectors:
-            self._vectors[key] = self.subject.vector(word, cell.layer, kind)
+            self._vectors[key] = self.subject.vector(word, cell.layer, kind)  # type: ignore[arg-type]
         scaled: np.ndarray = self._vectors[key] * np.float32(cell.strength)
         return scaled
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..concepts import fill
+from ..stats import Estimate
 from .cells import Cell, Done, Place, Plan, Study
 from .found import Address, Found, leaning, line_of, table
-from .subject import VECTORS
+from .subject import SWAPPED, VECTORS
 from .trials import Trial
-from .verdict import UNTESTED, above
+from .verdict import AGAINST, UNTESTED, above
+from .wordings import wordings_table
 
 GRID = {
     "effect": "own word accepted more than another",
@@ -26,6 +28,7 @@ GRID = {
 }
 MOUTHS = ("own", "other")
 QUESTIONS = ("meant", "slip")
+SHOWN = (*VECTORS, SWAPPED)
 
 
 class Prefill(Study):
@@ -37,39 +40,39 @@ class Prefill(Study):
         for number, word in enumerate(self.subject.words[cell.part]):
             place = Place(number, word)
             for mouth in MOUTHS:
-                for kind in VECTORS if cell.layer is not None else VECTORS[:1]:
+                for kind in self.kinds(cell):
                     first += [self._one(cell, place, kind, mouth, question) for question in QUESTIONS]
         return Plan(first, [])
 
     def choose(self, done: Done) -> tuple[int, float]:
         """See `Study.choose`."""
-        found = Found(self.spec, done, self.subject.every_word)
+        return self._best(Found(self.spec, done, self.subject.every_word))[0]
 
-        def worth(place: tuple[int, float]) -> float:
+    def _best(self, found: Found) -> tuple[tuple[int, float], str]:
+        def worth(place: tuple[int, float]) -> tuple[float, ...]:
             address: Address = ("exploration", *place)
-            own, other = (self._accepts(found, address, "concept", mouth) for mouth in MOUTHS)
-            gaps = [own[word] - other[word] for word in own if word in other]
-            return float(np.mean(gaps)) if gaps else -2.0
+            gaps = _gap(*(self._accepts(found, address, "concept", mouth) for mouth in MOUTHS))
+            return (float(np.mean(list(gaps.values()))) if gaps else -2.0,)
 
-        return max(found.grid, key=worth)
+        return found.best(worth, "own word accepted most beyond another")
 
     def results(self, done: Done) -> dict[str, Any]:
         """See `Study.results`."""
         found = Found(self.spec, done, self.subject.every_word)
-        layer, strength = self.choose(done)
+        (layer, strength), why = self._best(found)
         address: Address = ("confirmation", layer, strength)
-        accepted = {(kind, mouth): self._accepts(found, address, kind, mouth) for kind in VECTORS for mouth in MOUTHS}
-        gaps = {kind: _gap(accepted[kind, "own"], accepted[kind, "other"]) for kind in VECTORS}
+        accepted = {(kind, mouth): self._accepts(found, address, kind, mouth) for kind in SHOWN for mouth in MOUTHS}
+        gaps = {kind: _gap(accepted[kind, "own"], accepted[kind, "other"]) for kind in SHOWN}
         rows = [
             line_of(
-                f"{kind} vector before",
+                f"{kind} vector before" if kind != SWAPPED else "another prompt's activations swapped in before",
                 [
                     found.by_word(accepted[kind, "own"]),
                     found.by_word(accepted[kind, "other"]),
                     found.by_word(gaps[kind]),
                 ],
             )
-            for kind in VECTORS
+            for kind in SHOWN
         ]
         none = [
             line_of(
@@ -79,10 +82,10 @@ class Prefill(Study):
             for mouth in MOUTHS
         ]
         effect = found.by_word(gaps["concept"])
-        beyond = [found.paired(gaps["concept"], gaps[kind]) for kind in ("random", "shuffled", "natural")]
+        beyond = [found.paired(gaps["concept"], gaps[kind]) for kind in AGAINST]
         return {
             "grid": {"labels": GRID, "shares": [], "cells": [self._cell(found, each) for each in found.grid]},
-            "chosen": {"layer": layer, "strength": strength, "why": "own word accepted most beyond another"},
+            "chosen": {"layer": layer, "strength": strength, "why": why},
             "tables": [
                 table(
                     "Accepting the word in one's mouth, on words held out",
@@ -99,6 +102,12 @@ class Prefill(Study):
                     [("meant?", "number"), ("a slip?", "number")],
                     none,
                 ),
+                wordings_table(
+                    found,
+                    [each.meant for each in self.subject.prompts.prefill],
+                    [("own word", "number"), ("another word", "number"), ("difference", "number")],
+                    lambda part: _cells(part, *(self._accepts(part, address, "concept", mouth) for mouth in MOUTHS)),
+                ),
             ],
             "verdict": [
                 {
@@ -109,7 +118,8 @@ class Prefill(Study):
                 {
                     "criterion": "grounded",
                     "finding": above(beyond, 0),
-                    "reason": "that difference, beyond that of vectors of equal norm that stand for no word",
+                    "reason": "that difference, beyond that of vectors of equal norm that stand for no word, and of "
+                    "another prompt's activations",
                 },
                 {
                     "criterion": "internal",
@@ -123,10 +133,11 @@ class Prefill(Study):
                 "n_trials": sum(found.n_rows.values()),
                 "n_not_finite": sum(found.not_finite.values()),
                 "n_without_token": found.without_token,
+                "n_wordings": len(self.subject.prompts.prefill),
             },
         }
 
-    def _one(self, cell: Cell, place: Place, kind: Any, mouth: str, question: str) -> Trial:
+    def _one(self, cell: Cell, place: Place, kind: str, mouth: str, question: str) -> Trial:
         wordings, sentences = self.subject.prompts.prefill, self.subject.materials.sentences.sentences
         wording = place.number % len(wordings)
         sentence, controls = sentences[place.number % len(sentences)], self.subject.controls
@@ -139,9 +150,8 @@ class Prefill(Study):
         where = range(start, self.chats.tokens_of(prompt, said).start)
         about = self.about(cell, place, kind, f"{question}_{mouth}", wording, said)
         watch = tuple(self.yes_no.tokens.values())
-        return Trial(
-            about, self.chats.led(prompt, self.yes_no), self.added(cell, place.word, kind), where, start, watch
-        )
+        shown, swap = self.chats.led(prompt, self.yes_no), self.swap(place.number) if kind == SWAPPED else None
+        return Trial(about, shown, self.added(cell, place.word, kind), where, start, watch, swap=swap)
 
     def _accepts(self, found: Found, address: Address, kind: str, mouth: str) -> dict[str, float]:
         """Word -> shift of acceptance of what is in the mouth of its trial."""
@@ -169,6 +179,10 @@ class Prefill(Study):
             "n_not_finite": found.not_finite.get(address, 0),
             "measures": {name: each.to_json() for name, each in estimates.items()},
         }
+
+
+def _cells(found: Found, own: dict[str, float], other: dict[str, float]) -> list[Estimate]:
+    return [found.by_word(each) for each in (own, other, _gap(own, other))]
 
 
 def _gap(own: dict[str, float], other: dict[str, float]) -> dict[str, float]:

@@ -30,11 +30,33 @@ def headline(results: dict[str, Any]) -> list[str]:
     out += _of_table(results)
     for each in results["verdict"]:
         out.append(f"{each['criterion'].capitalize()}: {each['finding']}; {each['reason']}.")
+    out += _of_training(about.get("training"))
+    if results["counts"].get("n_wordings"):
+        out.append(
+            f"Intervals hold for the {results['counts']['n_wordings']} wordings that were asked, not for wordings at "
+            "large: see wording by wording."
+        )
     out.append(
         "A detection under injection is signal detection: activations are read by the model's own later layers. It "
         "is no evidence of anything else."
     )
     return out
+
+
+def _of_training(training: dict[str, Any] | None) -> list[str]:
+    """What the model was trained on, so that a control that it was trained against is not taken for a test."""
+    if training is None:
+        return []
+    low, high = training["strengths"]
+    seen, held_out = ("; ".join(training[key]) or "none" for key in ("seen", "held_out"))
+    return [
+        f"By its card, the model was trained with vectors at {_layers(training['layers'])}, strengths {low:g} to "
+        f"{high:g}. Of the controls it has seen in training, with other words: {seen}. Held out: {held_out}."
+    ]
+
+
+def _layers(layers: list[int]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
 
 
 def _of_table(results: dict[str, Any]) -> list[str]:

@@ -17,6 +17,8 @@ MARKER = "injection.yaml"
 """What says of a folder that it is a study of injected concepts, and of what."""
 Kind = Literal["inject-thought", "inject-thought-vs-text", "inject-prefill", "inject-intentional-control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+DEPTHS = (0.25, 0.4, 0.67, 0.84)
+"""Where the spec says nothing: the best layer is published to be at two thirds."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Words = Annotated[int, Field(ge=1)]
@@ -92,12 +94,14 @@ class Injection(Spec):
     """At most so many words, categories taking turns; of the confirmation words as many again. null: all."""
     baseline: Words | None = None
     """At most so many baseline words, whose mean is subtracted; null: all."""
-    depths: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.3, 0.5, 0.65, 0.8)
-    """Layers as shares of the model's depth."""
+    depths: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
+    """Layers as shares of the model's depth; null: a quarter, two fifths, two thirds and five sixths of it, and the
+    layers at which the organism was trained, as its card says."""
     layers: LayerSelection | None = None
     """Instead of depths: `all`, a slice such as `"4:28:4"`, or 0-based layers; null: depths."""
-    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1)] = (0.1, 0.2, 0.4, 0.8)
-    """Norm of what is added, as a part of the norm of a typical activation at that layer: s ||v|| / ||h||."""
+    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1)] | None = None
+    """Norm of what is added, as a part of the norm of a typical activation at that layer: s ||v|| / ||h||; null: .1,
+    .2, .4 and .8, or four between the least and the greatest at which the organism was trained."""
     questions: Annotated[int, Field(ge=1)] = 2
     """Pairs of unrelated questions asked of each word in each cell, in turns."""
     lead: LeadSpec = LeadSpec()
@@ -115,8 +119,8 @@ class Injection(Spec):
 
     @field_validator("categories", "depths", "strengths")
     @classmethod
-    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return distinct(values)
+    def _each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return None if values is None else distinct(values)
 
     @field_validator("layers")
     @classmethod
@@ -125,15 +129,21 @@ class Injection(Spec):
             raise ValueError("no layers: name one, or leave it null")
         return layers
 
-    def resolved_layers(self, n_layers: int) -> tuple[int, ...]:
+    def resolved_layers(self, n_layers: int, trained: Sequence[int] = ()) -> tuple[int, ...]:
         """The layers of a model with so many, in order.
+
+        Args:
+            trained: layers at which its organism was trained: added where the spec says nothing of layers.
 
         Raises:
             SpecError: one is outside the model.
         """
         if self.layers is not None:
             return resolve_layers(self.layers, n_layers)
-        return tuple(sorted({min(n_layers - 1, int(depth * n_layers)) for depth in self.depths}))
+        found = {min(n_layers - 1, int(depth * n_layers)) for depth in self.depths or DEPTHS}
+        if self.depths is None:
+            found |= {layer for layer in trained if layer < n_layers}
+        return tuple(sorted(found))
 
 
 def is_injection(name_or_file: str | Path) -> bool:

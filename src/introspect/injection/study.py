@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..assets import find_card
 from ..atomic import write_atomic, write_json
@@ -14,7 +13,7 @@ from ..lock import only_writer
 from ..progress import Progress, silent
 from ..results import read_run_manifest
 from ..run_folder import check_folder, enough_memory, make_folder
-from .cells import Cell, Study
+from .cells import Study
 from .intentional import Intentional
 from .page import render
 from .prefill import Prefill
@@ -24,8 +23,8 @@ from .sentences import headline, warnings_of
 from .spec import MARKER, Injection, Kind
 from .subject import Subject, prepare_subject
 from .thought import Thought
+from .thought_results import KINDS
 from .thought_text import ThoughtText
-from .trials import first_tokens
 
 STUDIES: dict[Kind, type[Study]] = {
     "inject-thought": Thought,
@@ -33,22 +32,6 @@ STUDIES: dict[Kind, type[Study]] = {
     "inject-prefill": Prefill,
     "inject-intentional-control": Intentional,
 }
-TIMED = 24
-"""Trials that are timed for an estimate."""
-
-
-class Cost(NamedTuple):
-    """What a study would take."""
-
-    n_words: int
-    """Explored; about as many are held out."""
-    n_cells: int
-    n_trials: int
-    """Runs of the model that are read at the first token: a forward pass each."""
-    n_replies: int
-    """Replies that are sampled."""
-    seconds: float
-    """On this machine, from a few trials that were timed."""
 
 
 def run_injection(
@@ -104,35 +87,6 @@ def _run_cells(study: Study, done: Cells, progress: Progress) -> None:
         progress("cells", len(done.cells), len(cells))
 
 
-def injection_cost(spec: Injection, *, offline: bool = False) -> Cost:
-    """What a study would take, from a few of its trials that are run and thrown away."""
-    subject = prepare_subject(spec, offline=offline)
-    study = STUDIES[spec.study](subject)
-    cells = study.cells()
-    example = next((cell for cell in cells if cell.layer is not None), cells[0])
-    started = time.perf_counter()
-    subject.directions  # noqa: B018 - made once, and timed
-    made = time.perf_counter() - started
-    plans = {place: study.plan(_filled(place, example)) for place in dict.fromkeys(cells)}
-    few = plans[_filled(example, example)].first[:TIMED]
-    started = time.perf_counter()
-    first_tokens(subject.backend, example.layer or 0, few, subject.loaded.info.width)
-    each = (time.perf_counter() - started) / max(1, len(few))
-    n_first = sum(len(plans[cell].first) for cell in cells)
-    n_texts = sum(len(plans[cell].texts) for cell in cells)
-    # A sampled token costs about a token of a forward pass, and the reply is read once more.
-    tokens = sum(len(trial.prompt) for trial in few) / max(1, len(few))
-    a_reply = each * (2 + 2 * spec.text.max_new_tokens / max(1.0, tokens))
-    return Cost(
-        len(subject.words["exploration"]), len(cells), n_first, n_texts, made + n_first * each + n_texts * a_reply
-    )
-
-
-def _filled(cell: Cell, example: Cell) -> Cell:
-    """A cell whose place is not known yet, at some place."""
-    return Cell(cell.part, example.layer, example.strength) if cell.chosen else cell
-
-
 def about(subject: Subject) -> dict[str, Any]:
     """The `injection` section: what was asked of which model."""
     spec = subject.spec
@@ -148,11 +102,11 @@ def about(subject: Subject) -> dict[str, Any]:
         "planted_truth": truth if isinstance(truth, str) else None,
         "prompts": subject.size,
         "layers": list(subject.layers),
-        "strengths": list(spec.strengths),
+        "strengths": list(subject.strengths),
         "typical_norms": [round(subject.typical[layer], 6) for layer in subject.layers],
         "n_exploration": len(subject.words["exploration"]),
         "n_confirmation": len(subject.words["confirmation"]),
-    }
+    } | ({} if subject.trained is None else {"training": subject.trained.to_json(spec.study, KINDS)})
 
 
 def _manifest(subject: Subject, checks: list[Check]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Vectors are made anew each time, from one replay: it takes seconds, and a resume
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -17,10 +17,13 @@ from ..backends import Capture, ModelBackend, make_backend
 from ..concepts import (
     ConceptWords,
     Materials,
+    Norm,
     PromptSet,
     Told,
     concept_directions,
+    covered,
     read_materials,
+    read_norms,
     tell,
 )
 from ..concepts.vectors import SITE
@@ -29,6 +32,7 @@ from ..models import LoadedModel, load_model, render_messages
 from ..plan import rollout_seed
 from ..steering import Direction
 from .spec import Injection
+from .trained import Trained, read_trained
 
 Part = Literal["exploration", "confirmation"]
 Vector = Literal["concept", "random", "negated", "shuffled", "natural"]
@@ -36,6 +40,10 @@ VECTORS: tuple[Vector, ...] = ("concept", "random", "negated", "shuffled", "natu
 """What is added in a word's trials, all of one norm: the word's concept vector; a direction drawn at random; the
 concept vector turned round; its numbers in another order, so that outlying coordinates keep their size; and natural: by
 how much the activation before the reply to another prompt (a sentence) differs from that of the trial's own prompt."""
+SWAPPED = "swapped"
+"""Beside them: the activations of another prompt in the place of the trial's own, at their own size."""
+STRENGTHS = (0.1, 0.2, 0.4, 0.8)
+"""Of a model that was not trained on injections, where the spec names none."""
 FULL_FROM = 2_000_000_000
 """Parameters from which on a model gets the full wordings."""
 
@@ -50,7 +58,12 @@ class Subject:
     materials: Materials
     size: Literal["full", "small"]
     layers: tuple[int, ...]
+    strengths: tuple[float, ...]
     words: Mapping[Part, tuple[str, ...]]
+    trained: Trained | None = None
+    """How its organism was trained on injections; None: on none."""
+    norms: Mapping[str, Norm] = field(default_factory=dict)
+    """Of the study's words that the user's file has."""
 
     @property
     def prompts(self) -> PromptSet:
@@ -103,6 +116,14 @@ class Subject:
         asked = [render_messages(self.loaded, each.messages(each.detect)) for each in self.prompts.trials]
         return self._last_tokens(asked)
 
+    def sentence_elsewhere(self, number: int) -> str:
+        """The sentence of the other prompt for the word of a number among its part's.
+
+        Studies that show a sentence show the one of the word's number: this is another one, far from it.
+        """
+        sentences = self.materials.sentences.sentences
+        return sentences[(number + len(sentences) // 2) % len(sentences)]
+
     @cached_property
     def _elsewhere(self) -> dict[int, np.ndarray]:
         """Layer -> the activation before the reply to each sentence, [sentence, width]."""
@@ -132,10 +153,9 @@ class Subject:
         norm = self.typical[layer]
         if kind == "natural":
             number = next(words.index(word) for words in self.words.values() if word in words)
-            elsewhere = self._elsewhere[layer]
+            other = self.materials.sentences.sentences.index(self.sentence_elsewhere(number))
             own = self.before_reply[layer][number % len(self.before_reply[layer])]
-            # Studies that show a sentence show the one of the word's number: another one, far from it.
-            given = elsewhere[(number + len(elsewhere) // 2) % len(elsewhere)] - own
+            given = self._elsewhere[layer][other] - own
         elif kind == "random":
             given = self._rng(word, layer, kind).standard_normal(self.loaded.info.width)
         else:
@@ -162,7 +182,7 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
     """Read the texts, choose the words, load the model. Writes nothing.
 
     Raises:
-        SpecError: a file cannot be read, a category or layer is none, or there is no word.
+        SpecError: a file cannot be read, a category or layer is none, there is no word, or norms are of other words.
         ModelError: the model or its adapter cannot be loaded.
     """
     files = (spec.words_file, spec.sentences_file, spec.prompts_file)
@@ -171,6 +191,7 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
         "exploration": pick_words(materials.words, "exploration", spec.categories, spec.limit, spec.seed),
         "confirmation": pick_words(materials.words, "confirmation", spec.categories, spec.limit, spec.seed),
     }
+    norms = _norms(spec, [word for part in words.values() for word in part])
     loaded = load_model(
         spec.model,
         adapter=spec.organism,
@@ -179,13 +200,38 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
         attention=spec.attention,
         offline=offline,
     )
-    layers = spec.resolved_layers(loaded.info.n_layers)
+    trained = read_trained(spec.organism)
+    layers = spec.resolved_layers(loaded.info.n_layers, () if trained is None else trained.layers)
     backend = make_backend(spec.backend, loaded.model, Capture((SITE,), layers))
     size = spec.prompts
     if size == "auto":
         n_parameters = sum(each.numel() for each in loaded.model.parameters())
         size = "full" if n_parameters >= FULL_FROM else "small"
-    return Subject(spec, loaded, backend, materials, size, layers, words)
+    return Subject(spec, loaded, backend, materials, size, layers, _strengths(spec, trained), words, trained, norms)
+
+
+def _norms(spec: Injection, words: Sequence[str]) -> dict[str, Norm]:
+    if spec.norms is None:
+        return {}
+    found = covered(read_norms(user_path(spec.norms)), words)
+    if not found:
+        raise SpecError(
+            f"{spec.norms} has none of the study's words, such as {words[0]!r}; give norms of them, or none"
+        )
+    return found
+
+
+def _strengths(spec: Injection, trained: Trained | None) -> tuple[float, ...]:
+    """Those of the spec; else as many as by default between the least and the greatest that the organism was trained
+    at, evenly on a scale of logarithms.
+    """
+    if spec.strengths is not None:
+        return spec.strengths
+    if trained is None:
+        return STRENGTHS
+    low, high = trained.strengths
+    between = [float(f"{each:.2g}") for each in np.geomspace(low, high, len(STRENGTHS))[1:-1]]
+    return tuple(dict.fromkeys((low, *(each for each in between if low < each < high), high)))
 
 
 def pick_words(

@@ -1,19 +1,21 @@
 """Injected thought: is a thought reported where a word's vector is added from just before the question on, and which.
 
 A word always has the same wording, questions and place among sentences, so that every cell and control asks it the
-same. In the grid, replies are sampled for the concept vector and the random one only; in the confirmation for all.
+same. In the grid, replies are sampled for the concept vector and the random one only; in the confirmation for all, and
+there another prompt's activations are swapped in, too: on the prompt's tokens, the reply's own are not swapped.
 """
 
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from typing import Any
 
 from ..concepts import Filled, fill, fill_sentences
 from ..concepts.sentences import LISTED
 from ..steering.interventions import ENDLESS
 from .cells import NONE, Cell, Done, Place, Plan, Study
-from .subject import VECTORS, Subject
+from .subject import SWAPPED, Subject
 from .thought_results import choose_cell, thought_results
 from .trials import Trial, told_apart
 
@@ -63,7 +65,7 @@ class Thought(Study):
 
     def choose(self, done: Done) -> tuple[int, float]:
         """See `Study.choose`."""
-        return choose_cell(done, self.spec)
+        return choose_cell(done, self.spec)[0]
 
     def results(self, done: Done) -> dict[str, Any]:
         """See `Study.results`."""
@@ -74,7 +76,7 @@ class Thought(Study):
         wording = place.number % len(self.subject.prompts.trials)
         trial = self.subject.prompts.trials[wording]
         other = self.subject.controls[place.number % len(self.subject.controls)]
-        kinds = VECTORS if cell.layer is not None else VECTORS[:1]
+        kinds = self.kinds(cell)
         out = [self._one(cell, place, kind, "detect", trial.detect) for kind in kinds]
         out += [self._one(cell, place, kind, "reversed", trial.reversed) for kind in kinds]
         if cell.layer is not None:
@@ -107,16 +109,17 @@ class Thought(Study):
         start = max(1, self.chats.tokens_of(prompt, text).start - 1)
         names = self.names[cell.part] if ask in NAMING else self.yes_no
         tokens = {name: names.tokens[name] for name in names.alone()}
-        before = kind == CACHE_ONLY
+        before, swap = kind == CACHE_ONLY, self.swap(place.number) if kind == SWAPPED else None
         about = self.about(cell, place, kind, ask, wording, asked)
         return Trial(
             about,
             self.chats.replying(prompt) if reply else self.chats.led(prompt, names),
-            self.added(cell, place.word, "concept" if before else kind),  # type: ignore[arg-type]
-            range(1, start) if before else range(start, ENDLESS),
+            self.added(cell, place.word, "concept" if before else kind),
+            range(1, start) if before else range(start, ENDLESS if swap is None else len(prompt)),
             1 if before else start,
             tuple(tokens.values()),
             self.seed(about),
+            swap,
         )
 
     def _localise(self, cell: Cell, place: Place) -> list[Trial]:
@@ -149,15 +152,10 @@ class Thought(Study):
 
         if cell.layer is None:
             again = [one(NONE, "detect", trial.detect) for _ in range(BASELINE_SAMPLES)]
-            out = [_reseeded(each, self.seed(each.about, k)) for k, each in enumerate(again)]
+            out = [replace(each, seed=self.seed(each.about, k)) for k, each in enumerate(again)]
             return [*out, one(NONE, "which", trial.which), one(NONE, "unrelated_no", unrelated, str(index))]
         out = [one("concept", "which", trial.which)]
         if cell.part == "exploration":
             return [*out, *(one(kind, "detect", trial.detect) for kind in TEXTS)]
-        kinds = (*VECTORS, CACHE_ONLY)
-        out += [one(kind, "detect", trial.detect) for kind in kinds]
+        out += [one(kind, "detect", trial.detect) for kind in (*self.kinds(cell), CACHE_ONLY)]
         return [*out, one("concept", "unrelated_no", unrelated, str(index))]
-
-
-def _reseeded(trial: Trial, seed: int) -> Trial:
-    return Trial(trial.about, trial.prompt, trial.vector, trial.where, trial.shared, trial.watch, seed)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..concepts import count_tokens
 from ..stats import Estimate
+from .bias import bias_table, yes_bias
 from .cells import NONE, Done
 from .found import Address, Found, line_of, table
-from .measures import d_prime, exact, line, mean, permuted
+from .localised import localisation, located, said_chance
+from .measures import d_prime, exact, mean, permuted
 from .rows import Row
 from .spec import Injection
-from .subject import Subject
+from .subject import SWAPPED, Subject
 from .trials import Names
 from .verdict import verdict
+from .wordings import wordings_table
 from .words import word_regressions
 
 KINDS = {
@@ -25,6 +29,7 @@ KINDS = {
     "negated": "the concept vector negated",
     "shuffled": "its coordinates shuffled",
     "natural": "natural: direction towards another prompt's activation (no swap)",
+    SWAPPED: "swapped in: another prompt's activations, nothing scaled",
     "before": "concept vector before the question only (cache)",
 }
 GRID = {
@@ -37,74 +42,84 @@ GRID = {
     "random": "the same, random direction",
     "yes_bias": "shift on unrelated questions (No)",
     "gain_rank": "rank of the word's gain, first token",
-    "localised": "sentence found (chance 10%)",
+    "localised": "sentence found",
 }
 """Measure of a cell -> its label; each is a heat map."""
 SHARES = ("identified", "claims", "coherent", "localised", "gain_rank")
-USABLE = 0.5
-"""Least share of coherent replies, and of trials that gave numbers, of a cell that may be chosen."""
 
 
-def choose_cell(done: Done, spec: Injection) -> tuple[int, float]:
+def choose_cell(done: Done, spec: Injection) -> tuple[tuple[int, float], str]:
     """The cell of the grid with the greatest net score; of equal ones, that whose words gain most at the first token.
-    Cells of incoherent replies come last.
+    Cells of incoherent replies come last. And why it is the one.
     """
     found = Found(spec, done, sorted({row["word"] for cell in done for row in cell}))
 
-    def worth(cell: tuple[int, float]) -> tuple[bool, float, float]:
+    def worth(cell: tuple[int, float]) -> tuple[float, float]:
         address = ("exploration", *cell)
         texts, ranked = found.rows(address, "concept", "detect", "text"), found.rows(address, "concept", "which")
         net = float(np.mean([found.identified(row) for row in texts])) if texts else -1.0
         gains = [row["gain_rank"] for row in ranked if row.get("gain_rank") is not None]
-        return usable(found, cell), net, float(np.mean(gains)) if gains else 0.0
+        return net, float(np.mean(gains)) if gains else 0.0
 
-    return max(found.grid, key=worth)
-
-
-def usable(found: Found, cell: tuple[int, float]) -> bool:
-    """Whether enough replies of a cell of the grid are coherent, and enough of its trials gave numbers."""
-    address = ("exploration", *cell)
-    texts = found.rows(address, "concept", "detect", "text")
-    coherent = float(np.mean([found.coherent(row) for row in texts])) if texts else 0.0
-    return coherent >= USABLE and found.not_finite.get(address, 0) / max(1, found.n_rows[address]) <= 1 - USABLE
+    return found.best(worth, "greatest net score; ties by the first token's gain", "detect")
 
 
 def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, Any]:
     """The parts of results.json that are this study's own."""
     spec = subject.spec
     found = Found(spec, done, subject.every_word)
-    layer, strength = choose_cell(done, spec)
+    (layer, strength), why = choose_cell(done, spec)
     chosen: Address = ("confirmation", layer, strength)
     same: Address = ("exploration", layer, strength)
     lines = yes_bias(found)
     return {
-        "grid": {"labels": GRID, "shares": list(SHARES), "cells": [cell(found, each) for each in found.grid]},
+        "grid": {"labels": _labels(found), "shares": list(SHARES), "cells": [cell(found, each) for each in found.grid]},
         "chosen": {
             "layer": layer,
             "strength": strength,
-            "why": "greatest net score; ties by the first token's gain"
-            if usable(found, (layer, strength))
-            else "of cells none of which is usable (half of the replies coherent, half of the trials with numbers)",
+            "why": why,
         },
         "tables": [
             controls(found, chosen, "Every condition, on words held out", lines),
             others(found, chosen),
-            table(
-                "Detection regressed on the bias to yes",
-                "A point a word and cell of the grid: by how much P(yes) - P(no) shifts where a thought is asked for, "
-                "against the same for unrelated questions whose answer is No. The intercept is the detection where "
-                "that is zero: too high where few questions measure the bias with noise, so the verdict goes by the "
-                "difference word by word. Intervals resample words.",
-                [("estimate", "number")],
-                [line_of(label, [each]) for label, each in lines.items()],
-            ),
+            wordings_table(found, [each.detect for each in subject.prompts.trials], WORDINGS, _a_wording(chosen)),
+            bias_table(found, lines),
             controls(found, same, "The same cell, on the words that it was chosen on", lines),
             *word_regressions(subject, found, layer),
         ],
         "verdict": verdict(found, chosen),
         "examples": examples(found, chosen),
-        "counts": counts(subject, found, names),
+        "counts": counts(subject, found, names) | {"n_wordings": len(subject.prompts.trials)},
     }
+
+
+WORDINGS = (
+    ("claims, no injection", "share"),
+    ("claims a thought", "share"),
+    ("names it", "share"),
+    ("P(yes) - P(no), shift", "number"),
+    ("both polarities", "number"),
+)
+
+
+def _a_wording(address: Address) -> Callable[[Found], list[Estimate]]:
+    def cells(found: Found) -> list[Estimate]:
+        texts = found.rows(address, "concept", "detect", "text")
+        return [
+            exact(found.claims(found.rows(address, NONE, "detect", "text"))),
+            exact(found.claims(texts)),
+            found.share(texts, found.identified),
+            found.shifts(address, "concept"),
+            found.by_word(found.balanced(address, "concept")),
+        ]
+
+    return cells
+
+
+def _labels(found: Found) -> dict[str, str]:
+    """Of the grid's measures."""
+    asked = [row for place in found.grid for row in found.rows(("exploration", *place), "concept", "localise")]
+    return GRID | {"localised": f"{GRID['localised']} ({said_chance(asked)})"}
 
 
 def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
@@ -120,7 +135,7 @@ def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
         "balanced": found.by_word(found.balanced(address, "concept")),
         "random": found.shifts(address, "random"),
         "yes_bias": found.shifts(address, "concept", "unrelated_no"),
-        "gain_rank": found.mean(found.rows(address, "concept", "which"), lambda row: row.get("gain_rank")),
+        "gain_rank": found.mean(found.rows(address, "concept", "which"), _gain_rank, within_one=True),
         "localised": found.share(found.rows(address, "concept", "localise"), lambda row: located(found, row)),
     }
     return {
@@ -132,34 +147,24 @@ def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
     }
 
 
-def located(found: Found, row: Row, *, gained: bool = True) -> bool:
-    """Whether the injected sentence's letter gained most over no injection; or is the most probable letter."""
-    before = found.none_of(row)
-    values = np.array(row["letters"])
-    if gained and before is not None:
-        values = values - np.array(before["letters"])
-    return "ABCDEFGHIJ"[int(values.argmax())] == row["target"]
-
-
 def controls(found: Found, address: Address, title: str, lines: dict[str, Estimate]) -> dict[str, Any]:
     """Every kind of injection in one table: replies, first tokens, and the regression on the bias to yes."""
     rows = []
     unasked = Estimate.undefined("asked of the concept vector")
     none = found.rows(address, NONE, "detect", "text")
-    false, false_words = found.claims(none), [row["word"] for row in none]
+    false = found.claims(none)
     for kind in KINDS:
         texts = found.rows(address, kind, "detect", "text")
-        words = [row["word"] for row in texts]
-        sizes = {"n": found.spec.bootstrap, "seed": found.spec.seed}
         held, skipped = (Estimate.undefined(why) for why in ("what it is held against", "not sampled in the grid"))
         if kind == NONE:
             apart, logits = held, [held, held]
         else:
-            apart = d_prime(found.claims(texts), words, false, false_words, **sizes) if texts else skipped
+            apart = d_prime(found.claims(texts), false, seed=found.spec.seed) if texts else skipped
             logits = [found.shifts(address, kind), found.by_word(found.balanced(address, kind))]
         shares = [exact(found.claims(texts)), apart, found.share(texts, found.identified)]
         bias = [lines["r, over words and cells"], lines["intercept"]] if kind == "concept" else [unasked, unasked]
-        rows.append(line_of(KINDS[kind], [*shares, found.share(texts, found.coherent), *logits, *bias]))
+        cells = [*shares, found.share(texts, found.coherent), *logits, *bias]
+        rows.append(line_of(KINDS[kind], cells, said_of_swaps(found, address) if kind == SWAPPED else ""))
     return table(
         title,
         f"Layer {address[1]}, strength {address[2]} of a typical activation's norm. Replies: claims of a thought, d' "
@@ -168,7 +173,10 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
         "polarities: half of that shift minus the one of the question turned round, in which a bias to yes cancels as "
         "far as both leave it as much room; over the words and cells of the grid, correlation with the shift on "
         "unrelated questions, and what is left where that is zero. "
-        "Shares have exact intervals (Clopper and Pearson), the rest a bootstrap over words.",
+        "Shares have exact intervals (Clopper and Pearson); d' has one of draws of both rates under Jeffreys' prior; "
+        "the rest a bootstrap over words. Swapped in: the prompt's tokens from just before the question on get the "
+        "activations of another prompt at this layer, at their own size, on words held out only; the reply's tokens "
+        "are not swapped.",
         [
             ("claims a thought", "share"),
             ("d' of claims", "number"),
@@ -192,7 +200,6 @@ def others(found: Found, address: Address) -> dict[str, Any]:
     null, p = permuted(named, n=spec.permutations, seed=spec.seed)
     unrelated = found.rows(address, "concept", "unrelated_no", "text")
     asked = {ask: found.word_shifts(address, ask) for ask in ("concept", "concept_other")}
-    found_at = found.rows(address, "concept", "localise")
     ranks = found.rows(address, "concept", "which")
     said = "" if p is None else f"p = {p:.3g} that the words as they were are named as often"
     rows = [
@@ -212,12 +219,12 @@ def others(found: Found, address: Address) -> dict[str, Any]:
         ),
         line_of(
             "rank of the word's gain among the words, first token",
-            [found.mean(ranks, lambda row: row.get("gain_rank"))],
+            [found.mean(ranks, _gain_rank, within_one=True)],
             "chance .5; against the same prompt without injection, so frequent words gain nothing",
         ),
         line_of(
             "the same where an unrelated question is asked",
-            [found.mean(found.rows(address, "concept", "elsewhere"), lambda row: row.get("gain_rank"))],
+            [found.mean(found.rows(address, "concept", "elsewhere"), _gain_rank, within_one=True)],
             "what the vector pushes towards the output whatever is asked",
         ),
         line_of(
@@ -225,16 +232,7 @@ def others(found: Found, address: Address) -> dict[str, Any]:
             [found.paired(*(_ranks(found, address, ask) for ask in ("which", "elsewhere")))],
             "what asking for the word adds",
         ),
-        line_of(
-            "injected sentence found: letter that gained most",
-            [found.share(found_at, lambda row: located(found, row))],
-            "chance 10%; places are balanced, no yes is needed",
-        ),
-        line_of(
-            "injected sentence found: most probable letter",
-            [found.share(found_at, lambda row: located(found, row, gained=False))],
-            "chance 10%",
-        ),
+        *localisation(found, address),
         line_of(
             "probability that is on Yes or No, without injection",
             [_mass(found, address)],
@@ -249,6 +247,17 @@ def others(found: Found, address: Address) -> dict[str, Any]:
     )
 
 
+def said_of_swaps(found: Found, address: Address, ask: str = "detect") -> str:
+    """How far swaps have moved activations."""
+    moved = [row["moved"] for row in found.rows(address, SWAPPED, ask) if row.get("moved") is not None]
+    return f"moves a token by {np.median(moved):.2g} typical norms, median of {len(moved)} trials" if moved else ""
+
+
+def _gain_rank(row: Row) -> float | None:
+    rank: float | None = row.get("gain_rank")
+    return rank
+
+
 def _mass(found: Found, address: Address) -> Estimate:
     """Probability of yes or no at the first token, over prompts that ask for a thought, both ways round."""
     rows = [row for ask in ("detect", "reversed") for row in found.rows(address, NONE, ask)]
@@ -260,33 +269,6 @@ def _mass(found: Found, address: Address) -> Estimate:
 def _ranks(found: Found, address: Address, ask: str) -> dict[str, float]:
     ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, "concept", ask)}
     return {word: rank for word, rank in ranks.items() if rank is not None}
-
-
-def yes_bias(found: Found) -> dict[str, Estimate]:
-    """Detection on the bias to yes: over words and cells, and over cells."""
-    x: list[float] = []
-    y: list[float] = []
-    words: list[str] = []
-    means: list[tuple[float, float]] = []
-    for place in found.grid:
-        address: Address = ("exploration", *place)
-        bias, detected = found.word_shifts(address, "unrelated_no"), found.word_shifts(address, "detect")
-        shared = [word for word in detected if word in bias]
-        x += [bias[word] for word in shared]
-        y += [detected[word] for word in shared]
-        words += shared
-        if shared:
-            means.append((float(np.mean(x[-len(shared) :])), float(np.mean(y[-len(shared) :]))))
-    sizes = {"n": found.spec.bootstrap, "seed": found.spec.seed}
-    over_words = line(x, y, words, **sizes)
-    a, b = [each[0] for each in means], [each[1] for each in means]
-    over_cells = line(a, b, range(len(means)), **sizes)
-    return {
-        "r, over words and cells": over_words["r"],
-        "slope": over_words["slope"],
-        "intercept": over_words["intercept"],
-        "r, over the means of cells": over_cells["r"],
-    }
 
 
 def examples(found: Found, address: Address, many: int = 8) -> list[dict[str, Any]]:

@@ -16,12 +16,13 @@ from ..report import number
 from ..stats import Estimate
 from .cells import NONE, Cell, Done, Place, Plan, Study
 from .found import Address, Found, line_of, table
-from .measures import permuted
+from .measures import exact, permuted
 from .rows import Row
-from .subject import VECTORS
-from .thought_results import KINDS
-from .trials import Trial
-from .verdict import UNTESTED, above
+from .subject import SWAPPED, VECTORS
+from .thought_results import KINDS, said_of_swaps
+from .trials import Swap, Trial
+from .verdict import AGAINST, UNTESTED, above
+from .wordings import wordings_table
 
 GRID = {
     "both": "names the word and repeats the sentence",
@@ -30,6 +31,7 @@ GRID = {
     "gain_rank": "rank of the word's gain, first token",
     "random": "the same, random direction",
 }
+COLUMNS = (("names it", "share"), ("repeats", "share"), ("both", "share"))
 SHARES = ("both", "named", "repeated", "gain_rank", "random")
 
 
@@ -40,7 +42,7 @@ class ThoughtText(Study):
         """See `Study.plan`."""
         first: dict[tuple[Any, ...], Trial] = {}
         texts: list[Trial] = []
-        kinds = VECTORS if cell.layer is not None else VECTORS[:1]
+        kinds = self.kinds(cell)
         sampled = kinds if cell.part == "confirmation" else kinds[:2]
         for index, word in enumerate(self.subject.words[cell.part]):
             place = Place(index, word)
@@ -57,8 +59,9 @@ class ThoughtText(Study):
 
     def choose(self, done: Done) -> tuple[int, float]:
         """See `Study.choose`."""
-        found = Found(self.spec, done, self.subject.every_word)
+        return self._best(Found(self.spec, done, self.subject.every_word))[0]
 
+    def _best(self, found: Found) -> tuple[tuple[int, float], str]:
         def worth(place: tuple[int, float]) -> tuple[float, float]:
             address: Address = ("exploration", *place)
             ranks = [row.get("gain_rank") for row in found.rows(address, "concept", "thought")]
@@ -67,26 +70,28 @@ class ThoughtText(Study):
                 np.mean([each for each in ranks if each is not None] or [0.0])
             )
 
-        return max(found.grid, key=worth)
+        why = "names the word and repeats the sentence most often; ties by the first token's gain"
+        return found.best(worth, why, "thought", "repeat")
 
     def results(self, done: Done) -> dict[str, Any]:
         """See `Study.results`."""
         found = Found(self.spec, done, self.subject.every_word)
-        layer, strength = self.choose(done)
+        (layer, strength), why = self._best(found)
         address: Address = ("confirmation", layer, strength)
         texts = found.rows(address, "concept", "thought", "text")
         named = np.array([[row["word"] in found.listener.anywhere(each["text"]) for row in texts] for each in texts])
         null, p = permuted(named, n=self.spec.permutations, seed=self.spec.seed)
-        gains = {kind: self._gains(found, address, kind) for kind in VECTORS}
-        beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in ("random", "shuffled", "natural")}
-        rows = [self._line(found, address, kind) for kind in (NONE, *VECTORS)]
+        shown = (*VECTORS, SWAPPED)
+        gains = {kind: self._gains(found, address, kind) for kind in shown}
+        beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in AGAINST}
+        rows = [self._line(found, address, kind) for kind in (NONE, *shown)]
         said = "" if p is None else f"p = {p:.3g}"
         more = [
             line_of("names the word, with words dealt out to trials again", [null], said),
             *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
         ]
-        own = found.by_word(gains["concept"])
-        kept = found.paired(*(self._both(found, address, kind) for kind in ("concept", "random")))
+        own = found.by_word(gains["concept"], within_one=True)
+        kept = found.paired_shares(*(self._both(found, address, kind) for kind in ("concept", "random")))
         return {
             "grid": {
                 "labels": GRID,
@@ -96,18 +101,25 @@ class ThoughtText(Study):
             "chosen": {
                 "layer": layer,
                 "strength": strength,
-                "why": "names the word and repeats the sentence most often; ties by the first token's gain",
+                "why": why,
             },
             "tables": [
                 table(
                     "Every condition, on words held out",
                     f"Layer {layer}, strength {strength}; added on the sentence's tokens alone. Replies, with exact "
                     "intervals; and the rank of the word's gain among the words at the first token (chance .5), with a "
-                    "bootstrap over words. Repeated: the sentence's words stand in the reply, in order.",
-                    [("names it", "share"), ("repeats", "share"), ("both", "share"), ("gain's rank", "number")],
+                    "bootstrap over words. Repeated: the sentence's words stand in the reply, in order. Swapped in: "
+                    "the sentence's tokens get the activations of another sentence's.",
+                    [*COLUMNS, ("gain's rank", "number")],
                     rows,
                 ),
                 table("What that is held against", "", [("estimate", "number")], more),
+                wordings_table(
+                    found,
+                    [each.thought for each in self.subject.prompts.thought_text],
+                    [*COLUMNS, ("gain's rank", "number")],
+                    lambda part: self._estimates(part, address, "concept"),
+                ),
             ],
             "verdict": [
                 {
@@ -121,7 +133,7 @@ class ThoughtText(Study):
                     "finding": above(list(beyond.values()), 0),
                     "reason": "the rank of the injected word's gain at the first token, "
                     f"{number(own.to_json())} (chance .5), is beyond that under vectors of equal norm that stand for "
-                    "no word; a vector may push its word after any question",
+                    "no word and under another sentence's activations; a vector may push its word after any question",
                 },
                 {"criterion": "internal", "finding": UNTESTED, "reason": "the text is the same in all conditions"},
                 {"criterion": "meta", "finding": UNTESTED, "reason": "no trial asks for more than a word"},
@@ -140,10 +152,16 @@ class ThoughtText(Study):
                 "n_trials": sum(found.n_rows.values()),
                 "n_not_finite": sum(found.not_finite.values()),
                 "n_without_token": found.without_token,
+                "n_wordings": len(self.subject.prompts.thought_text),
             },
         }
 
-    def _one(self, cell: Cell, place: Place, kind: Any, ask: str, *, reply: bool = True) -> Trial:
+    def swap(self, number: int) -> Swap:
+        """The tokens of another sentence, as it stands alone."""
+        whole, sentence = super().swap(number), self.subject.sentence_elsewhere(number)
+        return Swap(whole.prompt, self.chats.tokens_of(whole.prompt, sentence))
+
+    def _one(self, cell: Cell, place: Place, kind: str, ask: str, *, reply: bool = True) -> Trial:
         wordings, sentences = self.subject.prompts.thought_text, self.subject.materials.sentences.sentences
         wording, which = place.number % len(wordings), place.number % len(sentences)
         filled = fill(getattr(wordings[wording], ask), sentence=sentences[which])
@@ -153,7 +171,8 @@ class ThoughtText(Study):
         about = self.about(cell, place, kind, ask, wording, str(which))
         watch = tuple(names.tokens[name] for name in names.alone())
         shown = self.chats.replying(prompt) if reply else self.chats.led(prompt, names)
-        return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about))
+        swap = self.swap(place.number) if kind == SWAPPED else None
+        return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about), swap)
 
     def _repeats(self, row: Row) -> bool:
         """Whether the words of the sentence stand in the reply, one after another."""
@@ -161,39 +180,36 @@ class ThoughtText(Study):
         wanted, said = (" ".join(tokens(text.lower())) for text in (sentence, row["text"]))
         return f" {wanted} " in f" {said} "
 
-    def _both(self, found: Found, address: Address, kind: str) -> dict[str, float]:
+    def _both(self, found: Found, address: Address, kind: str) -> dict[str, bool]:
         """Word -> whether it is named in the one reply and its sentence repeated in the other."""
         repeats = {row["word"]: self._repeats(row) for row in found.rows(address, kind, "repeat", "text")}
         named = {row["word"]: found.names(row) for row in found.rows(address, kind, "thought", "text")}
-        return {word: float(named[word] and repeats[word]) for word in named if word in repeats}
+        return {word: named[word] and repeats[word] for word in named if word in repeats}
 
     def _gains(self, found: Found, address: Address, kind: str) -> dict[str, float]:
         ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, kind, "thought")}
         return {word: rank for word, rank in ranks.items() if rank is not None}
 
     def _line(self, found: Found, address: Address, kind: str) -> dict[str, Any]:
-        both = list(self._both(found, address, kind).values())
-        gain = found.by_word(self._gains(found, address, kind))
-        return line_of(
-            KINDS[kind],
-            [
-                found.share(found.rows(address, kind, "thought", "text"), found.names),
-                found.share(found.rows(address, kind, "repeat", "text"), self._repeats),
-                found.share([{"both": each} for each in both], lambda row: bool(row["both"])),
-                Estimate.undefined("what it is held against") if kind == NONE else gain,
-            ],
-        )
+        estimates = self._estimates(found, address, kind)
+        if kind == NONE:
+            estimates[-1] = Estimate.undefined("what it is held against")
+        return line_of(KINDS[kind], estimates, said_of_swaps(found, address, "thought") if kind == SWAPPED else "")
+
+    def _estimates(self, found: Found, address: Address, kind: str) -> list[Estimate]:
+        """Names the word, repeats the sentence, both, and the rank of the word's gain."""
+        return [
+            found.share(found.rows(address, kind, "thought", "text"), found.names),
+            found.share(found.rows(address, kind, "repeat", "text"), self._repeats),
+            exact(list(self._both(found, address, kind).values())),
+            found.by_word(self._gains(found, address, kind), within_one=True),
+        ]
 
     def _cell(self, found: Found, place: tuple[int, float]) -> dict[str, Any]:
         address: Address = ("exploration", *place)
-        both = [{"both": each} for each in self._both(found, address, "concept").values()]
-        estimates = {
-            "both": found.share(both, lambda row: bool(row["both"])),
-            "named": found.share(found.rows(address, "concept", "thought", "text"), found.names),
-            "repeated": found.share(found.rows(address, "concept", "repeat", "text"), self._repeats),
-            "gain_rank": found.by_word(self._gains(found, address, "concept")),
-            "random": found.by_word(self._gains(found, address, "random")),
-        }
+        named, repeated, both, gain = self._estimates(found, address, "concept")
+        random = found.by_word(self._gains(found, address, "random"), within_one=True)
+        estimates = {"both": both, "named": named, "repeated": repeated, "gain_rank": gain, "random": random}
         return {
             "layer": place[0],
             "strength": place[1],

@@ -24,6 +24,15 @@ from ..spans import token_starts
 NOWHERE = range(0)
 
 
+@dataclass(frozen=True)
+class Swap:
+    """Another prompt's activations, to be put in the place of a trial's own; see `swaps`."""
+
+    prompt: Ids
+    at: range
+    """Its tokens that are taken."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One run of the model."""
@@ -34,17 +43,23 @@ class Trial:
     vector: np.ndarray | None = None
     """float32 [width], as it is added; None: nothing is."""
     where: range = NOWHERE
-    """Tokens to which it is added; may go on past the prompt."""
+    """Tokens to which it is added, or that are replaced; may go on past the prompt where it is added."""
     shared: int = 1
     """How many first tokens of the prompt nothing is added to, in any trial that begins with them."""
     watch: tuple[int, ...] = ()
     """Tokens whose log-probabilities at the first token after the prompt are wanted."""
     seed: int = 0
     """Of a sampled reply."""
+    swap: Swap | None = None
+    """What is put in instead of adding a vector."""
+    patch: np.ndarray | None = None
+    """float32 [token, width], added to the tokens of `where` one by one: what a swap comes to."""
 
     @property
     def steered(self) -> int:
-        """Tokens of the prompt that something is added to."""
+        """Tokens of the prompt that are changed."""
+        if self.patch is not None:
+            return len(self.patch)
         return 0 if self.vector is None else len(range(self.where.start, min(self.where.stop, len(self.prompt))))
 
 
@@ -60,13 +75,21 @@ class Reply:
 
 
 def steers(layer: int, trials: Sequence[Trial], width: int) -> list[Steer]:
-    """What is done in trials that run together: a vector each."""
-    if all(each.vector is None for each in trials):
-        return []
+    """What is done in trials that run together: a vector each, or a vector for each of a trial's tokens."""
+    out = []
+    if any(each.vector is not None for each in trials):
+        given = [each.vector if len(each.where) else None for each in trials]
+        out.append(_steer(layer, given, [each.where for each in trials], width))
+    for k in range(max((len(each.patch) for each in trials if each.patch is not None), default=0)):
+        given = [each.patch[k] if each.patch is not None and k < len(each.patch) else None for each in trials]
+        out.append(_steer(layer, given, [each.where[k : k + 1] for each in trials], width))
+    return out
+
+
+def _steer(layer: int, vectors: Sequence[np.ndarray | None], where: Sequence[range], width: int) -> Steer:
     zero = np.zeros(width, dtype=np.float32)
-    vectors = np.stack([zero if each.vector is None else each.vector for each in trials])
-    doses = tuple(0.0 if each.vector is None or not len(each.where) else 1.0 for each in trials)
-    return [Steer(SITE, layer, torch.from_numpy(vectors), doses, tuple(each.where for each in trials))]
+    rows = torch.from_numpy(np.stack([zero if each is None else each for each in vectors]))
+    return Steer(SITE, layer, rows, tuple(0.0 if each is None else 1.0 for each in vectors), tuple(where))
 
 
 def first_tokens(backend: ModelBackend, layer: int, trials: Sequence[Trial], width: int) -> list[list[float] | None]:
@@ -75,7 +98,7 @@ def first_tokens(backend: ModelBackend, layer: int, trials: Sequence[Trial], wid
     One forward pass; nothing is drawn.
     """
     found: list[list[float] | None] = [None] * len(trials)
-    for begin, indices in _sharing(trials):
+    for begin, indices in sharing(trials):
         here = [trials[index] for index in indices]
         rows = [each.prompt[len(begin) :] for each in here]
         for numbers, logits in backend.branches(begin, rows, steer=steers(layer, here, width)):
@@ -86,12 +109,15 @@ def first_tokens(backend: ModelBackend, layer: int, trials: Sequence[Trial], wid
     return found
 
 
-def _sharing(trials: Sequence[Trial]) -> Iterator[tuple[Ids, list[int]]]:
-    """Beginnings, and the trials that share each, short ones beside short ones."""
-    groups: dict[Ids, list[int]] = {}
+def sharing(trials: Sequence[Trial]) -> Iterator[tuple[Ids, list[int]]]:
+    """Beginnings, and the trials that share each, short ones beside short ones; swaps, which take many additions, for
+    themselves.
+    """
+    groups: dict[tuple[Ids, bool], list[int]] = {}
     for index, each in enumerate(trials):
-        groups.setdefault(each.prompt[: max(1, min(each.shared, len(each.prompt) - 1))], []).append(index)
-    for begin, indices in groups.items():
+        begin = each.prompt[: max(1, min(each.shared, len(each.prompt) - 1))]
+        groups.setdefault((begin, each.patch is not None), []).append(index)
+    for (begin, _), indices in groups.items():
         yield begin, sorted(indices, key=lambda index: (len(trials[index].prompt), index))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ..report import number
 from ..stats import Estimate
 from .found import Address, Found
+from .subject import SWAPPED
 
 SUPPORTED, NOT, UNKNOWN, UNTESTED = "supported", "not supported", "cannot tell", "not tested"
-AGAINST = ("random", "shuffled", "natural")
-"""Vectors of the same norm that stand for no word."""
+AGAINST = ("random", "shuffled", "natural", SWAPPED)
+"""What stands for no word: vectors of the same norm, and another prompt's activations."""
 
 
 def verdict(found: Found, address: Address) -> list[dict[str, str]]:
@@ -28,8 +29,8 @@ def verdict(found: Found, address: Address) -> list[dict[str, str]]:
         {
             "criterion": "grounded",
             "finding": above([*beyond.values(), left], 0),
-            "reason": "detection in both polarities beyond vectors that stand for no word: "
-            f"{said}; detection beyond the bias to yes, word by word: {number(left.to_json())}",
+            "reason": "detection in both polarities beyond vectors that stand for no word, and beyond what is swapped "
+            f"in: {said}; detection beyond the bias to yes, word by word: {number(left.to_json())}",
         },
         {
             "criterion": "internal",

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..assets import user_path
-from ..concepts import count_tokens, covered, read_norms
+from ..concepts import count_tokens
 from ..models import LoadedModel
 from ..stats import Estimate
 from .found import Address, Found, line_of, table
@@ -119,21 +118,19 @@ def predictors(subject: Subject, layer: int, words: tuple[str, ...]) -> dict[str
         ("tokens", [sizes[word] for word in words]),
     ):
         out[name] = {word: float(value) for word, value in zip(words, values, strict=True)}
-    if subject.spec.norms:
-        found = covered(read_norms(user_path(subject.spec.norms)), words)
-        frequent = {word: each.frequency for word, each in found.items() if each.frequency is not None}
-        if frequent:
-            out["frequency"] = frequent
+    frequent = {word: subject.norms[word].frequency for word in words if word in subject.norms}
+    rated = {word: frequency for word, frequency in frequent.items() if frequency is not None}
+    if rated:
+        out["frequency"] = rated
     # What is the same for every word explains nothing, and would leave the rest without an estimate.
     return {name: values for name, values in out.items() if len(set(values.values())) > 1}
 
 
 def _concrete(subject: Subject, words: tuple[str, ...]) -> dict[str, float]:
-    if subject.spec.norms:
-        found = covered(read_norms(user_path(subject.spec.norms)), words)
-        rated = {word: each.concreteness for word, each in found.items() if each.concreteness is not None}
-        if rated:
-            return rated
+    concrete = {word: subject.norms[word].concreteness for word in words if word in subject.norms}
+    rated = {word: concreteness for word, concreteness in concrete.items() if concreteness is not None}
+    if rated:
+        return rated
     kinds = {word: subject.materials.words.categories[subject.category(word)].concrete for word in words}
     return {word: float(kind) for word, kind in kinds.items() if kind is not None}
 
