@@ -28,6 +28,7 @@ from introspect.selection import Selection
 from introspect.store import StoreReader, StoreSpec
 from planted_runs import LAYERS, TOKENIZER, WIDTH, planted_run, record_by_hand, rollout
 from tiny_folders import edit_json, save_tiny
+from wording import check_page
 
 POSITIONS = "[last_prompt, think_100, before_answer]"
 HOSTILE = "</div><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -516,6 +517,7 @@ class TestTokens:
         assert colour in spans[deepest]["style"] and "style" not in spans[0]
 
     def test_layers_and_spans_are_chosen_without_a_script(self, run):
+        check_page(run.tokens(17, layer=0).html)
         page = Page(run.tokens(17, layer=0).html)
         radios = [attributes for attributes in page.attributes if attributes.get("type") == "radio"]
         assert [each["id"] for each in radios] == [

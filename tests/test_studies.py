@@ -40,6 +40,7 @@ from introspect.tasks.policies import PLANTED
 from scripted import ScriptedBackend, save_roomy
 from tiny_folders import save_adapter
 from tiny_models import tiny_model
+from wording import check_page
 
 POLICY = "category_xor_frame"
 SEEDS = ("risk-sft", "risk-sft-1")
@@ -587,7 +588,7 @@ class TestPage:
         ):
             assert text in page
         assert 'href="runs/risk-sft/report.html"' in page
-        assert not re.search(r"\bmodels? (knows?|believes?|is aware|are aware|thinks?)\b", page.partition("</main>")[0])
+        check_page(page)
         assert render(results, None) == render(results, None)
 
     def test_it_says_what_its_intervals_are(self, finished):

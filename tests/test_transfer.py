@@ -37,6 +37,7 @@ from introspect.transfer.recorded import Recorded, read_recorded
 from introspect.transfer.sentences import sentences
 from planted_organisms import ONE, OTHER, QUICK, WIDTH, organism
 from planted_runs import LAYERS, TOKENIZER, rollout
+from wording import check_page
 
 KINDS = ("metadata", "grader", "visual")
 AXES = {"metadata": ONE, "grader": ONE, "visual": OTHER}
@@ -569,7 +570,7 @@ def test_the_verb_prints_and_writes_what_was_found(run, found, tmp_path, capsys)
     assert json.loads(out) == found == json.loads((tmp_path / "made" / "transfer.json").read_text())
     page = (tmp_path / "made" / "transfer.html").read_text()
     assert page == render(found)
-    assert "predicts the label on grader with AUROC" in page and "knows" not in page.partition("<script")[0]
+    assert "predicts the label on grader with AUROC" in check_page(page).text
     assert "src=" not in page.partition('<script type="application/json"')[0]
     code, _, err = invoke(capsys, "transfer", run, "--by", "hint_kind", "--out", tmp_path / "made")
     assert code == 2 and "is there already" in err
