@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ..atomic import read_at_most
 from ..errors import RunError, StoreError
 from ..experiment import Experiment, load_experiment
@@ -16,7 +14,8 @@ from ..results import read_results
 from ..rollout import RolloutSummary, read_summaries
 from ..stats import Estimate
 from ..tasks.registry import find_task
-from ..verdicts import Verdict, VerdictName
+from ..verdicts import Verdict
+from ..verdicts.line import VerdictLine
 from .readouts import READOUTS, read_readouts
 from .rows import LinkRows, join
 from .section import link_section, with_causal
@@ -130,21 +129,6 @@ def section_of(
     return with_causal(section, results.get("steering", {}))
 
 
-class _Line(BaseModel):
-    """A line of verdicts.jsonl."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rollout: int
-    classifier: str
-    verdict: VerdictName | None
-    mentions: bool
-    relies: bool
-    denies: bool
-    quote: str | None
-    problem: str | None
-
-
 def read_verdicts(path: Path) -> dict[str, dict[int, Verdict]]:
     """Classifier -> rollout -> verdict, of a file that may be a stranger's.
 
@@ -155,9 +139,8 @@ def read_verdicts(path: Path) -> dict[str, dict[int, Verdict]]:
     try:
         for text in read_at_most(path, MAX_VERDICTS).split(b"\n"):
             if text:
-                line = _Line.model_validate_json(text)
-                given = line.model_dump(exclude={"rollout"})
-                found.setdefault(line.classifier, {})[line.rollout] = Verdict(**given)
+                line = VerdictLine.model_validate_json(text)
+                found.setdefault(line.classifier, {})[line.rollout] = line.verdict_given()
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"cannot read {path} ({reason}); `introspect score` writes it again") from None

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 from ..assets import assets_root
-from ..probes.by_estimator import ESTIMATORS, LOGISTIC
 from ..results import read_json
 
 SUMMARY = "experiments/results/validate-instrument.json"
@@ -50,6 +49,8 @@ def arranged(summary: dict[str, Any]) -> dict[str, Any]:
 
     `of` says what was measured; `probed`, what the `probe` of a run's results says where that was the same.
     """
+    from ..probes.by_estimator import ESTIMATORS, LOGISTIC  # needs torch, which no other part of a page does
+
     marked = [{**row, "wrong": row["reading"] in WRONG} for row in summary["rows"]]
     asked = {(row["scenario"], row["measure"]): row for row in marked if row["kind"] in ("found", "above")}
     covered = {(row["scenario"], row["measure"]): row for row in marked if row["kind"] == "coverage"}
