@@ -31,8 +31,9 @@ from introspect.forced import option_ids
 from introspect.link import with_causal
 from introspect.models import load_model
 from introspect.report.link_tables import _verdicts as verdict_table
+from introspect.report.page import render
 from introspect.rescore import link_again
-from introspect.results import read_results
+from introspect.results import read_results, read_run_manifest, validate_results
 from introspect.steering import Direction, ModelMark, from_gguf, load_direction, save_direction
 from scripted import read_lines, run_scripted, save_roomy
 from test_shift import said
@@ -295,6 +296,32 @@ def test_rollouts_that_met_no_token_of_the_scope_are_left_out():
     found = sampled_measure(rows, [row(1, False, 0), row(2, True, 0)], [1, 2], 2, "acts")
     assert steered_cases(rows, [1, 2]).tolist() == [True, False]
     assert found.count.tolist() == [[1, 0], [0, 1]] and found.tried.tolist() == [[True, False], [False, True]]
+
+
+def test_a_scope_that_no_rollout_met_has_no_figures_and_says_why(plan, steered):
+    results = read_results(steered / "results.json")
+    _, units = read_log(steered / "steering.jsonl")
+    for name in [name for name in units if name.startswith("sampled/think")]:
+        rows = [row.model_copy(update={"steered_tokens": 0}) for row in units[name].sampled]
+        units[name] = units[name].model_copy(update={"sampled": rows})
+    section = steering_section(plan.subject, plan.tested, SMALL, plan.mapped, units)
+    for cell in section["sampled"]["think"]:
+        assert cell["n"] == 0 and len(cell["without_a_token"]) == 6 and cell["acts"]["n_items"] == 0
+        assert "met a token" in cell["acts"]["change"]["reason"] and "met a token" in cell["nats"]["level"]["reason"]
+    assert "up to 6 of 6 rollouts met no token of think only, and are left out" in " ".join(section["sentences"])
+    page = render({**results, "steering": section}, read_run_manifest(steered / "manifest.json"))
+    assert "were not steered, and are counted and left out" in page
+    validate_results({**results, "steering": section})
+
+
+def test_without_controls_nothing_is_claimed(run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    found = steer_run(out, SteerSettings(doses=(0.5,), controls=0, items=5, layers=None))["steering"]
+    cell = found["replayed"]["both"]["doses"][1]
+    assert cell["removed"]["direction"]["value"] > 0 and "no control" in cell["removed"]["controls"]["reason"]
+    assert cell["log_odds"]["p"] is None and found["causal"][0]["acts"]["p"] is None
+    assert "is not tested: added" in found["sentences"][-1] and "no controls" in " ".join(found["sentences"])
 
 
 def test_a_layer_whose_unsteered_log_odds_are_no_numbers_is_missing_with_its_reason(plan, steered):
