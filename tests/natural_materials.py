@@ -24,6 +24,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "control.max_new_tokens=3",
         "control.random=3",
     ),
+    "confidence": ("limit=24", "batch=8", "noise.draws=3", "noise.sizes=[1.0]", "noise.depths=[0.3, 0.6]", "folds=3"),
 }
 """What makes each kind small."""
 

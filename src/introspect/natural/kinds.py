@@ -8,11 +8,13 @@ from pathlib import Path
 from ..assets import spec_path
 from ..errors import SpecError
 from ..spec_file import read_spec, study_of
+from .confidence_spec import Confidence
 from .neurofeedback_spec import Neurofeedback
 from .spec import MARKER, NaturalSpec
 
 SPECS: dict[str, type[NaturalSpec]] = {
     "neurofeedback": Neurofeedback,
+    "confidence": Confidence,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ..stats import CHANCE, MIN_GROUPS, Estimate, bootstrap_counts, group_codes, interval, proportion
 
@@ -54,6 +55,60 @@ def two_way(
         low, high = min(low, wilson[0]), max(high, wilson[1])
     what = "sentences' pairs and contexts" if drawn else f"sentences' pairs, {n_contexts} contexts held fixed"
     return Estimate(value, (min(low, value), max(high, value)), n_contexts * len(codes), f"bootstrap over {what}")
+
+
+def bootstrap_many(
+    statistics: Callable[[np.ndarray], np.ndarray], groups: Sequence[Hashable] | np.ndarray, *, n: int, seed: int
+) -> list[Estimate]:
+    """Several statistics of rows at once, with intervals from resampled groups.
+
+    Args:
+        statistics: row indices -> values [statistic], NaN where one is undefined.
+        groups: the group of each row.
+        n: replicates.
+    """
+    codes, n_groups = group_codes(groups)
+    values = statistics(np.arange(len(codes)))
+    if n_groups < MIN_GROUPS:
+        few = f"{n_groups} groups are too few for an interval (at least {MIN_GROUPS})"
+        return [Estimate.undefined(few)] * len(values)
+    replicates = np.full((n, len(values)), np.nan)
+    for i, counts in enumerate(bootstrap_counts(n_groups, n, seed)):
+        replicates[i] = statistics(np.repeat(np.arange(len(codes)), counts[codes]))
+    out = []
+    for value, drawn in zip(values, replicates.T, strict=True):
+        if not np.isfinite(value):
+            out.append(Estimate.undefined("undefined on this data: no spread, or too few rows"))
+        elif np.isnan(drawn).mean() > 0.1:
+            out.append(
+                Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
+            )
+        else:
+            out.append(Estimate(float(value), interval(drawn, n_groups), len(codes), "bootstrap over groups"))
+    return out
+
+
+def partial_ranks(outcome: np.ndarray, variables: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Rank correlations of an outcome with variables, given covariates: Pearson's of what least squares on those
+    leaves of the ranks (Spearman's where there are none).
+
+    Args:
+        outcome: [row]; variables: [row, variable].
+        given: [row, covariate], without a constant.
+
+    Returns:
+        [variable], NaN where nothing is left of one, or rows are hardly more than covariates.
+    """
+    if len(outcome) < given.shape[1] + 5:
+        return np.full(variables.shape[1], np.nan)
+    ranks = rankdata(np.column_stack([outcome, variables]), axis=0)
+    ranks -= ranks.mean(axis=0)
+    design = np.column_stack([np.ones(len(outcome)), given])
+    left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
+    # What rounding leaves of a variable that the covariates give exactly is no rest.
+    size = np.linalg.norm(left, axis=0)
+    size[size <= 1e-8 * np.maximum(np.linalg.norm(ranks, axis=0), 1e-300)] = np.nan
+    return np.asarray((left[:, 0] @ left[:, 1:]) / (size[0] * size[1:]))
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> Statistic:

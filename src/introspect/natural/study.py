@@ -17,6 +17,7 @@ from ..progress import Progress, silent
 from ..results import read_run_manifest
 from ..run_folder import check_folder, enough_memory, make_folder
 from .base import FILE, NaturalStudy
+from .confidence import ConfidenceStudy
 from .neurofeedback import NeurofeedbackStudy
 from .page import render
 from .results import NATURAL
@@ -25,6 +26,7 @@ from .subject import SITE, Subject, prepare_subject
 
 STUDIES: dict[str, type[NaturalStudy]] = {
     "neurofeedback": NeurofeedbackStudy,
+    "confidence": ConfidenceStudy,
 }
 TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""

@@ -1,0 +1,107 @@
+"""How well rows are predicted from the others: out of fold, by words alone and by words with more columns beside them.
+
+Words are first turned into one column, out of fold within each training part, so that both predictors use the very same
+reading of the words and differ in the columns alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from ..errors import EstimateError
+from ..probes.text import WORD
+from ..stats import group_codes
+
+INNER = 5
+
+
+def read_words(texts: Sequence[str], outcome: np.ndarray, new: Sequence[str]) -> np.ndarray:
+    """An outcome [row] predicted from words: TF-IDF of words and pairs of words into ridge regression."""
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
+    found: np.ndarray = Ridge(alpha=1.0).fit(words.fit_transform(texts), outcome).predict(words.transform(new))
+    return found
+
+
+def out_of_fold(
+    texts: Sequence[str],
+    outcome: np.ndarray,
+    groups: Sequence[Hashable],
+    columns: Sequence[np.ndarray],
+    *,
+    folds: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """Predictions of an outcome by a constant, by words alone, and by words with each set of columns beside them.
+
+    Args:
+        texts: [row]; outcome: [row]; groups: those of a group are predicted together.
+        columns: sets of numbers [row, column].
+        seed: of how groups are dealt into parts.
+
+    Returns:
+        [2 + set, row]: the mean of the other parts, words alone, and each set with words.
+
+    Raises:
+        EstimateError: fewer groups than parts.
+    """
+    codes, n_groups = group_codes(groups)
+    if n_groups < folds:
+        raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
+    words, out = np.array(texts, dtype=object), np.zeros((2 + len(columns), len(outcome)))
+    for train, held in _parts(folds, seed).split(words, outcome, codes):
+        own = _read_inside(words[train], outcome[train], codes[train])
+        new = read_words(words[train], outcome[train], words[held])
+        out[0, held] = outcome[train].mean()
+        out[1, held] = _linear(own[:, None], outcome[train], new[:, None])
+        for number, each in enumerate(columns):
+            out[2 + number, held] = _linear(
+                np.column_stack([own, each[train]]), outcome[train], np.column_stack([new, each[held]])
+            )
+    return out
+
+
+def likely(
+    texts: Sequence[str], labels: np.ndarray, groups: Sequence[Hashable], *, folds: int, seed: int = 0
+) -> np.ndarray:
+    """Probability of a label [row] from words alone, out of fold; the share of the label where a part has one class."""
+    codes, n_groups = group_codes(groups)
+    if n_groups < folds:
+        raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
+    texts_, out = np.array(texts, dtype=object), np.zeros(len(labels))
+    for train, held in _parts(folds, seed).split(texts_, labels, codes):
+        if len(set(labels[train])) < 2:
+            out[held] = labels[train].mean()
+            continue
+        words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
+        fitted = LogisticRegression(C=1.0, max_iter=1000).fit(words.fit_transform(texts_[train]), labels[train])
+        out[held] = fitted.predict_proba(words.transform(texts_[held]))[:, 1]
+    return out
+
+
+def _parts(many: int, seed: int) -> GroupKFold:
+    """Groups dealt by the seed: in file order, a part could be all of one subject."""
+    return GroupKFold(many, shuffle=True, random_state=seed)
+
+
+def _read_inside(words: np.ndarray, outcome: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The words' column of rows that are fitted on: each predicted from the others'."""
+    out = np.full(len(outcome), outcome.mean())
+    parts = min(INNER, len(set(codes)))
+    if parts < 2:
+        return out
+    for train, held in _parts(parts, 0).split(words, outcome, codes):
+        out[held] = read_words(words[train], outcome[train], words[held])
+    return out
+
+
+def _linear(rows: np.ndarray, outcome: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Ridge regression on standardised columns."""
+    scale = StandardScaler().fit(rows)
+    found: np.ndarray = Ridge(alpha=1.0).fit(scale.transform(rows), outcome).predict(scale.transform(new))
+    return found
