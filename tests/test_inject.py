@@ -100,9 +100,10 @@ class TestTrials:
         assert other == pytest.approx(plain_logprobs(subject, bare, layer), abs=1e-4)
 
     def test_the_injection_begins_just_before_the_ask_and_the_cache_only_one_ends_there(self, subject, thought):
-        trials = thought.plan(Cell("exploration", subject.layers[0], 1.0)).first
+        trials = thought.plan(Cell("confirmation", subject.layers[0], 1.0, chosen=True)).first
+        assert any(each.about["kind"] == "before" for each in trials)
         for each in trials:
-            if each.about["ask"] == "detect":
+            if each.about["ask"] == "detect" and each.swap is None:
                 wording = subject.prompts.trials[each.about["wording"]]
                 at = Chats(subject.loaded).tokens_of(each.prompt, wording.detect)
                 before = each.about["kind"] == "before"
@@ -612,8 +613,23 @@ class TestCommand:
         )
         assert found.exit_code == 0, found.output
         cost = json.loads(found.output)
-        assert cost["n_cells"] == 5 and cost["n_trials"] > 100 and math.isfinite(cost["seconds"])
+        assert cost["n_cells"] == 6 and cost["n_trials"] > 100 and math.isfinite(cost["seconds"])
         assert not out.exists()
+
+    def test_other_controls_are_run_at_the_chosen_cell_and_not_in_the_grid(self, finished):
+        rows = [json.loads(each) for each in (finished / "trials.jsonl").read_text().splitlines()]
+        chosen = INJECTION.read(finished / "results.json")["chosen"]["strength"]
+        strengths = {kind: {r["strength"] for r in rows if r["kind"] == kind} for kind in (*VECTORS, "before")}
+        assert strengths["concept"] == strengths["random"] == {0.5, 1.0}
+        assert all(strengths[kind] == {chosen} for kind in ("negated", "shuffled", "natural", "before"))
+        parts = {r["part"] for r in rows if r["kind"] == "negated"}
+        assert parts == {"exploration", "confirmation"}
+        keys = [
+            (r["part"], r["layer"], r["strength"], r["word"], r["kind"], r["ask"], r["asked"], r["as"]) for r in rows
+        ]
+        assert len(set(keys)) == len([r for r in rows if r["kind"] != "none" or r["as"] != "text"]) + len(
+            {key for key, r in zip(keys, rows, strict=True) if r["kind"] == "none" and r["as"] == "text"}
+        ), "no trial is run twice"
 
     def test_the_dry_run_counts_what_is_run(self, folder, finished):
         cost = injection_cost(tiny_injection(folder))

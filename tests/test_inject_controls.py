@@ -289,11 +289,13 @@ class TestSwaps:
             assert int(said[-1].argmax()) == token
             ids.append(token)
 
-    def test_grids_have_none_and_every_study_shows_it_beside_natural(self, folder, finished, tmp_path):
+    def test_it_is_made_at_the_chosen_cell_and_stands_beside_natural(self, folder, finished, tmp_path):
         out, results = finished
         rows = [json.loads(each) for each in (out / "trials.jsonl").read_text().splitlines()]
         there = [row for row in rows if row["kind"] == SWAPPED]
-        assert there and {row["part"] for row in there} == {"confirmation"}
+        assert {(row["part"], row["strength"]) for row in there} == {
+            (part, results["chosen"]["strength"]) for part in ("exploration", "confirmation")
+        }
         assert all(row["moved"] > 0 and row["steered"] > 0 for row in there)
         [shown] = [t for t in results["tables"] if t["title"] == "Every condition, on words held out"]
         labels = {row["label"]: row for row in shown["rows"]}
@@ -463,7 +465,7 @@ class TestUnusable:
 
         def first(backend, layer, trials, width):
             found = real(backend, layer, trials, width)
-            kept = [k % 4 == 0 or each.about["strength"] != 1.0 for k, each in enumerate(trials)]
+            kept = [each.about["word"] == "banana" or each.about["strength"] != 1.0 for each in trials]
             return [v if keep else None for keep, v in zip(kept, found, strict=True)]
 
         monkeypatch.setattr(cells, "first_tokens", first)

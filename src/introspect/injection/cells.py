@@ -22,6 +22,8 @@ from .trials import Chats, Names, Swap, Trial, first_tokens, name_tokens, replie
 
 YES_NO = ("Yes", "yes", "No", "no")
 """As a reply may spell them; the first two are yes."""
+IN_GRID = ("concept", "random")
+"""What every cell of the grid has; other controls cost as much again, and are for the cell that is chosen."""
 NONE = "none"
 """The kind of a trial to which nothing is added."""
 Done = Sequence[Sequence[Row]]
@@ -136,10 +138,10 @@ class Study(ABC):
         return Swap(prompt, range(1, len(prompt)))
 
     def kinds(self, cell: Cell) -> tuple[str, ...]:
-        """What is put into a cell's trials; a swap has no strength, and is made on words held out only."""
+        """What is put into a cell's trials: in the grid the concept vector and a random one; all at the chosen cell."""
         if cell.layer is None:
             return VECTORS[:1]
-        return (*VECTORS, SWAPPED) if cell.chosen else VECTORS
+        return (*VECTORS, SWAPPED) if cell.chosen else IN_GRID
 
     def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
         """What the line of a trial says of its first token: log-probabilities of yes and no, however spelled."""

@@ -42,7 +42,7 @@ class Found:
             if row["kind"] != NONE and not row["steered"]:
                 self.without_token += 1
                 continue
-            if row["as"] != "text":
+            if row["kind"] == "concept" and row["as"] != "text":
                 self._first[address].append(row["finite"])
             if row.get("finite") is False or row.get("finish") == "not_finite":
                 self.not_finite[address] += 1
@@ -80,7 +80,8 @@ class Found:
         return found
 
     def usable(self, place: tuple[int, float], *asks: str) -> bool:
-        """Whether enough first tokens of a cell of the grid gave numbers, and enough of its replies are coherent.
+        """Whether enough first tokens of a cell of the grid gave numbers under the concept vector, and enough of its
+        replies are coherent.
 
         Args:
             asks: whose replies are looked at; none: only numbers are.

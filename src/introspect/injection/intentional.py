@@ -19,12 +19,13 @@ from ..forced import continuation_ids
 from ..report import number
 from ..stats import Estimate
 from .cells import Cell, Done, Place, Plan, Study
-from .found import line_of, table
+from .found import Found, line_of, table
 from .measures import mean
 from .rows import Row
 from .subject import Part, Subject
 from .trials import Trial
 from .verdict import UNTESTED, above
+from .wordings import wordings_table
 
 CONDITIONS = ("think", "avoid", "search", "mention", "plain")
 CONTRASTS = {
@@ -51,6 +52,10 @@ class Intentional(Study):
         """A batch of words each; the number of the batch stands for none of layer or strength."""
         parts: tuple[Part, ...] = ("exploration", "confirmation")
         return [Cell(part) for part in parts for _ in range(0, len(self.subject.words[part]), BATCH)]
+
+    def prepare(self) -> None:
+        """See `Study.prepare`."""
+        self._units()
 
     def plan(self, cell: Cell) -> Plan:
         """Every trial of a part; `run` takes those of the batch that is next."""
@@ -88,6 +93,8 @@ class Intentional(Study):
     def choose(self, done: Done) -> tuple[int, float]:
         """The layer at which thinking goes furthest beyond mentioning; there is no strength."""
         gaps = self._contrast(done, "exploration", HEADLINE)
+        if not gaps:
+            return self.subject.layers[0], 0.0
         averaged = np.mean(list(gaps.values()), axis=0)
         return self.subject.layers[int(np.argmax(averaged))], 0.0
 
@@ -102,10 +109,7 @@ class Intentional(Study):
             here = {word: values[at] for word, values in gaps.items()}
             rows.append(line_of(name, [self._mean(here), self._mean({w: v / spread for w, v in here.items()})]))
         levels = [self._level(done, "confirmation", condition, at) for condition in CONDITIONS]
-        best, apart = (
-            self._mean({word: values[at] for word, values in held[name].items()})
-            for name in (HEADLINE, "think minus avoid")
-        )
+        best, apart = (self._at(done, name, at) for name in (HEADLINE, "think minus avoid"))
         curves = [
             {
                 "label": name,
@@ -118,7 +122,7 @@ class Intentional(Study):
         ]
         return {
             "grid": {"labels": {}, "shares": [], "cells": []},
-            "chosen": {"layer": layer, "strength": 0.0, "why": "thinking furthest beyond mentioning, on other words"},
+            "chosen": {"layer": layer, "strength": 0.0, "why": self._why(done)},
             "curves": {
                 "title": "Cosine of the reply's activations with the word's vector beyond that with control words', "
                 "one condition minus another, by layer, on words held out",
@@ -142,6 +146,12 @@ class Intentional(Study):
                     [("cosine beyond controls", "number"), ("in spreads of the controls", "number")],
                     levels,
                 ),
+                wordings_table(
+                    Found(self.spec, done, self.subject.every_word),
+                    [each.think.partition("{")[0] for each in self.subject.prompts.intentional],
+                    [(name, "number") for name in (HEADLINE, "think minus avoid")],
+                    lambda part: [self._at(part.done, name, at) for name in (HEADLINE, "think minus avoid")],
+                ),
             ],
             "verdict": [
                 {
@@ -161,8 +171,17 @@ class Intentional(Study):
                 "n_trials": sum(map(len, done)),
                 "n_not_finite": sum(1 for cell in done for row in cell if not row["finite"]),
                 "n_without_token": 0,
+                "n_wordings": len(self.subject.prompts.intentional),
             },
         }
+
+    def _why(self, done: Done) -> str:
+        if not self._contrast(done, "exploration", HEADLINE):
+            return "the first: no trial on the words explored gave numbers"
+        return "thinking furthest beyond mentioning, on other words"
+
+    def _at(self, done: Done, name: str, at: int) -> Estimate:
+        return self._mean({word: values[at] for word, values in self._contrast(done, "confirmation", name).items()})
 
     def _one(self, cell: Cell, place: Place, ask: str) -> Trial:
         wordings, sentences = self.subject.prompts.intentional, self.subject.materials.sentences.sentences

@@ -1,8 +1,9 @@
 """Injected thought: is a thought reported where a word's vector is added from just before the question on, and which.
 
 A word always has the same wording, questions and place among sentences, so that every cell and control asks it the
-same. In the grid, replies are sampled for the concept vector and the random one only; in the confirmation for all, and
-there another prompt's activations are swapped in, too: on the prompt's tokens, the reply's own are not swapped.
+same. The grid has the concept vector and the random one. The cell that is chosen has all controls, at the first token
+on the words explored too, and with replies on words held out. There another prompt's activations are swapped in: on the
+prompt's tokens, the reply's own are not swapped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from ..concepts import Filled, fill, fill_sentences
 from ..concepts.sentences import LISTED
 from ..steering.interventions import ENDLESS
-from .cells import NONE, Cell, Done, Place, Plan, Study
+from .cells import IN_GRID, NONE, Cell, Done, Place, Plan, Study
 from .subject import SWAPPED, Subject
 from .thought_results import choose_cell, thought_results
 from .trials import Trial, told_apart
@@ -25,8 +26,6 @@ NAMING = ("which", "elsewhere")
 """Asks that are answered with a word. Elsewhere: an unrelated question whose answer is given the same beginning: what a
 vector pushes towards the output whatever is asked.
 """
-TEXTS = ("concept", "random")
-"""Kinds whose replies are sampled in the grid."""
 BASELINE_SAMPLES = 2
 """Replies without injection for each word."""
 
@@ -38,6 +37,15 @@ class Thought(Study):
         super().__init__(subject)
         self.letters = told_apart(self.loaded, tuple(string.ascii_uppercase[:LISTED]), self.spec.lead.answer)
 
+    def cells(self) -> list[Cell]:
+        """As of any study; then the other controls at the chosen cell, on the words that it was chosen on."""
+        return [*super().cells(), Cell("exploration", chosen=True)]
+
+    def kinds(self, cell: Cell) -> tuple[str, ...]:
+        """See `Study.kinds`."""
+        kinds = super().kinds(cell)
+        return tuple(each for each in kinds if each not in IN_GRID) if _is_again(cell) else kinds
+
     def plan(self, cell: Cell) -> Plan:
         """See `Study.plan`."""
         first: list[Trial] = []
@@ -45,14 +53,14 @@ class Thought(Study):
         seen: set[tuple[Any, ...]] = set()
         for number, word in enumerate(self.subject.words[cell.part]):
             place = Place(number, word)
-            for each in (*self._asked(cell, place), *self._localise(cell, place)):
+            for each in self._vectors_asked(cell, place) if _is_again(cell) else self._asked(cell, place):
                 about = each.about
                 # Without injection, equal prompts give equal first tokens, whatever word they are asked for.
                 key = (about["ask"], about["wording"], about["asked"], about["kind"] != NONE and (word, about["kind"]))
                 if key not in seen:
                     seen.add(key)
                     first.append(each)
-            texts += self._texts(cell, place)
+            texts += [] if _is_again(cell) else self._texts(cell, place)
         return Plan(first, texts)
 
     def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
@@ -71,16 +79,21 @@ class Thought(Study):
         """See `Study.results`."""
         return thought_results(self.subject, done, self.names["exploration"], self.names["confirmation"])
 
-    def _asked(self, cell: Cell, place: Place) -> list[Trial]:
-        """Questions that are answered with yes or no, and the one that is answered with the word."""
-        wording = place.number % len(self.subject.prompts.trials)
-        trial = self.subject.prompts.trials[wording]
-        other = self.subject.controls[place.number % len(self.subject.controls)]
+    def _vectors_asked(self, cell: Cell, place: Place) -> list[Trial]:
+        """Whether there is a thought, both ways round, under everything that is put into the cell's trials."""
+        trial = self.subject.prompts.trials[place.number % len(self.subject.prompts.trials)]
         kinds = self.kinds(cell)
         out = [self._one(cell, place, kind, "detect", trial.detect) for kind in kinds]
         out += [self._one(cell, place, kind, "reversed", trial.reversed) for kind in kinds]
-        if cell.layer is not None:
+        if cell.chosen:
             out.append(self._one(cell, place, CACHE_ONLY, "detect", trial.detect))
+        return out
+
+    def _asked(self, cell: Cell, place: Place) -> list[Trial]:
+        """Questions that are answered with yes or no, with the word, or with the letter of a sentence."""
+        trial = self.subject.prompts.trials[place.number % len(self.subject.prompts.trials)]
+        other = self.subject.controls[place.number % len(self.subject.controls)]
+        out = self._vectors_asked(cell, place)
         out.append(self._one(cell, place, "concept", "which", trial.which))
         for ask, word in (("concept", place.word), ("concept_other", other)):
             out.append(self._one(cell, place, "concept", ask, fill(trial.concept, word=word).text, word))
@@ -92,7 +105,7 @@ class Thought(Study):
             for ask, question in (("unrelated_no", pair.no), ("unrelated_yes", pair.yes)):
                 text = fill(trial.unrelated, question=question).text
                 out.append(self._one(cell, place, "concept", ask, text, str(index)))
-        return out
+        return [*out, *self._localise(cell, place)]
 
     def _questions(self, place: Place) -> list[tuple[int, Any]]:
         pairs = self.subject.materials.sentences.questions
@@ -156,6 +169,11 @@ class Thought(Study):
             return [*out, one(NONE, "which", trial.which), one(NONE, "unrelated_no", unrelated, str(index))]
         out = [one("concept", "which", trial.which)]
         if cell.part == "exploration":
-            return [*out, *(one(kind, "detect", trial.detect) for kind in TEXTS)]
+            return [*out, *(one(kind, "detect", trial.detect) for kind in IN_GRID)]
         out += [one(kind, "detect", trial.detect) for kind in (*self.kinds(cell), CACHE_ONLY)]
         return [*out, one("concept", "unrelated_no", unrelated, str(index))]
+
+
+def _is_again(cell: Cell) -> bool:
+    """Whether it is the chosen cell on the words that it was chosen on."""
+    return cell.chosen and cell.part == "exploration"

@@ -175,8 +175,7 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
         "unrelated questions, and what is left where that is zero. "
         "Shares have exact intervals (Clopper and Pearson); d' has one of draws of both rates under Jeffreys' prior; "
         "the rest a bootstrap over words. Swapped in: the prompt's tokens from just before the question on get the "
-        "activations of another prompt at this layer, at their own size, on words held out only; the reply's tokens "
-        "are not swapped.",
+        "activations of another prompt at this layer, at their own size; the reply's tokens are not swapped.",
         [
             ("claims a thought", "share"),
             ("d' of claims", "number"),

@@ -43,14 +43,13 @@ class ThoughtText(Study):
         first: dict[tuple[Any, ...], Trial] = {}
         texts: list[Trial] = []
         kinds = self.kinds(cell)
-        sampled = kinds if cell.part == "confirmation" else kinds[:2]
         for index, word in enumerate(self.subject.words[cell.part]):
             place = Place(index, word)
             for kind in kinds:
                 trial = self._one(cell, place, kind, "thought", reply=False)
                 about = trial.about
                 first[about["wording"], about["asked"], about["kind"] != NONE and (word, kind)] = trial
-            texts += [self._one(cell, place, kind, ask) for kind in sampled for ask in ("thought", "repeat")]
+            texts += [self._one(cell, place, kind, ask) for kind in kinds for ask in ("thought", "repeat")]
         return Plan(list(first.values()), texts)
 
     def read(self, trial: Trial, values: list[float] | None, done: Done) -> dict[str, Any]:
