@@ -17,7 +17,7 @@ from introspect.cli import main
 from introspect.errors import ModelError, RunError, SpecError, StoreError
 from introspect.metrics.resampling import share
 from introspect.report import number
-from introspect.stats import Estimate
+from introspect.stats import Estimate, interval
 from introspect.studies import study as studying
 from introspect.studies.figures import PANELS
 from introspect.studies.page import RANGES, render, report_study
@@ -26,6 +26,8 @@ from introspect.studies.results import STUDY
 from introspect.studies.seeds import (
     COVERAGE,
     Rows,
+    _draws,
+    _n_groups,
     _replicates,
     difference_of_means,
     over_seeds,
@@ -305,6 +307,19 @@ class TestSeeds:
             low, high = self.pooled(members, seed=trial).ci95
             held += low <= 0.5 <= high
         assert held >= 51
+
+    def test_percentiles_are_expanded_for_the_groups_that_hold_cases(self):
+        members, other = rows_of(0.2, 0.8, n=14), rows_of(0.5, 0.1, n=14, seed=7)
+        for rows in members:
+            rows.columns["all"][:4] = rows.columns["did"][:4] = 0  # two groups without a case
+        assert _n_groups(members, RATE) == _n_groups([*other, *members], RATE) == 12
+        draws = _draws(members, 400, 0)
+        assert self.pooled(members).ci95 == interval(_replicates(members, RATE, draws, 400, 0), 12)
+        found = difference_of_means(members, other, RATE, n=400, seed=0)["difference"]["ci95"]
+        draws = _draws([*members, *other], 400, 0)
+        drawn = _replicates(members, RATE, draws[:2], 400, 0) - _replicates(other, RATE, draws[2:], 400, 1)
+        assert found == pytest.approx(interval(drawn, 12), abs=1e-6)
+        assert found[1] - found[0] > np.diff(interval(drawn))[0]
 
     @pytest.mark.parametrize("values", [(0.2, 0.8), (0.1, 0.5, 0.9)])
     def test_replicates_spread_as_the_mean_of_seeds_does(self, values):
