@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,15 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from introspect.analysis import Model, analyse
 from introspect.errors import ModelError
+from introspect.experiment import load_experiment
 from introspect.models import input_embeddings, load_encoder, load_model
 from introspect.probing import own_embedding, text_embedding
-from planted_runs import rollout
+from introspect.progress import silent
+from introspect.report import render
+from introspect.results import validate_results
+from planted_runs import LAYERS, TOKENIZER, planted_run, rollout
 from tiny_folders import save_tiny, tiny_tokenizer
 
 TEXTS = ["a sure thing", "b", "take the risk, and say so: 7 of 9", ""]
@@ -92,3 +98,18 @@ def test_a_named_model_reads_the_prompt_and_what_was_said(bert):
     wanted = [f"{row.prompt_text}\n{chain}" for row, chain in zip(rows, ["ab", "c"], strict=True)]
     assert np.allclose(embedding.vectors("p", False), encoder.encode(wanted), atol=1e-6)
     assert not np.allclose(embedding.vectors("p", False), embedding.vectors("p", True), atol=1e-3)
+
+
+def test_results_and_page_name_the_weights_that_read(tmp_path, bert):
+    quick = ("probe.permutations=2", "probe.bootstrap=20", "probe.positions=[think_100]")
+    plain = ("organism=null", "negative_control=null", "probe.estimator=difference-of-means")
+    spec = load_experiment("probe-risk", [*plain, *quick, f"probe.embedding={bert}"])
+    made = planted_run(tmp_path, inside=True, spoken=True)
+    results = analyse(tmp_path, spec, made, Model(TOKENIZER, LAYERS, None), offline=True, progress=silent)
+    validate_results(results)
+    digest = hashlib.sha256((bert / "model.safetensors").read_bytes()).hexdigest()
+    for name in ("embedding_prompt_chain", "embedding_prompt_whole_chain"):
+        found = results["baselines"][name]
+        assert found["encoder"] == {"name": str(bert), "revision": None, "weight_digest": digest}
+        assert found["auroc"]["value"] > 0.9  # the chain says it
+    assert digest[:12] in render(results, None)

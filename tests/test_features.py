@@ -42,6 +42,7 @@ def test_rollouts_that_cannot_be_probed_are_left_out_and_said_to_be():
     plain = choose_probed(silent_rows, ALL)
     assert plain.positions == ("last_prompt", "before_answer")
     assert plain.rollouts == silent_rows
+    assert choose_probed(rows, ("before_answer", *ALL[3::-1])).positions == ALL  # as they fall, whatever is listed
     with pytest.raises(EstimateError, match="none of 1 rollouts"):
         choose_probed([rollout(0, "g", "abc", "neither")], ALL)
 

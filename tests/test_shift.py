@@ -393,14 +393,29 @@ class TestLanguage:
                     assert "Think first" not in new
         assert rules.translate("hints", Message("assistant", "Answer: D"), "ABCD", "x").content == "Answer: D"
 
-    def test_the_longest_sentence_that_fits_the_line_wins_and_others_are_tried(self):
-        words = TaskWords(sentences={"a {text}": "1 {text}", "a {text}.": "2 {text}!", "b {number}.": "3 {number}"})
+    def test_the_most_specific_sentence_that_fits_the_line_wins_and_others_are_tried(self):
+        words = TaskWords(
+            sentences={
+                "a {text}": "1 {text}",
+                "a {text}.": "2 {text}!",
+                "b {number}.": "3 {number}",
+                "it is {text}.": "4 {text}.",
+                "it is {text} and {text2}.": "5 {text2}, {text}.",
+                "it is red.": "6.",
+                "{text} is {text2} {text3}.": "7 {text3}",
+                "It is hot.": "8",
+            }
+        )
         language = Language(name="x", summary="x", tasks={"t": words})
 
         def new(text: str) -> str:
             return language.translate("t", Message("user", text), (), "item i").content
 
         assert new("a dog. b 7.\n\na cat") == "2 dog! 3 7\n\n1 cat"
+        assert new("it is No. 4. b 7.") == "4 No. 4. 3 7"  # {text} takes more where the rest is no sentence else
+        assert new("a big dog") == "1 big dog"
+        assert new("it is red.") == "6." and new("it is red and blue.") == "5 blue, red."
+        assert new("It is hot.") == "8"  # of fewer characters than the sentence of fillers
         with pytest.raises(SpecError, match=r"item i: x has no words for 'c'"):
             new("c")
 

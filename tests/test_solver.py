@@ -10,10 +10,13 @@ from sklearn.preprocessing import StandardScaler
 
 from introspect.errors import EstimateError
 from introspect.probes import (
+    Cell,
+    Direction,
     Moments,
     NotConverged,
     Split,
     Streamed,
+    best_cell,
     cross_validated,
     fit_grid,
     fit_splits,
@@ -21,7 +24,7 @@ from introspect.probes import (
     shuffled_null,
     site,
 )
-from introspect.probes.curvature import Basis, Factors
+from introspect.probes.curvature import Basis, Factors, _orthonormal
 from introspect.probes.logistic import Standardiser
 from introspect.probes.null import TOLERANCE, shuffled_by_group
 from introspect.probes.side_by_side import side_by_side
@@ -363,6 +366,35 @@ def test_streamed_activations_are_read_a_few_layers_at_a_time_and_give_the_same(
     assert np.array_equal(site_of(streamed, numbers, "q", 12), site_of(acts, numbers, "q", 12))
     with pytest.raises(EstimateError, match="give the layers"):
         shuffled_null(streamed, y, split=split, **settings)
+
+
+def test_of_cells_that_are_equally_good_the_first_is_taken():
+    def cell(position: str, layer: int, inner: float) -> Cell:
+        return Cell(position, layer, 0.1, inner, np.zeros(0), Direction(position, layer, np.zeros(1), 0.0))
+
+    cells = [cell("last_prompt", 4, 0.9), cell("last_prompt", 7, 0.951), cell("think_0", 2, 0.955)]
+    assert best_cell(cells) is cells[1]
+    assert best_cell([*cells, cell("think_50", 1, 0.957)]).position == "think_0"
+
+
+@pytest.mark.parametrize(("rows", "width"), [(40, 12), (12, 40), (30, 90)])
+def test_axes_of_rows_are_orthonormal_where_variance_falls_off(rows, width):
+    generator = torch.Generator().manual_seed(3)
+    basis = Basis.of(torch.randn(rows, width, generator=generator) * torch.logspace(0, -4, width))
+    n = basis.vectors.shape[1]
+    assert n > 3
+    assert torch.allclose(basis.vectors.T @ basis.vectors, torch.eye(n), atol=1e-5)
+
+
+def test_nearly_orthonormal_vectors_are_made_so_and_keep_their_span():
+    generator = torch.Generator().manual_seed(4)
+    exact = torch.linalg.qr(torch.randn(30, 6, generator=generator))[0]
+    nearly = exact + 1e-2 * torch.randn(30, 6, generator=generator)
+    assert not torch.allclose(nearly.T @ nearly, torch.eye(6), atol=1e-3)
+    found = _orthonormal(nearly)
+    assert torch.allclose(found.T @ found, torch.eye(6), atol=1e-5)
+    assert torch.allclose(found @ (found.T @ nearly), nearly, atol=1e-5)
+    assert torch.allclose(found, nearly, atol=0.1)
 
 
 @pytest.mark.parametrize("width", [30, 150])

@@ -62,6 +62,9 @@ class Probed:
 def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Probed:
     """Keep the valid rollouts that have every position; drop think positions when most rollouts have no chain.
 
+    Positions come in the order in which they fall in a rollout, however they are listed: of places that are equally
+    good, the first one is taken.
+
     Raises:
         EstimateError: no rollout has a valid answer, or no position is left.
     """
@@ -83,11 +86,18 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
         )
     if not kept_positions:
         raise EstimateError("no position is left to probe: add last_prompt or before_answer to probe.positions")
+    kept_positions = tuple(sorted(kept_positions, key=_place))
     kept = [r for r in valid if all(token_position(r, name) is not None for name in kept_positions)]
     if len(kept) < len(valid):
         notes.append(f"{len(valid) - len(kept)} valid rollouts have no think span and are not probed.")
     tokens = {name: np.array([token_position(r, name) for r in kept], dtype=np.int64) for name in kept_positions}
     return Probed(kept, kept_positions, tokens, notes)
+
+
+def _place(name: str) -> float:
+    """Where a named position falls: 0 is the prompt's end, 1 to 2 the think span, 3 the token before the answer."""
+    ends = {"last_prompt": 0.0, "before_answer": 3.0}
+    return ends[name] if name in ends else 1 + int(name.removeprefix("think_")) / 100
 
 
 def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:

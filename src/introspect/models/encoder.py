@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .boundary import one_line, quiet
-from .load import LoadedModel, fetch, load_tokenizer
+from .load import LoadedModel, digest_of, fetch, load_tokenizer
 from .source import hub_is_off, resolve
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Encoder:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     window: int
+    revision: str | None
+    """Commit of a model of the hub."""
+    weight_digest: str
+    """SHA-256, hex."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors, float32 [text, width]: the mean of the last hidden states over a text's tokens; 0 of no text.
@@ -103,7 +107,8 @@ def load_encoder(name: str, *, offline: bool = False) -> Encoder:
         raise ModelError(f"the tokenizer of {name} cannot cut long texts into windows: {REMEDY}")
     most = getattr(model.config, "max_position_embeddings", None) or 0
     window = min(WINDOW, most - OFFSET if most > OFFSET else WINDOW, int(min(tokenizer.model_max_length, WINDOW)))
-    return Encoder(name, model.requires_grad_(False).eval(), tokenizer, window)
+    digest = digest_of(source, path)
+    return Encoder(name, model.requires_grad_(False).eval(), tokenizer, window, source.revision, digest)
 
 
 def input_embeddings(loaded: LoadedModel) -> np.ndarray:

@@ -109,7 +109,7 @@ def load_model(
     if placed is None:
         keep_freed_memory()
     with ThreadPoolExecutor(max_workers=1) as beside:
-        digest = beside.submit(_weight_digest, source, path)
+        digest = beside.submit(digest_of, source, path)
         model = _load_base(source, path, number_format, attention, placed, quantization)
         weight_digest = digest.result()
     if source.adapter is not None:
@@ -170,7 +170,12 @@ def fetch(source: ModelSource, *, offline: bool) -> Path:
     return source.path
 
 
-def _weight_digest(source: ModelSource, path: Path) -> str:
+def digest_of(source: ModelSource, path: Path) -> str:
+    """SHA-256, hex, of the weights in a folder or GGUF file.
+
+    Raises:
+        ModelError: a file is missing, or cannot be read.
+    """
     if source.weight_digest is not None:
         return source.weight_digest
     return digest_files([path] if source.kind == "gguf" else weight_files(path))

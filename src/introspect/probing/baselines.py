@@ -72,6 +72,9 @@ def baselines_section(
     """
     columns = {**texts, **_columns(stage, headline.position)}
     section = {name: _entry(stage, headline, _what(stage, name), columns[name]) for name in WHAT if name in columns}
+    if not isinstance(stage.embedding, str) and stage.embedding.encoder is not None:
+        for name in ("embedding_prompt_chain", "embedding_prompt_whole_chain"):
+            section[name]["encoder"] = stage.embedding.encoder()
     base = base_best.get(headline.position)
     no_base = "the model has no base to compare with, or the comparison was turned off"
     section["base_model"] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -58,15 +59,16 @@ def text_embedding(
         name: hub id or local folder.
         chains: position -> what each rollout has said by then.
     """
-    encoders: list[Callable[[Sequence[str]], np.ndarray]] = []
+    loaded = cache(partial(load_encoder, name, offline=offline))
 
     def vectors(position: str, whole: bool) -> np.ndarray:
-        if not encoders:
-            encoders.append(load_encoder(name, offline=offline).encode)
         said = whole_chains if whole else chains[position]
-        return encoders[0]([f"{each.prompt_text}\n{chain}" for each, chain in zip(rollouts, said, strict=True)])
+        return loaded().encode([f"{each.prompt_text}\n{chain}" for each, chain in zip(rollouts, said, strict=True)])
 
-    return Embedding(f"mean-pooled by {name}", vectors)
+    def encoder() -> dict[str, str | None]:
+        return {"name": name, "revision": loaded().revision, "weight_digest": loaded().weight_digest}
+
+    return Embedding(f"mean-pooled by {name}", vectors, encoder)
 
 
 def _end(rollout: Rollout) -> int:

@@ -24,6 +24,8 @@ class Embedding:
     what: str
     vectors: Callable[[str, bool], np.ndarray]
     """Position, and whether the whole chain is read rather than the chain up to there -> float32 [row, width]."""
+    encoder: Callable[[], dict[str, str | None]] | None = None
+    """Name, revision and weight digest of a model that was loaded for it; None: it is the run's own."""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ class _Rule:
 
     def __init__(self, said: str, new: str, words: TaskWords, options: tuple[str, ...]) -> None:
         self.new, self.lists = new, words.lists
+        self.free = any(filler[1] == TEXT for filler in _FILLER.finditer(said))
         parts, end = [], 0
         for filler in _FILLER.finditer(said):
             parts += [
@@ -108,6 +109,14 @@ class _Rule:
             return "|".join(re.escape(name) for name in sorted(names, key=lambda name: (-len(name), name)))
         return r"[0-9]+" if kind == NUMBER else r".+?"
 
+    def longer(self, line: str, found: re.Match[str]) -> re.Match[str] | None:
+        """The next longer match from the same place; None where nothing in the sentence can take more."""
+        if not self.free:
+            return None
+        ends = (each.start() for each in re.finditer(r" |$", line) if each.start() > found.end())
+        tried = (self.pattern.fullmatch(line, found.start(), end) for end in ends)
+        return next((each for each in tried if each is not None), None)
+
     def said_anew(self, found: re.Match[str]) -> str:
         def fill(filler: re.Match[str]) -> str:
             said = found[f"{filler[1]}{filler[2]}"]
@@ -122,9 +131,9 @@ def _rules(words: TaskWords, options: tuple[str, ...]) -> tuple[_Rule, ...]:
 
 @lru_cache(maxsize=64)
 def _made_rules(words: str, options: tuple[str, ...]) -> tuple[_Rule, ...]:
-    """Longest sentences first."""
+    """Most specific sentences first: those with the most characters besides fillers."""
     known = TaskWords.model_validate_json(words)
-    ordered = sorted(known.sentences.items(), key=lambda pair: (-len(pair[0]), pair[0]))
+    ordered = sorted(known.sentences.items(), key=lambda pair: (-len(_FILLER.sub("", pair[0])), -len(pair[0]), pair[0]))
     return tuple(_Rule(said, new, known, options) for said, new in ordered)
 
 
@@ -149,4 +158,9 @@ def _translated(line: str, rules: tuple[_Rule, ...]) -> str | None:
 
 
 def _matches(line: str, start: int, rules: tuple[_Rule, ...]) -> Iterator[tuple[_Rule, re.Match[str]]]:
-    return ((rule, found) for rule in rules if (found := rule.pattern.match(line, start)) is not None)
+    """Rules that fit from there; a `{text}` takes as little as it can, and more where the rest of the line needs it."""
+    for rule in rules:
+        found = rule.pattern.match(line, start)
+        while found is not None:
+            yield rule, found
+            found = rule.longer(line, found)
