@@ -25,6 +25,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "control.random=3",
     ),
     "confidence": ("limit=24", "batch=8", "noise.draws=3", "noise.sizes=[1.0]", "noise.depths=[0.3, 0.6]", "folds=3"),
+    "privileged-access": ("limit=16", "batch=16", "max_new_tokens=2", "folds=3"),
 }
 """What makes each kind small."""
 

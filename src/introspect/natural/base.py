@@ -45,6 +45,10 @@ class NaturalStudy(ABC):
     def materials(self) -> str:
         """SHA-256 (64 hex digits) of the texts that it is made of."""
 
+    def beside(self) -> dict[str, Any]:
+        """What else rows depend on, such as another model that is asked; rows of another one are refused."""
+        return {}
+
     @abstractmethod
     def units(self) -> list[Unit]:
         """In the order in which they are run. The spec and the texts decide them, and nothing else."""

@@ -10,11 +10,13 @@ from ..errors import SpecError
 from ..spec_file import read_spec, study_of
 from .confidence_spec import Confidence
 from .neurofeedback_spec import Neurofeedback
+from .privileged_spec import PrivilegedAccess
 from .spec import MARKER, NaturalSpec
 
 SPECS: dict[str, type[NaturalSpec]] = {
     "neurofeedback": Neurofeedback,
     "confidence": Confidence,
+    "privileged-access": PrivilegedAccess,
 }
 
 

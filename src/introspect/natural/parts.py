@@ -32,7 +32,7 @@ def line_of(label: str, estimates: Sequence[Estimate], note: str = "") -> dict[s
 def figure(
     title: str,
     axes: tuple[str, str],
-    series: Mapping[str, Mapping[float, Estimate] | Mapping[str, Estimate]],
+    series: Mapping[str, Mapping[Any, Estimate]],
     *,
     kind: Literal["lines", "points"] = "lines",
     at: float | None = None,

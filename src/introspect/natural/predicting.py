@@ -89,6 +89,17 @@ def _parts(many: int, seed: int) -> GroupKFold:
     return GroupKFold(many, shuffle=True, random_state=seed)
 
 
+def prevalent(labels: np.ndarray, groups: Sequence[Hashable], *, folds: int, seed: int = 0) -> np.ndarray:
+    """The share of a label among the other parts, [row]."""
+    codes, n_groups = group_codes(groups)
+    if n_groups < folds:
+        raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
+    out = np.zeros(len(labels))
+    for train, held in _parts(folds, seed).split(labels, labels, codes):
+        out[held] = labels[train].mean()
+    return out
+
+
 def _read_inside(words: np.ndarray, outcome: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The words' column of rows that are fitted on: each predicted from the others'."""
     out = np.full(len(outcome), outcome.mean())

@@ -20,6 +20,7 @@ from .base import FILE, NaturalStudy
 from .confidence import ConfidenceStudy
 from .neurofeedback import NeurofeedbackStudy
 from .page import render
+from .privileged import PrivilegedAccessStudy
 from .results import NATURAL
 from .spec import MARKER, NaturalSpec
 from .subject import SITE, Subject, prepare_subject
@@ -27,6 +28,7 @@ from .subject import SITE, Subject, prepare_subject
 STUDIES: dict[str, type[NaturalStudy]] = {
     "neurofeedback": NeurofeedbackStudy,
     "confidence": ConfidenceStudy,
+    "privileged-access": PrivilegedAccessStudy,
 }
 TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""
@@ -140,6 +142,7 @@ def _manifest(study: NaturalStudy, checks: list[Check]) -> dict[str, Any]:
         "backend": study.backend.name,
         "doctor": [check.to_json() for check in checks],
         "texts": study.materials(),
+        "beside": study.beside(),
     }
 
 
@@ -151,6 +154,6 @@ def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], out: Path)
     """
     if before is None:
         raise RunError(f"{out} has rows and no manifest.json that says what they were made with; choose another --out")
-    for key in ("versions", "model", "backend", "texts"):
+    for key in ("versions", "model", "backend", "texts", "beside"):
         if before.get(key) != now[key]:
             raise RunError(f"the rows in {out} were made with another {key}; choose another --out")
