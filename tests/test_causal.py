@@ -30,6 +30,7 @@ from introspect.experiment import load_experiment
 from introspect.forced import option_ids
 from introspect.link import with_causal
 from introspect.models import load_model
+from introspect.report.link_tables import MISSING
 from introspect.report.link_tables import _verdicts as verdict_table
 from introspect.report.page import render
 from introspect.rescore import link_again
@@ -235,6 +236,20 @@ def test_what_is_sampled_has_seeds_of_its_own_alike_with_steering_and_without(pl
     assert not {case.seed for case in other.subject.cases} & set(plain)
 
 
+def test_what_is_sampled_without_the_direction_is_moved_along_a_control_by_as_much(plan, monkeypatch):
+    given, backend = [], plan.subject.backend
+    original = backend.generate
+    monkeypatch.setattr(
+        backend, "generate", lambda *a, steer, **o: given.extend(steer) or original(*a, steer=steer, **o)
+    )
+    wanted = [each for each in plan.wanted if each.case == 0]
+    sample_unit(plan.subject, plan.tested, "both", plan.acts[-1], wanted, 64)
+    added, projected = given
+    assert not any(added.strength) and set(projected.strength) == {1.0} and len(wanted) > 1
+    assert np.array_equal(projected.along, plan.tested.direction.vector)
+    assert np.array_equal(projected.vector, plan.tested.vectors[[each.direction for each in wanted]])
+
+
 def test_the_column_goes_by_the_headline_classifier(steered, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(steered, out)
@@ -281,6 +296,9 @@ def test_what_exceeds_the_controls_is_shown_where_a_rank_among_them_says_so(p, t
     causal = {**effect_of(-0.4, p=p), "change": estimate(-0.5), "n_items": 12}
     table = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": causal}}})
     assert table.rows[0][-1].text == text and "the same new seeds" in table.notes[0]
+    none = {**causal, "change": {"value": None, "reason": "nothing was sampled"}, "n_items": 0}
+    unmeasured = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": none}}})
+    assert unmeasured.rows[0][-1].text == MISSING and any("nothing was sampled" in note for note in unmeasured.notes)
     old = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": estimate(-0.5)}}})
     assert "by an earlier version" in old.notes[0] and "steer the run again" in old.notes[0]
 
@@ -308,6 +326,8 @@ def test_a_scope_that_no_rollout_met_has_no_figures_and_says_why(plan, steered):
     for cell in section["sampled"]["think"]:
         assert cell["n"] == 0 and len(cell["without_a_token"]) == 6 and cell["acts"]["n_items"] == 0
         assert "met a token" in cell["acts"]["change"]["reason"] and "met a token" in cell["nats"]["level"]["reason"]
+    said = " ".join(section["sentences"])
+    assert "Sampled anew, not estimated (no rollout that was sampled anew met a token of this scope)." in said
     assert "up to 6 of 6 rollouts met no token of think only, and are left out" in " ".join(section["sentences"])
     page = render({**results, "steering": section}, read_run_manifest(steered / "manifest.json"))
     assert "were not steered, and are counted and left out" in page

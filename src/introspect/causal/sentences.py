@@ -73,14 +73,15 @@ def _projected(section: Json, scope: str) -> str:
     cell = next(each for each in section["replayed"][scope]["doses"] if each["operator"] == "project")
     odds, same = cell["log_odds"], _causal(section, scope, "project out")["same"]
     outside = "" if cell["usable"] else ", outside the usable range"
+    decide = "" if same["level"]["value"] is None else " decide as without steering"
     removed, own = cell["removed"], cell["own_out"]
     return (
         f"Projected out of {PLACES[scope]}{outside}, it changes the log-odds of the answer that was given by "
         f"{number(odds['change'])} nats, of {number(odds['level'])} that are left; the controls by "
         f"{number(odds['controls'])}, where as much is moved along them ({_rank(odds)}). {_beyond(odds)} It removes "
         f"{number(removed['direction'])} a token; a control's own component is {number(removed['controls'])}, and "
-        f"without that the log-odds change by {number(own['controls'])}. Sampled anew, {share(same['level'])} decide "
-        "as without steering."
+        f"without that the log-odds change by {number(own['controls'])}. Sampled anew, "
+        f"{share(same['level'])}{decide}."
     )
 
 

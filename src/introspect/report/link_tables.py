@@ -118,6 +118,8 @@ def beyond_cell(table: LinkTable, effect: Found, *, shares: bool = False) -> Cel
 
 def _tested(table: LinkTable, causal: Found) -> object:
     if "change" in causal:
+        if causal["change"]["value"] is None:
+            return causal["change"]
         beyond, change = beyond_cell(table, causal, shares=True), table.cell(causal["change"])
         p = "" if causal["p"] is None else f", p = {causal['p']:.2g}"
         sized = f"{causal['n_items']} items, {causal['n_controls']} controls{p}"
