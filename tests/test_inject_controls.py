@@ -36,9 +36,10 @@ from introspect.injection.sentences import headline
 from introspect.injection.spec import load_injection
 from introspect.injection.study import STUDIES, about, run_injection
 from introspect.injection.subject import SWAPPED
+from introspect.injection.swaps import filled_in
 from introspect.injection.thought import Thought
 from introspect.injection.trained import CONTROLS, Trained, read_trained
-from introspect.injection.trials import Reply, first_tokens, replies
+from introspect.injection.trials import Reply, Swap, first_tokens, replies
 from introspect.training.injected_course import CONTROLS as SHOWN_IN_TRAINING
 
 
@@ -276,6 +277,19 @@ class TestSwaps:
         own, other = (each["resid_post", layer].numpy() for each in states)
         wanted = np.linalg.norm(other[-len(own) :] - own, axis=1).mean() / subject.typical[layer]
         assert moved[0] == moved[1] == pytest.approx(wanted, rel=1e-4)
+
+    def test_ends_are_put_together_and_a_short_prompt_leaves_the_first_tokens_alone(self, subject, thought):
+        cell, layer = self.chosen(subject), subject.layers[0]
+        trial = next(t for t in thought.plan(cell).first if t.about["kind"] == SWAPPED)
+        stop, other = len(trial.prompt), trial.swap.prompt
+        short = replace(trial, where=range(stop - 3, stop))
+        long = replace(trial, swap=Swap(other, range(len(other) - 2, len(other))))
+        found = filled_in(subject.backend, layer, subject.typical[layer], [short, long])
+        assert [each.where for each in found] == [range(stop - 3, stop), range(stop - 2, stop)]
+        width = subject.loaded.info.width
+        for each, many, values in zip(found, (3, 2), first_tokens(subject.backend, layer, found, width), strict=True):
+            said = swapped_by_hand(subject.loaded.model, layer, each.prompt, other, many, stop)[-1]
+            assert values == pytest.approx(said[list(each.watch)].tolist(), abs=1e-4)
 
     def test_replies_start_from_swapped_prompts(self, subject, thought):
         cell, layer = self.chosen(subject), subject.layers[0]
