@@ -14,10 +14,9 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..atomic import write_atomic
-from ..report.page import plain, tint
+from ..report.page import plain, templates, tint
 from ..rollout import Rollout
 from ..spans import span_code
 
@@ -50,17 +49,17 @@ class TokenView:
     @cached_property
     def html(self) -> str:
         """The whole page. Equal views give equal bytes."""
-        environment = Environment(
-            loader=PackageLoader("introspect.notebook", "."),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["plain"] = plain
         recorded = np.isfinite(next(iter(self.scores.values())))
-        return environment.get_template("tokens.html.j2").render(
-            view=self, runs=self._runs(), layers=list(self.scores), spans=self._spans(), recorded=int(recorded.sum())
+        return (
+            templates()
+            .get_template("tokens.html.j2")
+            .render(
+                view=self,
+                runs=self._runs(),
+                layers=list(self.scores),
+                spans=self._spans(),
+                recorded=int(recorded.sum()),
+            )
         )
 
     def save(self, path: str | Path) -> Path:

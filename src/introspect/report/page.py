@@ -11,6 +11,7 @@ import base64
 import hashlib
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,23 +99,33 @@ def fill(template: str, figures: Mapping[str, go.Figure], **values: Any) -> str:
     """A page from a template of this folder: `values`, and figures by the id of the element that each is drawn in."""
     bodies = ", ".join(f'"{name}": {figure_json(figure)}' for name, figure in figures.items())
     library = get_plotlyjs()
-    environment = Environment(
+    return (
+        templates()
+        .get_template(template)
+        .render(
+            **values,
+            figures=list(figures),
+            bodies="{" + bodies + "}",
+            library=library,
+            draw=DRAW,
+            policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+            f"script-src {_hash(library)} {_hash(DRAW)}",
+        )
+    )
+
+
+@cache
+def templates() -> Environment:
+    """The templates of this folder: everything is escaped, and what is missing is an error."""
+    found = Environment(
         loader=PackageLoader("introspect.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share, "beyond": beyond, "plain": plain, "tint": tint}
-    return environment.get_template(template).render(
-        **values,
-        figures=list(figures),
-        bodies="{" + bodies + "}",
-        library=library,
-        draw=DRAW,
-        policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-        f"script-src {_hash(library)} {_hash(DRAW)}",
-    )
+    found.filters |= {"number": number, "share": share, "beyond": beyond, "plain": plain, "tint": tint}
+    return found
 
 
 def plain(text: object) -> str:
