@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from ..errors import EstimateError
-from ..stats import CHANCE, aurocs
 from .estimators import LogisticProbe, RidgeProbe
 from .grid import Cell, Direction, by_position, fit_grid
 from .linear import LinearProbe
 from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
-from .null import ControlTask, Null, control_task, drawn_labels, drawn_tasks, shuffled_null
+from .null import ControlTask, Measure, Null, column_aurocs, control_task, logistic_aurocs, shuffled_null
 from .splits import Split, inner_auroc
-from .stream import Activations, each_site, positions_of
+from .stream import Activations, each_site
 
 LOGISTIC = "logistic"
 RIDGE_PENALTIES = (10.0, 100.0, 1000.0, 10000.0)
@@ -121,14 +121,9 @@ def null_of(
     layers: Sequence[int],
 ) -> Null:
     """`shuffled_null`, which says what is given, by the estimator of that name."""
-    if name == LOGISTIC:
-        return shuffled_null(activations, labels, groups, split, penalty=penalty, n=n, seed=seed, layers=layers)
-    dev, test = drawn_labels(labels, groups, split, n=n, seed=seed)
-    found: dict[str, list[np.ndarray]] = {position: [] for position in positions_of(activations)}
-    for position, _, x in each_site(activations, layers):
-        values = x.cpu().numpy()
-        found[position].append(_aurocs(name, penalty, values[split.dev], dev, values[split.test], test))
-    return Null({position: np.stack(rows) for position, rows in found.items()})
+    return shuffled_null(
+        activations, labels, groups, split, penalty=penalty, n=n, seed=seed, layers=layers, measure=_measure(name)
+    )
 
 
 def control_of(
@@ -143,22 +138,24 @@ def control_of(
     seed: int,
 ) -> ControlTask:
     """`control_task`, which says what is given and raised, by the estimator of that name."""
+    return control_task(values, labels, groups, split, penalty=penalty, n=n, seed=seed, measure=_measure(name))
+
+
+def _measure(name: str) -> Measure:
+    """What fits many columns of labels: of all but logistic regression, one after the other."""
     if name == LOGISTIC:
-        return control_task(values, labels, groups, split, penalty=penalty, n=n, seed=seed)
-    tasks = drawn_tasks(labels, groups, split, n=n, seed=seed)
-    found = _aurocs(name, penalty, values[tasks.fitted], tasks.fitted_labels, values[tasks.held], tasks.held_labels)
-    return ControlTask(found[1:], float(found[0]))
+        return logistic_aurocs
 
+    def one_by_one(
+        x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+    ) -> np.ndarray:
+        estimator, values = ESTIMATORS[name].make(penalty, None), x.cpu().numpy()
+        scores = np.zeros((y.shape[1], len(held)))
+        for k in np.flatnonzero(y.any(axis=0) & ~y.all(axis=0)):
+            scores[k] = estimator.fit(values[fitted], y[:, k]).decision_function(values[held])
+        return column_aurocs(scores, held_y)
 
-def _aurocs(
-    name: str, penalty: float, rows: np.ndarray, y: np.ndarray, held: np.ndarray, held_y: np.ndarray
-) -> np.ndarray:
-    """AUROC [column] on held-out rows, fitted to each column of labels [row, column]; .5 where one class is missing."""
-    estimator = ESTIMATORS[name].make(penalty, None)
-    scores = np.zeros((y.shape[1], len(held)))
-    for k in np.flatnonzero(y.any(axis=0) & ~y.all(axis=0)):
-        scores[k] = estimator.fit(rows, y[:, k]).decision_function(held)
-    return np.nan_to_num(aurocs(scores, held_y.T), nan=CHANCE)
+    return one_by_one
 
 
 def _decided(estimator: LinearProbe) -> LinearProbe:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,32 @@ from .stream import Activations, Streamed, each_site, positions_of
 
 TOLERANCE = 1e-2
 """Of fits to shuffled labels (see `newton`): it moves an AUROC by far less than a permutation does."""
+
+
+class Measure(Protocol):
+    """What fits one kind of probe to many columns of labels, and tests each."""
+
+    def __call__(
+        self, x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+    ) -> np.ndarray:
+        """AUROC [column] on held-out rows, .5 where one class is missing. `x` [row, width]; labels [row, column]."""
+
+
+def logistic_aurocs(
+    x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+) -> np.ndarray:
+    """`Measure` of logistic regression: all columns at once."""
+    rows = x[torch.from_numpy(fitted)]
+    site = Site.of(rows, torch.ones(1, len(rows), dtype=torch.bool, device=x.device))
+    turned, axes = site.turned(y.shape[1])
+    fits = turned.path(torch.from_numpy(y.T).to(x.device), [penalty], TOLERANCE)[penalty]
+    new = site.standardised(x[torch.from_numpy(held)]) @ axes
+    return column_aurocs((fits.w.double() @ new.T + fits.b).cpu().numpy(), held_y)
+
+
+def column_aurocs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AUROC [column] of scores [column, row] for labels [row, column]; .5 where one class is missing."""
+    return np.nan_to_num(aurocs(scores, labels.T), nan=CHANCE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,7 @@ def shuffled_null(
     n: int,
     seed: int,
     layers: Sequence[int] | None = None,
+    measure: Measure = logistic_aurocs,
 ) -> Null:
     """Fit every position and layer to `n` permutations of the labels, at one penalty.
 
@@ -66,18 +93,18 @@ def shuffled_null(
         EstimateError: rows are not finite, or labels of one class.
         NotConverged: a fit stopped short of its tolerance.
     """
-    dev, test = drawn_labels(labels, groups, split, n=n, seed=seed)
+    dev, test = _drawn_labels(labels, groups, split, n=n, seed=seed)
     if layers is None:
         if isinstance(activations, Streamed):
             raise EstimateError("give the layers to read: activations are streamed")
         layers = range(len(next(iter(activations.values()))))
     found: dict[str, list[np.ndarray]] = {name: [] for name in positions_of(activations)}
     for position, _, x in each_site(activations, layers):
-        found[position].append(_aurocs(x, dev, test, split.dev, split.test, penalty))
+        found[position].append(measure(x, dev, test, split.dev, split.test, penalty))
     return Null({name: np.stack(rows) for name, rows in found.items()})
 
 
-def drawn_labels(
+def _drawn_labels(
     labels: np.ndarray, groups: np.ndarray, split: Split, *, n: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """`n` permutations of the labels of each part: [development row, permutation] and [test row, permutation]."""
@@ -118,6 +145,7 @@ def control_task(
     penalty: float,
     n: int,
     seed: int,
+    measure: Measure = logistic_aurocs,
 ) -> ControlTask:
     """`n` control tasks at one cell, within the development part: half of each group's rows are fitted.
 
@@ -129,7 +157,7 @@ def control_task(
     """
     tasks = drawn_tasks(labels, groups, split, n=n, seed=seed)
     x = torch.from_numpy(activations)
-    found = _aurocs(x, tasks.fitted_labels, tasks.held_labels, tasks.fitted, tasks.held, penalty)
+    found = measure(x, tasks.fitted_labels, tasks.held_labels, tasks.fitted, tasks.held, penalty)
     return ControlTask(found[1:], float(found[0]))
 
 
@@ -172,16 +200,3 @@ def random_directions(activations: np.ndarray, labels: np.ndarray, split: Split,
     scores = z @ np.random.default_rng(seed).standard_normal((z.shape[1], n))
     signs = [1 if auroc(scores[split.dev, i], labels[split.dev]) >= 0.5 else -1 for i in range(n)]
     return np.array([auroc(sign * scores[split.test, i], labels[split.test]) for i, sign in enumerate(signs)])
-
-
-def _aurocs(
-    x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
-) -> np.ndarray:
-    """AUROC [column] on held-out rows, .5 where one class is missing. `x` [row, width]; labels [row, column]."""
-    rows = x[torch.from_numpy(fitted)]
-    site = Site.of(rows, torch.ones(1, len(rows), dtype=torch.bool, device=x.device))
-    turned, axes = site.turned(y.shape[1])
-    fits = turned.path(torch.from_numpy(y.T).to(x.device), [penalty], TOLERANCE)[penalty]
-    new = site.standardised(x[torch.from_numpy(held)]) @ axes
-    scores = (fits.w.double() @ new.T + fits.b).cpu().numpy()
-    return np.nan_to_num(aurocs(scores, held_y.T), nan=CHANCE)
