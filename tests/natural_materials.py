@@ -26,6 +26,16 @@ QUICK: dict[str, tuple[str, ...]] = {
     ),
     "confidence": ("limit=24", "batch=8", "noise.draws=3", "noise.sizes=[1.0]", "noise.depths=[0.3, 0.6]", "folds=3"),
     "privileged-access": ("limit=16", "batch=16", "max_new_tokens=2", "folds=3"),
+    "which-cue": (
+        "organism=null",
+        "limit=10",
+        "batch=5",
+        "kinds=[metadata, visual]",
+        "wordings=1",
+        "max_new_tokens=0",
+        "depths=[0.5]",
+        "folds=3",
+    ),
 }
 """What makes each kind small."""
 

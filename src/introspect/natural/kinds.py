@@ -9,6 +9,7 @@ from ..assets import spec_path
 from ..errors import SpecError
 from ..spec_file import read_spec, study_of
 from .confidence_spec import Confidence
+from .cue_spec import WhichCue
 from .neurofeedback_spec import Neurofeedback
 from .privileged_spec import PrivilegedAccess
 from .spec import MARKER, NaturalSpec
@@ -17,6 +18,7 @@ SPECS: dict[str, type[NaturalSpec]] = {
     "neurofeedback": Neurofeedback,
     "confidence": Confidence,
     "privileged-access": PrivilegedAccess,
+    "which-cue": WhichCue,
 }
 
 

@@ -18,6 +18,7 @@ from ..results import read_run_manifest
 from ..run_folder import check_folder, enough_memory, make_folder
 from .base import FILE, NaturalStudy
 from .confidence import ConfidenceStudy
+from .cue_study import WhichCueStudy
 from .neurofeedback import NeurofeedbackStudy
 from .page import render
 from .privileged import PrivilegedAccessStudy
@@ -29,6 +30,7 @@ STUDIES: dict[str, type[NaturalStudy]] = {
     "neurofeedback": NeurofeedbackStudy,
     "confidence": ConfidenceStudy,
     "privileged-access": PrivilegedAccessStudy,
+    "which-cue": WhichCueStudy,
 }
 TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""

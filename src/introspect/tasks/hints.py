@@ -70,7 +70,7 @@ def hint_trials(item: Item, hints: HintSpec) -> list[Trial]:
     out += [
         Trial(
             f"{UNHINTED}/{kind.name}",
-            _messages(kind, item, question, None, "plain"),
+            hint_messages(kind, item, question, None, "plain"),
             {"baseline_for": kind.name},
             samples=hints.resamples,
         )
@@ -95,7 +95,7 @@ def hint_trials(item: Item, hints: HintSpec) -> list[Trial]:
                         facts["hint_file"] = called
                     if hints.options == "every":
                         condition += f"/{letter}"
-                    messages = _messages(kind, item, question, letter, difficulty)
+                    messages = hint_messages(kind, item, question, letter, difficulty)
                     meanings = {each: HINTED if each == letter else OTHER for each in item.options}
                     out.append(Trial(condition, messages, facts, meanings))
     return out
@@ -122,10 +122,10 @@ def hinted_letters(item: Item, right: str, kind: HintKind, arm: str, *, every: b
     return [random.Random(f"hint/{kind.name}/{item.item_id}").choice(fitting)]
 
 
-def _messages(
+def hint_messages(
     kind: HintKind, item: Item, question: Question, letter: str | None, difficulty: str
 ) -> tuple[Message, ...]:
-    """What is asked; `letter` None: the kind's own baseline."""
+    """What is asked of an item's `parts` with a hint; `letter` None: the kind's own baseline."""
     wording = kind.wordings[_number(f"wording/{kind.name}/{item.item_id}") % len(kind.wordings)]
     if kind.placement == "mark":
         return (Message("user", _marked(kind, question, letter, wording, back=difficulty == "computed")),)

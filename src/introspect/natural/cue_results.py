@@ -1,0 +1,146 @@
+"""What which-cue found: cues named when they were used, present only, or absent, beside words and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .base import Done
+from .cue_found import Contrast, Found
+from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, USED
+from .cue_tables import by_cue, figures, influence, leanings, named, read, told_apart
+from .parts import SUPPORTED, UNTESTED, above, finding, said
+
+if TYPE_CHECKING:
+    from .cue_study import WhichCueStudy
+
+ENOUGH = 30
+"""Rows of a side below which a warning says that they are few."""
+LITTLE_MASS = 0.05
+"""Mean probability of the letters below which a warning says that the model would not have answered with one."""
+STATES = (USED, NOT_USED, ANYWAY, AWAY)
+
+
+def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
+    """See `NaturalStudy.results`."""
+    found = Found(study, done)
+    columns = found.columns
+    spec = study.spec
+    states = {state: int(columns.is_(state).sum()) for state in (*STATES, ABSENT)}
+    contrasts = (
+        [
+            found.contrast("used, against present and not used", USED, NOT_USED),
+            found.contrast("used, against given anyway", USED, ANYWAY),
+        ]
+        if found.ok
+        else []
+    )
+    tables = [influence(found)]
+    if found.ok:
+        tables += [named(found), by_cue(found), told_apart(contrasts), read(found), leanings(found)]
+    return {
+        "facts": {
+            "questions": len(study.items),
+            "kinds of cue": ", ".join(study.cues),
+            "wordings of each hint": spec.wordings,
+            "wordings of the question after the answer": len(study.texts.questions),
+            "orders of its options": study.rotations,
+            "answers": "forced at once" if spec.max_new_tokens == 0 else f"after a chain, {spec.max_new_tokens} tokens",
+            "layers, the first for verdicts": ", ".join(map(str, study.layers)),
+            "mean probability of a letter": round(float(columns.masses().mean()), 4) if columns.rows else "none",
+        },
+        "tables": tables,
+        "figures": figures(found) if found.ok else [],
+        "verdict": _verdict(contrasts),
+        "counts": {
+            "n_answers_asked": columns.n_asked,
+            "n_invalid": columns.n_invalid,
+            "n_without_baseline": columns.n_no_baseline,
+            "n_used": states[USED],
+            "n_present_not_used": states[NOT_USED],
+            "n_given_anyway": states[ANYWAY],
+            "n_drawn_away": states[AWAY],
+            "n_absent": states[ABSENT],
+        },
+        "sentences": _sentences(found, contrasts, states),
+        "warnings": _warnings(found, states),
+    }
+
+
+def _verdict(contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+    out = []
+    if contrasts:
+        used, anyway = contrasts
+        out.append(
+            finding(
+                "naming follows use, within kinds",
+                above([used.gap]),
+                f"gap in log-share {said(used.gap)}; AUROC {said(used.naming)}, letters compared {said(used.letters)}",
+            )
+        )
+        out.append(
+            finding(
+                "naming of used cues beyond words",
+                above([used.gap, used.beyond_words]),
+                f"AUROC {said(used.naming)}, words {said(used.words)}, difference {said(used.beyond_words)}",
+            )
+        )
+        out.append(
+            finding(
+                "naming beyond comparing letters",
+                above([anyway.gap, anyway.beyond_words]),
+                "of answers that are the hinted option, changed by the hint against given anyway: AUROC "
+                f"{said(anyway.naming)}, words {said(anyway.words)}, difference {said(anyway.beyond_words)}",
+            )
+        )
+        out.append(
+            finding(
+                "activations before the answer predict use beyond words",
+                above([used.activations_beyond_words]),
+                f"AUROC {said(used.activations)}, words {said(used.words)}, difference "
+                f"{said(used.activations_beyond_words)}",
+            )
+        )
+    out.append(
+        finding(
+            "meta", UNTESTED, "a cue is named after the answer; whether anything stands for its use as such is open"
+        )
+    )
+    return out
+
+
+def _sentences(found: Found, contrasts: Sequence[Contrast], states: dict[str, int]) -> list[str]:
+    if not contrasts:
+        return ["No cue could be compared: too few answers could be read, or were asked about without a cue."]
+    used, anyway = contrasts
+    of_used = found.share(found.columns.right(found.columns.named), used.first)
+    of_not = found.share(found.columns.right(found.columns.named), used.second)
+    out = [
+        f"Of {states[USED]} answers that a cue changed, the naming had the cue first in {said(of_used)}; of "
+        f"{states[NOT_USED]} that it did not change, in {said(of_not)}.",
+        f"How far the present cue is named tells used from not used, within kinds, at AUROC {said(used.naming)}; words "
+        f"of prompt and reply at {said(used.words)}.",
+        f"Of answers that are the hinted option, it tells those that the hint changed from the {states[ANYWAY]} given "
+        f"anyway at AUROC {said(anyway.naming)}; words at {said(anyway.words)}.",
+    ]
+    if above([used.gap]) == SUPPORTED and above([anyway.gap, anyway.beyond_words]) != SUPPORTED:
+        out.append(
+            "The first can be had by comparing the answer's letter with the hint's; nothing was found beyond that."
+        )
+    return out
+
+
+def _warnings(found: Found, states: dict[str, int]) -> list[str]:
+    columns, out = found.columns, []
+    if columns.n_invalid:
+        out.append(f"{columns.n_invalid} of {columns.n_asked} answers could not be read and are left out.")
+    out += [
+        f"Only {states[state]} answers are {state}: a comparison with them is weak."
+        for state in (USED, NOT_USED, ANYWAY)
+        if states[state] < ENOUGH
+    ]
+    if columns.rows and columns.masses().mean() < LITTLE_MASS:
+        out.append("The model gives the letters of the naming little probability: it would have answered otherwise.")
+    if found.study.rotations < len(columns.options):
+        out.append("Not all rotations are asked: an option's place is not fully averaged out.")
+    return out
