@@ -36,6 +36,7 @@ from introspect.report.page import render
 from introspect.rescore import link_again
 from introspect.results import read_results, read_run_manifest, validate_results
 from introspect.steering import Direction, ModelMark, from_gguf, load_direction, save_direction
+from introspect.verdicts import VERDICTS
 from scripted import read_lines, run_scripted, save_roomy
 from test_shift import said
 from tiny_folders import edit_json
@@ -665,6 +666,26 @@ def test_paired_differences_within_groups(run):
     source = SimpleNamespace(split=SimpleNamespace(dev=np.arange(16)), recorded=recorded, site="resid_post")
     found = _paired(source, values, 2, None, "by hand")
     assert found.counts == {"n_pairs": 3} and found.vector @ wanted == pytest.approx(np.linalg.norm(wanted), rel=1e-4)
+
+
+def test_a_section_of_the_version_before_is_still_read_and_shown(steered):
+    results = read_results(steered / "results.json")
+
+    def old(found):
+        if isinstance(found, dict):
+            return {name: old(each) for name, each in found.items() if name not in NEW}
+        return [old(each) for each in found] if isinstance(found, list) else found
+
+    section = {**results["steering"], "map": {k: v for k, v in results["steering"]["map"].items() if k in OLD_MAP}}
+    items = {"n_items": section["n_items"], "same_as_the_run": 6, "by_verdict": dict.fromkeys(VERDICTS, estimate(-0.2))}
+    before = {**results, "steering": {**old(section), **items}}
+    validate_results(before)
+    page = render(before, read_run_manifest(steered / "manifest.json"))
+    assert "are those of the run in 6 of 6 items" in page and "how much, and what that much does elsewhere" not in page
+
+
+NEW = ("n_items", "removed", "own_out", "scores", "engine", "verdict_classifier")
+OLD_MAP = ("layers", "acts", "log_odds", "kl")
 
 
 def test_the_verb(steered, capsys):
