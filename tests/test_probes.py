@@ -103,6 +103,10 @@ def test_a_split_that_ignores_groups_would_be_fooled_and_ours_is_not():
     assert auroc(cell.scores[honest.test], labels[honest.test]) < 0.8
     with pytest.raises(ValueError, match="development part and in the test part"):
         check_split(leaky, GROUPS)
+    torn = Split(honest.dev, honest.test, np.arange(len(honest.dev)) % 4)
+    with pytest.raises(ValueError, match="a group is in two inner folds"):
+        check_split(torn, GROUPS)
+    check_split(honest, GROUPS)
 
 
 def test_splits_keep_groups_whole_and_say_when_they_cannot():

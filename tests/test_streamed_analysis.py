@@ -58,6 +58,20 @@ def test_results_are_the_same_to_the_last_bit_whether_activations_are_held_or_re
     assert isinstance(_activations(tmp_path, made), Streamed)
 
 
+def test_rollouts_whose_activations_are_not_finite_are_named_in_results(tmp_path, monkeypatch):
+    made = planted_run(tmp_path, inside=True, spoken=False)
+
+    def damaged(*given):
+        found = features.held_or_streamed(*given)
+        found[0]["think_100"][1, [7, 90], 3] = np.nan, np.inf
+        return found
+
+    monkeypatch.setattr("introspect.analysis.held_or_streamed", damaged)
+    results = analysed(tmp_path, made, LAYERS)
+    assert "at think_100, layer 1 hold NaN or infinity in rollouts 7, 90: record" in results["probe"]["reason"]
+    assert results["behaviour"]["policy_rate"]["id"]["value"] is not None
+
+
 def _noting(used: list):
     from introspect.analysis import probe_sections
 
