@@ -340,3 +340,29 @@ def test_weights_that_leave_one_class_or_are_of_other_rows_are_refused(estimator
 def test_rows_that_are_all_alike_have_no_direction():
     rows, labels = np.ones((20, 4)), np.arange(20) % 2
     assert not WhitenedDifferenceOfMeans().fit(rows, labels).coef_.any()
+
+
+def test_ridge_of_batches_is_that_of_all_rows():
+    rows, labels = data(width=12)
+    rows[:, 3] = 7.0
+    order = np.argsort(labels, kind="stable")  # the first batches hold one class only
+    batched = RidgeProbe(30.0)
+    for begin in range(0, len(rows), 37):
+        part = order[begin : begin + 37]
+        batched.partial_fit(rows[part], labels[part], classes=[False, True])
+    whole = RidgeProbe(30.0).fit(rows, labels)
+    assert np.allclose(batched.coef_, whole.coef_, rtol=1e-6, atol=1e-9) and batched.penalty_ == 30.0
+    assert np.allclose(batched.decision_function(rows), whole.decision_function(rows), atol=1e-6)
+    assert np.array_equal(batched.fit(rows, labels).coef_, whole.coef_) and not hasattr(batched, "moments_")
+    with pytest.raises(ValueError, match="classes must be given"):
+        RidgeProbe(1.0).partial_fit(rows, labels)
+    with pytest.raises(ValueError, match="chooses no penalty"):
+        RidgeProbe((1.0, 2.0)).partial_fit(rows, labels, classes=[False, True])
+    begun = RidgeProbe(1.0).partial_fit(rows, labels, classes=[False, True])
+    with pytest.raises(ValueError, match="two classes apart"):
+        begun.partial_fit(rows, np.where(labels, 2, 0))
+    with pytest.raises(ValueError, match="since the first batch"):
+        begun.partial_fit(rows, np.where(labels, 2, 0), classes=[0, 2])
+    rows[5, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity in rows 5"):
+        begun.partial_fit(rows, labels)

@@ -24,7 +24,8 @@ from sklearn.utils.validation import check_consistent_length
 
 from ..stats import auroc, group_codes
 from .linear import LinearProbe, Training, Weights, standardised
-from .logistic import fit, kernel
+from .logistic import fit, kernel, scale_of
+from .moments import Moments
 
 Penalty = float | Sequence[float]
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -58,7 +59,8 @@ class PenalisedProbe(LinearProbe):
         data = self._training(X, y, sample_weight)
         candidates, several = _candidates(self._penalty())
         best = 0
-        self.__dict__.pop("inner_auroc_", None)
+        for kept in ("inner_auroc_", "moments_"):
+            self.__dict__.pop(kept, None)
         if several:
             self.inner_auroc_ = self._inner_auroc(data, candidates, groups)
             best = int(self.inner_auroc_.argmax())
@@ -164,6 +166,29 @@ class RidgeProbe(PenalisedProbe):
         self.cv = cv
         self.random_state = random_state
 
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Fit to one more batch of rows, as if all had been given at once: for rows that do not fit in memory.
+
+        Kept between batches are counts, means and scatters of each class, two matrices [width, width].
+
+        Args:
+            classes: the two labels; needed with the first batch, and may be repeated with others.
+
+        Raises:
+            ValueError: several penalties to choose from, rows that are not finite, labels of other rows, or other
+                classes than two.
+        """
+        (alpha, *_), several = _candidates(self.alpha)
+        if several:
+            raise ValueError("partial_fit chooses no penalty: give one alpha")
+        batch = self._batch(X, y, classes)
+        seen = getattr(self, "moments_", None)
+        self.moments_ = batch if seen is None else seen.merged(batch)
+        if self.moments_.count.min():
+            self.penalty_ = alpha
+            self._keep(_ridge_of(self.moments_, alpha))
+        return self
+
     def _penalty(self) -> Penalty:
         return self.alpha
 
@@ -172,6 +197,16 @@ class RidgeProbe(PenalisedProbe):
         z, sides = space.z.numpy(), np.where(data.target, 1.0, -1.0)
         fitted = [Ridge(alpha=alpha).fit(z, sides, sample_weight=data.weight) for alpha in penalties]
         return [space.raw(each.coef_, float(each.intercept_)) for each in fitted]
+
+
+def _ridge_of(moments: Moments, alpha: float) -> Weights:
+    """The ridge regression of rows of which only these are kept; a constant feature has weight 0."""
+    n, (mean, scatter) = moments.count.sum(), moments.pooled()
+    variance = torch.from_numpy(np.diag(scatter) / n)
+    scale = scale_of(variance[None], torch.from_numpy(mean)[None], int(n), torch.float64)[0].numpy()
+    towards = (moments.count * np.array([-1.0, 1.0])) @ (moments.mean - mean) / scale
+    weight = np.linalg.solve(scatter / np.outer(scale, scale) + alpha * np.eye(len(mean)), towards) / scale
+    return Weights(weight, float((moments.count[1] - moments.count[0]) / n - weight @ mean))
 
 
 def _logistic_path(data: Training, penalties: Sequence[float]) -> list[Weights]:

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .logistic import Standardiser, scale_of
+from .moments import Moments
 
 N_NAMED = 5
 """Rows that an error names before it counts the others."""
@@ -93,6 +94,22 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class only ({self.classes_[0]}): a probe needs rows of both")
         return Training(rows, labels == self.classes_[1], weight)
+
+    def _batch(self, X: Any, y: Any, classes: Any) -> Moments:
+        """What is kept of one batch of rows."""
+        _check_aligned(X, y)
+        first = not hasattr(self, "moments_")
+        rows, labels = _finite_rows(self, X, y=y, reset=first)
+        if first and classes is None:
+            raise ValueError("classes must be given with the first batch")
+        named = np.unique(self.classes_ if classes is None else classes)
+        if len(named) != 2 or not np.isin(labels, named).all():
+            given = np.unique(labels)
+            raise ValueError(f"a probe tells two classes apart: {list(named)} were named, and {list(given)} given")
+        if not first and not np.array_equal(named, self.classes_):
+            raise ValueError(f"classes are {list(self.classes_)} since the first batch, and not {list(named)}")
+        self.classes_ = named
+        return Moments.of(rows, labels == named[1])
 
     def _keep(self, found: Weights) -> Self:
         self.coef_, self.intercept_ = found.weight[None], np.array([found.bias])
