@@ -167,7 +167,8 @@ class RidgeProbe(PenalisedProbe):
         self.random_state = random_state
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Fit to one more batch of rows, as if all had been given at once: for rows that do not fit in memory.
+        """Fit to one more batch of rows, as if all had been given at once: for rows that do not fit in memory. After
+        `fit` it begins anew.
 
         Kept between batches are counts, means and scatters of each class, two matrices [width, width].
 

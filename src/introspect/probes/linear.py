@@ -100,7 +100,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         _check_aligned(X, y)
         first = not hasattr(self, "moments_")
         rows, labels = _finite_rows(self, X, y=y, reset=first)
-        if first and classes is None:
+        if classes is None and not hasattr(self, "classes_"):
             raise ValueError("classes must be given with the first batch")
         named = np.unique(self.classes_ if classes is None else classes)
         if len(named) != 2 or not np.isin(labels, named).all():
