@@ -11,7 +11,7 @@ from ..probing.calibration import calibration_error
 from ..stats import CHANCE, Estimate, auroc_estimate, increment_estimate, proportion
 from .base import Done, Row
 from .measures import bootstrap_many, partial_ranks
-from .parts import UNTESTED, above, figure, finding, line_of, said, table
+from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
 from .predicting import likely, out_of_fold
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def found_of(study: ConfidenceStudy, done: Done) -> dict[str, Any]:
         "verdict": verdict,
         "counts": counts,
         "sentences": _sentences(answers, partial, by_question, calibration, gap, agreement),
-        "warnings": _warnings(answers, counts, mass, agreement),
+        "warnings": [*_warnings(answers, counts, mass, agreement), *coarse(study.loaded.info.dtype)],
     }
 
 

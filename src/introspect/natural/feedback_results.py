@@ -9,7 +9,7 @@ import numpy as np
 from ..stats import CHANCE, Estimate
 from .base import Done, Row
 from .measures import Statistic, accuracy, area, best_of, effect_size, minus, two_way
-from .parts import UNTESTED, above, figure, finding, line_of, said, table
+from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
 from .sentences import one_of_each
 from .text_labels import CLASSIFIERS, tfidf_logistic
 
@@ -138,7 +138,7 @@ def found_of(study: NeurofeedbackStudy, done: Done) -> dict[str, Any]:
         "verdict": verdict,
         "counts": {"n_labels_asked": sum(len(row["log_odds"]) for row in rows), "n_not_finite": n_missing},
         "sentences": _sentences(found, reports, implicit, most),
-        "warnings": _warnings(found, masses, n_missing),
+        "warnings": [*_warnings(found, masses, n_missing), *coarse(study.loaded.info.dtype)],
     }
 
 

@@ -76,6 +76,13 @@ def above(estimates: Sequence[Estimate], level: float = 0.0) -> str:
     return UNKNOWN if any(each is None for each in bounds) else SUPPORTED
 
 
+def coarse(dtype: str) -> list[str]:
+    """A warning where log-probabilities come from 16-bit logits; none where they do not."""
+    if dtype not in ("bfloat16", "float16"):
+        return []
+    return [f"Logits in {dtype} come in steps of up to 1/8: small differences are lost in them. Set dtype=float32."]
+
+
 def said(estimate: Estimate) -> str:
     """An estimate in words: its value and interval, or why there is none."""
     return number(estimate.to_json())

@@ -11,7 +11,7 @@ from ..stats import Estimate, auroc
 from .base import Done, Row
 from .hypothetical import PROPERTIES
 from .measures import bootstrap_many
-from .parts import UNTESTED, above, figure, finding, line_of, said, table
+from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
 from .predicting import likely, prevalent
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def found_of(study: PrivilegedAccessStudy, done: Done) -> dict[str, Any]:
         "verdict": verdict,
         "counts": {"n_questions": len(own), "n_without_property": unanswered},
         "sentences": _sentences(study, estimates, predictors, small),
-        "warnings": _warnings(families, small, unanswered, masses),
+        "warnings": [*_warnings(families, small, unanswered, masses), *coarse(study.loaded.info.dtype)],
     }
 
 
