@@ -19,6 +19,7 @@ from ..errors import IntrospectError
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
+from .explore import explore
 from .inject import inject
 from .items import items
 from .link import link
@@ -64,6 +65,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "verify": verify,
     "compare": compare,
+    "explore": explore,
     "train": train,
     "transfer": transfer,
     "items": items,

@@ -54,6 +54,15 @@ class StoreReader:
             }
         return self._columns
 
+    @property
+    def n_parts(self) -> int:
+        """How many parts there are."""
+        return len(self._parts)
+
+    def columns_of(self, part: int) -> tuple[int, dict[str, np.ndarray]]:
+        """The number of a part's first row, and its `columns`; nothing of them is kept, so memory is one part's."""
+        return sum(each.rows for each in self._parts[:part]), self._parts[part].columns()
+
     def read(self, site: str, layer: int, rows: np.ndarray | None = None, *, native: bool = False) -> np.ndarray:
         """One site and layer.
 
