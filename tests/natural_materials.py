@@ -36,6 +36,16 @@ QUICK: dict[str, tuple[str, ...]] = {
         "depths=[0.5]",
         "folds=3",
     ),
+    "framing": (
+        "organism=null",
+        "probe=null",
+        "limit=10",
+        "batch=5",
+        "frames=[exam, permission]",
+        "max_new_tokens=4",
+        "depth=0.5",
+        "folds=2",
+    ),
 }
 """What makes each kind small."""
 

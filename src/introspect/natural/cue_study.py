@@ -28,7 +28,7 @@ from ..errors import SpecError
 from ..forced import Ids
 from ..injection.trials import Trial as Asked
 from ..injection.trials import first_tokens, told_apart
-from ..plan import Job, select_items
+from ..plan import Job
 from ..record import option_token, read_generation, stop_ids
 from ..tasks import hints
 from ..tasks.choice import parts, right_letter
@@ -36,14 +36,13 @@ from ..tasks.hint_kinds import HintKind, is_file, load_kinds
 from ..tasks.item import Item, items_text, read_items
 from ..tasks.task import Message, Trial
 from .base import Done, NaturalStudy, Row, Unit, Work
+from .choose import some_items
 from .cue_fits import packed
 from .cue_spec import WhichCue
 from .cue_texts import LETTERS, MOST, NONE, read_texts, rotated
 from .subject import SITE, Subject, n_shared
 
 LEAD = "Answer:"
-SHARE_ID = 0.75
-"""Of a limit, this share is taken from in-distribution questions."""
 
 
 class Ask(NamedTuple):
@@ -99,12 +98,7 @@ class WhichCueStudy(NaturalStudy):
     @cached_property
     def items(self) -> list[Item]:
         """The questions."""
-        limit = self.spec.limit
-        if limit is None:
-            return self.every
-        n_id = sum(item.split == "id" for item in self.every)
-        first = min(n_id, max(round(SHARE_ID * limit), limit - (len(self.every) - n_id)))
-        return select_items(self.every, {"id": first, "ood": limit - first})
+        return some_items(self.every, self.spec.limit)
 
     @cached_property
     def options(self) -> list[str]:

@@ -10,6 +10,7 @@ from ..errors import SpecError
 from ..spec_file import read_spec, study_of
 from .confidence_spec import Confidence
 from .cue_spec import WhichCue
+from .framing_spec import Framing
 from .neurofeedback_spec import Neurofeedback
 from .privileged_spec import PrivilegedAccess
 from .spec import MARKER, NaturalSpec
@@ -19,6 +20,7 @@ SPECS: dict[str, type[NaturalSpec]] = {
     "confidence": Confidence,
     "privileged-access": PrivilegedAccess,
     "which-cue": WhichCue,
+    "framing": Framing,
 }
 
 

@@ -19,6 +19,7 @@ from ..run_folder import check_folder, enough_memory, make_folder
 from .base import FILE, NaturalStudy
 from .confidence import ConfidenceStudy
 from .cue_study import WhichCueStudy
+from .framing_study import FramingStudy
 from .neurofeedback import NeurofeedbackStudy
 from .page import render
 from .privileged import PrivilegedAccessStudy
@@ -31,6 +32,7 @@ STUDIES: dict[str, type[NaturalStudy]] = {
     "confidence": ConfidenceStudy,
     "privileged-access": PrivilegedAccessStudy,
     "which-cue": WhichCueStudy,
+    "framing": FramingStudy,
 }
 TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""

@@ -1,0 +1,56 @@
+"""The spec of framing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from ..experiment import PositionName
+from ..sections import HintSpec, Text, distinct
+from .framing_texts import CONTROL
+from .spec import Count, NaturalSpec, Share
+
+
+class Framing(NaturalSpec):
+    """The same items under frames that say what the question is for; each is compared with a control as long."""
+
+    study: Literal["framing"]
+    task: Text = "risk"
+    """A name from `introspect list tasks`, of one turn."""
+    items: Text | None = None
+    """Items of the task: a file of data/, or a path; null: those that ship with it."""
+    frames: Annotated[tuple[Text, ...], Field(min_length=1, max_length=10)] = (
+        "neutral",
+        "exam",
+        "self_diagnostic",
+        "permission",
+    )
+    """Names of frames, besides the control."""
+    frames_file: Text | None = None
+    """A file like data/natural/frames.yaml; null: that one."""
+    hints: HintSpec = HintSpec(resamples=1)
+    """Task `hints`: which hints are given."""
+    samples: Count = 1
+    """Rollouts of an item under a condition and frame."""
+    max_new_tokens: Count = 80
+    """Tokens after which a completion is cut off."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Divides the logits."""
+    probe: Text | None = None
+    """A saved probe whose readout is compared: a name, or a folder; null: one is fitted here, under the control."""
+    depth: Share = 0.8
+    """Layer of a probe that is fitted here, as a share of the depth."""
+    position: PositionName = "last_prompt"
+    """Where such a probe reads."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of items over which probe and text classifiers are fitted and scored."""
+    batch: Count = 8
+    """Items that are committed together."""
+
+    @field_validator("frames")
+    @classmethod
+    def _frames_differ(cls, frames: tuple[str, ...]) -> tuple[str, ...]:
+        if CONTROL in frames:
+            raise ValueError(f"{CONTROL} is always run; leave it out")
+        return distinct(frames)
