@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import norm
 from typer.testing import CliRunner
 
+from introspect.assets import assets_root
 from introspect.backends import Capture
 from introspect.cli.main import app
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
@@ -112,6 +113,18 @@ class TestEveryKind:
             run_natural(spec, tmp_path / "other", resume=True)
         with pytest.raises(RunError, match="add --resume"):
             run_natural(spec, out)
+
+
+SHIPPED = sorted((assets_root() / "experiments" / "results").glob("natural-*.json"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_ships_is_read_and_drawn(path):
+    shipped = json.loads(path.read_text(encoding="utf-8"))
+    results = {key: shipped[key] for key in NATURAL.schema["required"]}
+    NATURAL.check(results)
+    assert {"command", "versions", "machine"} == set(shipped) - set(results)
+    check_page(render(results, None))
 
 
 class TestCommand:
