@@ -43,7 +43,6 @@ LEVELS = (
         "plan",
         "rollout",
         "readout",
-        "inspect_log",
         "sandbox",
     },
     {
@@ -79,6 +78,7 @@ LEVELS = (
             "transcripts",
             "notebook",
             "explore",
+            "interchange",
             "saved_probes",
         ),
         *("transfer", "shift", "validation", "injection", "causal", "natural"),

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from introspect.cli import main
 from introspect.errors import RunError, SpecError
 from introspect.experiment import CaptureSpec
-from introspect.inspect_log import read_inspect_log
+from introspect.interchange.inspect_log import read_inspect_log
 from introspect.models import load_model, render_prompt
 from introspect.rollout import read_rollouts
 from introspect.store import StoreReader, verify
@@ -503,7 +503,7 @@ class TestInspectLog:
     def test_a_file_that_would_fill_the_memory_is_refused(self, fake_inspect, tmp_path, monkeypatch, bound):
         import zipfile
 
-        monkeypatch.setattr(f"introspect.inspect_log.{bound}", 1000)
+        monkeypatch.setattr(f"introspect.interchange.inspect_log.{bound}", 1000)
         with zipfile.ZipFile(tmp_path / "log.eval", "w", zipfile.ZIP_STORED) as archive:
             archive.writestr("samples/1.json", b" " * 2000)
         with pytest.raises(SpecError, match="more than 1,000 bytes"):

@@ -20,6 +20,7 @@ from .bench import bench
 from .compare import compare
 from .doctor import doctor
 from .explore import explore
+from .export import export
 from .inject import inject
 from .items import items
 from .link import link
@@ -66,6 +67,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "compare": compare,
     "explore": explore,
+    "export": export,
     "train": train,
     "transfer": transfer,
     "items": items,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from .table import run_table
 from .tokenizer import check_tokenizer, run_tokenizer, token_texts
 from .tokens import TokenView
 from .transfer import Transfer, span_means
+
+if TYPE_CHECKING:
+    from ..interchange.lens import LensCache
 
 N_LAYERS = 5
 """That the token view offers, where no others are asked for."""
@@ -120,6 +123,34 @@ class Run:
             StoreError: a part is damaged, or rows are not of the rollouts' tokens.
         """
         return self._aligned.take(site=site, layer=self._resolved(layer), span=span, reduce=reduce, position=position)
+
+    def activation_cache(
+        self,
+        rollouts: Sequence[int],
+        *,
+        sites: Sequence[str] | None = None,
+        layers: Sequence[int] | None = None,
+        model: Any = None,
+    ) -> LensCache:
+        """Activations of some rollouts under TransformerLens' names, bit for bit as stored.
+
+        `.cache["resid_post", 12]` is [batch, pos, d_model]; `.positions` [batch, pos] says which token of its rollout
+        each is, -1 where a shorter rollout is padded.
+
+        Args:
+            rollouts: their numbers, as in `rollouts`.
+            sites, layers: None: all that were recorded; negative layers count from the model's last.
+            model: a `TransformerBridge`, for the methods of the cache that need one.
+
+        Raises:
+            RunError: the run does not keep what is asked for.
+            StoreError: a part is damaged.
+        """
+        from ..interchange.lens import activation_cache
+
+        chosen = None if layers is None else [self._resolved(each) for each in layers]
+        _ = self._aligned
+        return activation_cache(self._folder.store, rollouts, sites=sites, layers=chosen, model=model)
 
     @cached_property
     def _aligned(self) -> Aligned:

@@ -18,7 +18,7 @@ from ..atomic import write_atomic
 from ..backends import Backend, Capture, make_backend
 from ..errors import SpecError
 from ..experiment import resolve_layers
-from ..inspect_log import SUFFIXES, installed_inspect
+from ..interchange.inspect_log import SUFFIXES, installed_inspect
 from ..lock import only_writer
 from ..manifest import machine_facts, package_versions
 from ..models import LoadedModel, load_model

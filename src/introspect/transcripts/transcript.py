@@ -1,6 +1,6 @@
 r"""Transcripts from elsewhere: chains of thought that another program sampled, replayed to record their activations.
 
-A transcript is a line of JSON, or a sample of an Inspect log (`introspect.inspect_log`):
+A transcript is a line of JSON, or a sample of an Inspect log (`introspect.interchange.inspect_log`):
 
     {"prompt_ids": [1, 15, 27], "completion_ids": [8, 4, 2]}                        token ids, replayed as they are
     {"prompt": "2 + 2?", "completion": "<think>\nEasy.\n</think>\n\n4"}             text, tokenised here
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from ..errors import SpecError
-from ..inspect_log import SUFFIXES, read_inspect_log
+from ..interchange.inspect_log import SUFFIXES, read_inspect_log
 from ..tasks.item import Scalar
 
 MAX_LINE_BYTES = 1 << 24

@@ -1,9 +1,11 @@
 """An Inspect log as transcripts: what each sample's model was asked, and the last thing it said.
 
-A log holds text, not token ids, so its transcripts are tokenised again: an approximation, since a model may have drawn
-other tokens for the same text. Inspect keeps the reasoning apart from the message; it is handed on apart too, and
-`introspect.transcripts` puts it back between the model's own delimiters. Of earlier assistant turns only the text is
-kept, as most chat templates do. Samples that are no transcript of one answer are left out and counted by reason.
+Most logs hold text, not token ids, so their transcripts are tokenised again: an approximation, since a model may have
+drawn other tokens for the same text. A sample whose metadata has `introspect` with `prompt_ids` and `completion_ids`,
+as `introspect export` writes them (`to_inspect`) and any program can, is replayed as it is. Inspect keeps the reasoning
+apart from the message; it is handed on apart too, and `introspect.transcripts` puts it back between the model's own
+delimiters. Of earlier assistant turns only the text is kept, as most chat templates do. Samples that are no transcript
+of one answer are left out and counted by reason.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import SpecError
-from .models.boundary import first_line
+from pydantic import ValidationError
+
+from ..errors import SpecError
+from ..models.boundary import first_line
+from ..rollout import Rollout
 
 SUFFIXES = (".eval", ".json")
 MAX_LOG_BYTES, MAX_UNPACKED_BYTES = 1 << 30, 1 << 33
 """Of the file, and of what it says it unpacks to."""
 UNUSED = {"events", "store"}
 """Of a sample; often most of it."""
+OWN, IDS = "introspect", {"prompt_ids", "completion_ids"}
+"""Key of a sample's metadata under which its token ids stand, and their names there."""
 
 
 class InspectLog(NamedTuple):
@@ -47,14 +54,7 @@ def read_inspect_log(path: Path, limit: int | None = None) -> InspectLog:
     Raises:
         SpecError: inspect-ai is not installed, or the file is not a log, or a larger one than is read.
     """
-    reader = _reader(path)
-    _check_size(path)
-    try:
-        log = reader(str(path.resolve()), resolve_attachments=True, exclude_fields=UNUSED)
-    except Exception as error:  # of whichever library below it: a damaged member of the archive raises ijson's own
-        if isinstance(error, MemoryError):
-            raise
-        raise SpecError(_not_a_log(path, error)) from error
+    log = _log(path)
     samples: list[tuple[str, dict[str, Any]]] = []
     left_out: Counter[str] = Counter()
     for sample in log.samples or []:
@@ -67,6 +67,41 @@ def read_inspect_log(path: Path, limit: int | None = None) -> InspectLog:
     return InspectLog(samples, dict(left_out))
 
 
+def read_logged_rollouts(path: Path) -> list[Rollout]:
+    """The rollouts of a run that was exported to this log, as they were.
+
+    Raises:
+        SpecError: as `read_inspect_log`, or a sample does not hold a rollout. Names the sample.
+    """
+    found = []
+    for sample in _log(path).samples or []:
+        where = f"{path}, sample {sample.id} of epoch {sample.epoch}"
+        own = sample.metadata.get(OWN)
+        if not isinstance(own, dict):
+            raise SpecError(f"{where}: it holds no token ids; give a log that `introspect export --to inspect` wrote")
+        try:
+            found.append(Rollout.model_validate(own))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))[:200] or OWN
+            raise SpecError(f"{where}: {place}: {first['msg']}; export the run again") from None
+    return found
+
+
+def inspect_api(what: str, module: str = "inspect_ai.log") -> Any:
+    """A module of inspect-ai.
+
+    Raises:
+        SpecError: it is not installed. Says what needs it, and the command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "inspect_ai":
+            raise
+        raise SpecError(f"{what} needs inspect-ai: get it with `pip install introspect[inspect]`") from None
+
+
 def installed_inspect() -> str:
     """Version of inspect-ai on this machine."""
     try:
@@ -75,15 +110,15 @@ def installed_inspect() -> str:
         return "not installed"
 
 
-def _reader(path: Path) -> Any:
+def _log(path: Path) -> Any:
+    reader = inspect_api(f"{path} is an Inspect log, which").read_eval_log
+    _check_size(path)
     try:
-        return importlib.import_module("inspect_ai.log").read_eval_log
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "inspect_ai":
+        return reader(str(path.resolve()), resolve_attachments=True, exclude_fields=UNUSED)
+    except Exception as error:  # of whichever library below it: a damaged member of the archive raises ijson's own
+        if isinstance(error, MemoryError):
             raise
-        raise SpecError(
-            f"{path} is an Inspect log, which needs inspect-ai: get it with `pip install introspect[inspect]`"
-        ) from None
+        raise SpecError(_not_a_log(path, error)) from error
 
 
 def _check_size(path: Path) -> None:
@@ -105,19 +140,24 @@ def _not_a_log(path: Path, error: Exception) -> str:
 
 
 def _transcript(sample: Any) -> dict[str, Any]:
-    """One sample as a transcript in text.
+    """One sample as a transcript: in token ids where it has them, else in text.
 
     Raises:
         _LeftOut: it is none; says why.
     """
-    asked, said = _turns(sample)
-    reasoning, completion = _parts(said)
-    found = {
+    about = {
         "id": str(sample.id),
         "sample": sample.epoch - 1,
+        "fields": {str(key): value for key, value in sample.metadata.items() if _is_scalar(value)},
+    }
+    own = sample.metadata.get(OWN)
+    if isinstance(own, dict) and IDS & own.keys():
+        return about | {key: own[key] for key in (*IDS, "group") if key in own}
+    asked, said = _turns(sample)
+    reasoning, completion = _parts(said)
+    found = about | {
         "prompt": [{"role": turn.role, "content": _parts(turn)[1]} for turn in asked] if asked else sample.input,
         "completion": completion,
-        "fields": {str(key): value for key, value in sample.metadata.items() if _is_scalar(value)},
     }
     return found | ({} if reasoning is None else {"reasoning": reasoning})
 

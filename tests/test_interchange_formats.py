@@ -1,0 +1,423 @@
+"""Exports hold what the run holds, to the bit, and come back as it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import introspect
+from interchange_materials import HOSTILE, SPEC, N, rollouts, small_run, stored
+from introspect.cli import main
+from introspect.errors import RunError, SpecError, StoreError
+from introspect.interchange import tables
+from introspect.interchange.arrays import export_arrays
+from introspect.interchange.inspect_log import read_inspect_log, read_logged_rollouts
+from introspect.interchange.lens import activation_cache, export_lens, read_lens
+from introspect.interchange.outputs import check_out, new_place
+from introspect.interchange.tables import export_tables, read_tables
+from introspect.interchange.to_inspect import reasoning_and_text, sample_ids
+from introspect.models import load_model
+from introspect.notebook.folder import RunFolder
+from introspect.rollout import read_rollouts
+from introspect.store import StoreReader
+from introspect.transcripts import as_rollouts, read_transcripts
+from tiny_folders import save_tiny
+
+COLUMNS, VALUES = stored()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run(tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture
+def store(run) -> StoreReader:
+    return StoreReader(run / "activations")
+
+
+@pytest.fixture
+def invoke(capsys):
+    def running(*args):
+        with pytest.raises(SystemExit) as stop:
+            main(["export", *map(str, args)])
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return running
+
+
+def load(path: Path) -> np.ndarray:
+    return np.load(path)
+
+
+class TestNumpy:
+    def test_every_site_and_layer_has_the_stored_bits_beside_its_rows(self, store, tmp_path):
+        index = export_arrays(store, tmp_path / "out")
+        assert json.loads((tmp_path / "out" / "index.json").read_text()) == index
+        assert (index["dtype"], index["stored_as"]) == ("uint16", "bfloat16") and "bfloat16" in index["note"]
+        for name, expected in COLUMNS.items():
+            assert np.array_equal(load(tmp_path / "out" / index["columns"][name]), expected)
+        assert [(each["site"], each["layer"]) for each in index["activations"]] == SPEC.pairs()
+        for each in index["activations"]:
+            values = np.load(tmp_path / "out" / each["file"], mmap_mode="r")
+            assert values.dtype == np.uint16
+            assert np.array_equal(values, VALUES[each["site"], each["layer"]])
+
+    def test_the_note_says_how_the_patterns_are_read(self, store, tmp_path):
+        export_arrays(store, tmp_path / "bits")
+        export_arrays(store, tmp_path / "numbers", numbers="float32")
+        patterns = load(tmp_path / "bits" / "mlp_out.2.npy")
+        numbers = load(tmp_path / "numbers" / "mlp_out.2.npy")
+        assert numbers.dtype == np.float32
+        assert np.array_equal((patterns.astype(np.uint32) << 16).view(np.float32), numbers, equal_nan=True)
+        torch_reads = torch.from_numpy(VALUES["mlp_out", 2].view(np.int16)).view(torch.bfloat16).float().numpy()
+        assert np.array_equal(numbers, torch_reads, equal_nan=True)
+
+    def test_memory_holds_one_layer_of_one_part(self, store, tmp_path, monkeypatch):
+        most, real = [], StoreReader.read
+
+        def watched(self, site, layer, rows=None, *, native=False):
+            most.append(len(rows))
+            return real(self, site, layer, rows, native=native)
+
+        monkeypatch.setattr(StoreReader, "read", watched)
+        export_arrays(store, tmp_path / "out")
+        assert max(most) < store.n_rows and len(most) == store.n_parts * len(SPEC.pairs())
+
+    def test_what_is_not_kept_is_refused_and_nothing_is_left(self, store, tmp_path):
+        with pytest.raises(RunError, match="keeps no layer 1: it has 0, 2; choose one"):
+            export_arrays(store, tmp_path / "out", layers=[0, 1])
+        with pytest.raises(RunError, match="keeps no site attn_out"):
+            export_arrays(store, tmp_path / "out", sites=["attn_out"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_damaged_part_leaves_nothing(self, tmp_path):
+        copy = small_run(tmp_path / "run")
+        part = sorted((copy / "activations").glob("*.h5"))[1]
+        content = bytearray(part.read_bytes())
+        content[-20] ^= 1
+        part.write_bytes(content)
+        with pytest.raises(StoreError, match="damaged"):
+            export_arrays(StoreReader(copy / "activations"), tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+class TestTransformerLens:
+    def test_a_cache_has_the_stored_bits_under_the_names_of_hooks(self, run):
+        opened = introspect.open_run(run)
+        found = opened.activation_cache([7, 1])
+        assert set(found.cache) == {
+            f"blocks.{layer}.hook_{site}" for site in ("resid_post", "mlp_out") for layer in (0, 2)
+        }
+        for site, layer in SPEC.pairs():
+            values = found.cache[site, layer]
+            assert values.dtype == torch.bfloat16 and values.shape == (*found.positions.shape, SPEC.width)
+            for i, number in enumerate((7, 1)):
+                rows = COLUMNS["rollout"] == number
+                kept = found.positions[i] >= 0
+                assert np.array_equal(found.positions[i][kept], COLUMNS["position"][rows])
+                assert np.array_equal(found.token_ids[i][kept], COLUMNS["token_id"][rows])
+                own = values[i].view(torch.int16).numpy().view(np.uint16)
+                assert np.array_equal(own[kept], VALUES[site, layer][rows])
+                assert not own[~kept].any()
+        assert (found.positions < 0).any(), "no rollout was padded"
+
+    def test_layers_count_from_the_last_of_the_model(self, run):
+        found = introspect.open_run(run).activation_cache([3], layers=[-1], sites=["mlp_out"])
+        assert list(found.cache.keys()) == ["blocks.2.hook_mlp_out"]
+        assert repr(found) == f"<LensCache: 1 hooks, 1 rollouts, {found.positions.shape[1]} positions>"
+
+    def test_files_read_back_as_the_same_caches(self, store, tmp_path):
+        assert export_lens(store, tmp_path / "out") == N
+        for number in range(N):
+            read = read_lens(tmp_path / "out" / f"rollout-{number:05d}.safetensors")
+            made = activation_cache(store, [number])
+            assert read.rollouts == made.rollouts == (number,)
+            assert np.array_equal(read.positions, made.positions) and np.array_equal(read.token_ids, made.token_ids)
+            assert set(read.cache) == set(made.cache)
+            for name, values in made.cache.items():
+                assert torch.equal(read.cache[name].view(torch.int16), values.view(torch.int16))
+
+    def test_a_rollout_that_is_not_there_is_named(self, store, tmp_path):
+        with pytest.raises(RunError, match="keeps none of rollout 99"):
+            activation_cache(store, [0, 99])
+        with pytest.raises(RunError, match="keeps none of rollout 99"):
+            export_lens(store, tmp_path / "out", rollouts=[0, 99])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_strangers_file_that_does_not_hold_together_is_one_line(self, store, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        export_lens(store, tmp_path / "out", rollouts=[2])
+        path = tmp_path / "out" / "rollout-00002.safetensors"
+        good = load_file(path)
+        whole = path.read_bytes()
+        for changed in (
+            {name: values for name, values in good.items() if "position" not in name},
+            good | {"blocks.0.hook_resid_post": good["blocks.0.hook_resid_post"][:, :-1].clone()},
+            good | {"introspect.position": good["introspect.position"].float()},
+        ):
+            save_file(changed, path)
+            with pytest.raises(StoreError, match=r"rollout-00002\.safetensors is no exported rollout"):
+                read_lens(path)
+        path.write_bytes(whole[:-5])
+        with pytest.raises(StoreError, match="is no exported rollout"):
+            read_lens(path)
+        link = tmp_path / "rollout-1.safetensors"
+        link.symlink_to(path)
+        with pytest.raises(StoreError, match="cannot read"):
+            read_lens(link)
+
+
+class TestParquet:
+    def test_tables_read_back_as_the_run(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(tables, "ROWS", 4)
+        folder = RunFolder(run)
+        written = export_tables(folder, tmp_path / "out")
+        assert written == {"rollouts.parquet": N, "verdicts.parquet": N, "readouts.parquet": N - 1}
+        found = read_tables(tmp_path / "out")
+        assert found.rollouts == rollouts() == folder.rollouts
+        assert [type(v) for each in found.rollouts for v in each.fields.values()] == [
+            type(v) for each in rollouts() for v in each.fields.values()
+        ]
+        assert {each.rollout: each.verdict_given() for each in found.verdicts} == dict(folder.verdicts["lexical"])
+        assert {each.rollout: each for each in found.readouts} == folder.readouts
+
+    def test_columns_have_the_same_types_where_everything_is_missing(self, run, tmp_path):
+        bare = small_run(tmp_path / "bare")
+        lines = [
+            each.model_copy(update={"answer": None, "answer_position": None, "acted": None, "option_logprobs": []})
+            for each in rollouts()
+        ]
+        (bare / "rollouts.jsonl").write_text("".join(each.line() for each in lines), encoding="utf-8")
+        for name in ("verdicts.jsonl", "readouts.jsonl"):
+            (bare / name).unlink()
+        assert export_tables(RunFolder(bare), tmp_path / "none") == {"rollouts.parquet": N}
+        export_tables(RunFolder(run), tmp_path / "some")
+        schemas = [pq.read_schema(tmp_path / name / "rollouts.parquet") for name in ("none", "some")]
+        assert schemas[0].equals(schemas[1])
+        assert read_tables(tmp_path / "none") == (lines, [], [])
+
+    def test_pandas_reads_ids_and_texts(self, run, tmp_path):
+        import pandas as pd
+
+        export_tables(RunFolder(run), tmp_path / "out")
+        frame = pd.read_parquet(tmp_path / "out" / "rollouts.parquet").set_index("rollout")
+        assert frame.loc[1, "think_text"] == HOSTILE
+        assert frame.loc[3, "completion_ids"].tolist() == rollouts()[3].completion_ids
+
+    def test_other_columns_a_link_or_damage_are_one_line(self, run, tmp_path):
+        export_tables(RunFolder(run), tmp_path / "out")
+        path = tmp_path / "out" / "rollouts.parquet"
+        whole = path.read_bytes()
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["seed"]), path)
+        with pytest.raises(StoreError, match="other columns"):
+            read_tables(tmp_path / "out")
+        for column, value, said in (
+            ("fields", "{", "row 3: not JSON"),
+            ("split", "mine", "row 3: split: Input should"),
+        ):
+            bad = table.to_pylist()
+            bad[2][column] = value
+            pq.write_table(pa.Table.from_pylist(bad, table.schema), path)
+            with pytest.raises(StoreError, match=said):
+                read_tables(tmp_path / "out")
+        path.write_bytes(whole[:-9])
+        with pytest.raises(StoreError, match="is no parquet table"):
+            read_tables(tmp_path / "out")
+        path.unlink()
+        path.symlink_to(tmp_path / "out" / "verdicts.parquet")
+        with pytest.raises(StoreError, match="a link"):
+            read_tables(tmp_path / "out")
+
+
+class TestOutputs:
+    def test_a_place_that_is_taken_or_inside_the_run_is_refused(self, run, tmp_path):
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").touch()
+        for out, said in (
+            (run / "arrays", "inside the run"),
+            (tmp_path / "full", "is there already"),
+            (tmp_path / "no" / "where", "there is no folder"),
+        ):
+            with pytest.raises((RunError, SpecError), match=said):
+                check_out(out, run)
+        assert (tmp_path / "full" / "mine").exists()
+
+    def test_what_fails_in_the_middle_leaves_nothing(self, tmp_path):
+        def failing():
+            with new_place(tmp_path / "out", 0) as folder:
+                folder.mkdir()
+                (folder / "half").touch()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            failing()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_disk_without_room_is_known_before(self, tmp_path):
+        with pytest.raises(RunError, match=r"may need 1000000000\.0 GB"), new_place(tmp_path / "out", 10**18):
+            raise AssertionError("it was begun")
+
+
+class TestInspect:
+    def test_the_chain_is_apart_from_what_follows_it(self):
+        made = {each.rollout: reasoning_and_text(each) for each in rollouts()}
+        assert made[0] == ("step 0. ", "Answer: safe")
+        assert made[4] == (None, "<think></think>Answer: safe")
+        assert made[1][1] == "Answer: risky" and made[1][0] == HOSTILE.strip("\n")
+
+    @pytest.mark.parametrize(
+        ("text", "chain", "found"),
+        [
+            ("<think>\nSo.\n</think>\n\nAnswer: A</s>", "\nSo.\n", ("So.", "Answer: A")),
+            ("So.</think>Answer: A<|im_end|>", "So.", ("So.", "Answer: A")),
+            (
+                "<|channel|>analysis<|message|>So.<|end|><|start|>assistant<|channel|>final<|message|>A<|return|>",
+                "So.",
+                ("So.", "A"),
+            ),
+            ("<|channel>thought\nSo.\n<channel|>A<turn|>", "So.\n", ("So.", "A")),
+        ],
+    )
+    def test_delimiters_of_every_format_are_taken_off(self, text, chain, found):
+        made = rollouts()[0].model_copy(update={"completion_text": text, "think_text": chain})
+        assert reasoning_and_text(made) == found
+
+    def test_samples_of_one_item_under_several_conditions_keep_apart(self):
+        made = rollouts()[:2]
+        same = [made[0], made[0].model_copy(update={"condition": "hinted"})]
+        assert sample_ids(same) == ["g0-0/plain", "g0-0/hinted"]
+        with pytest.raises(RunError, match="two rollouts are the same sample of g0-0"):
+            sample_ids([made[0], made[0]])
+
+    def test_without_inspect_ai_the_remedy_is_named(self, run, tmp_path, monkeypatch, invoke):
+        monkeypatch.setitem(sys.modules, "inspect_ai", None)
+        monkeypatch.delitem(sys.modules, "inspect_ai.log", raising=False)
+        code, _, err = invoke(run, "--to", "inspect", "--out", tmp_path / "log.eval")
+        assert code == 2 and "needs inspect-ai: get it with `pip install introspect[inspect]`" in err
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("suffix", [".eval", ".json"])
+    def test_a_log_gives_back_the_run_and_its_token_ids(self, run, tmp_path, suffix, invoke):
+        pytest.importorskip("inspect_ai", reason="the inspect extra clashes with constraints.txt (fsspec, dateutil)")
+        log = tmp_path / f"log{suffix}"
+        code, out, _ = invoke(run, "--to", "inspect", "--out", log)
+        assert (code, out) == (0, f"{log}: 9 samples\n")
+        assert read_logged_rollouts(log) == rollouts()
+        source = read_transcripts(log)
+        assert (source.retokenised, source.left_out) == (0, {})
+        save_tiny(tmp_path / "model")
+        model = load_model(str(tmp_path / "model"), dtype="float32")
+        again = as_rollouts(model, source)
+        kept = [(each.prompt_ids, each.completion_ids, each.item_id, each.sample, each.group) for each in rollouts()]
+        assert [(e.prompt_ids, e.completion_ids, e.item_id, e.sample, e.group) for e in again] == kept
+        assert again[5].fields | rollouts()[5].fields == again[5].fields
+
+    def test_scores_and_messages_are_what_inspect_shows(self, run, tmp_path):
+        pytest.importorskip("inspect_ai", reason="the inspect extra clashes with constraints.txt (fsspec, dateutil)")
+        from inspect_ai.log import read_eval_log
+
+        with pytest.raises(SystemExit):
+            main(["export", str(run), "--to", "inspect", "--out", str(tmp_path / "log.eval")])
+        log = read_eval_log(str(tmp_path / "log.eval"))
+        sample = log.samples[5]
+        assert (log.eval.task, log.eval.model, log.eval.dataset.samples) == ("probe-risk", "introspect/tiny", N)
+        assert [block.type for block in sample.messages[1].content] == ["reasoning", "text"]
+        assert sample.messages[1].content[0].reasoning == "step 5. "
+        assert sample.scores["acted"].value is True and sample.scores["verdict_lexical"].value == "verbalised"
+        assert sample.scores["readout"].value == 5 / 3 and sample.scores["readout"].metadata["readout"] == "policy"
+        assert log.samples[8].scores["verdict_lexical"].value == "unusable"
+        assert "acted" not in log.samples[7].scores
+
+
+class TestTokenIdsOfLogs:
+    """Without inspect-ai: the reader's side, on what such a log holds."""
+
+    @pytest.fixture
+    def logged(self, monkeypatch, tmp_path):
+        from types import SimpleNamespace
+
+        samples: list[SimpleNamespace] = []
+        reader = SimpleNamespace(read_eval_log=lambda *_, **__: SimpleNamespace(samples=samples))
+        monkeypatch.setitem(sys.modules, "inspect_ai", SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "inspect_ai.log", reader)
+        path = tmp_path / "log.json"
+        path.touch()
+
+        def logging(**own):
+            said = SimpleNamespace(role="assistant", content="4", tool_calls=None)
+            asked = SimpleNamespace(role="user", content="2 + 2?")
+            samples.append(
+                SimpleNamespace(
+                    id=f"s{len(samples)}", epoch=1, input="2 + 2?", messages=[asked, said], metadata=own, output=None
+                )
+            )
+            return path
+
+        return logging
+
+    def test_ids_are_taken_as_they_are_and_text_where_there_are_none(self, logged):
+        logged(level=2, introspect={"prompt_ids": [5, 6], "completion_ids": [7], "group": "g"})
+        path = logged(introspect=True)
+        source = read_transcripts(path)
+        first, second = (transcript for _, transcript in source.transcripts)
+        assert (first.prompt_ids, first.completion_ids, first.group, first.prompt) == ([5, 6], [7], "g", None)
+        assert (second.prompt_ids, second.completion) == (None, "4") and source.retokenised == 1
+        assert first.fields == {"level": 2}
+
+    @pytest.mark.parametrize(
+        "own",
+        [
+            {"prompt_ids": [1]},
+            {"prompt_ids": [1], "completion_ids": ["2"]},
+            {"prompt_ids": [], "completion_ids": [2]},
+            {"prompt_ids": {"a": 1}, "completion_ids": [2]},
+        ],
+    )
+    def test_ids_that_are_none_are_refused_with_their_sample(self, logged, own):
+        path = logged(introspect=own)
+        with pytest.raises(SpecError, match="sample s0 of epoch 1"):
+            read_transcripts(path)
+
+    def test_a_log_without_token_ids_gives_no_rollouts_back(self, logged):
+        path = logged()
+        assert len(read_inspect_log(path).samples) == 1
+        with pytest.raises(SpecError, match="sample s0 of epoch 1: it holds no token ids; give a log that"):
+            read_logged_rollouts(path)
+
+
+class TestCommand:
+    def test_each_format_says_what_was_written(self, run, tmp_path, invoke):
+        assert invoke(run, "--to", "parquet", "--out", tmp_path / "t")[1].startswith(f"{tmp_path / 't'}: 9 rollouts")
+        code, out, _ = invoke(run, "--to", "numpy", "--out", tmp_path / "a", "--layers", "-1", "--json")
+        assert code == 0 and json.loads(out)["written"]["sites and layers"] == 2
+        assert sorted(path.name for path in (tmp_path / "a").glob("*.2.npy")) == ["mlp_out.2.npy", "resid_post.2.npy"]
+        code, out, _ = invoke(run, "--to", "transformer-lens", "--out", tmp_path / "c", "--rollouts", "3,7")
+        assert (code, out) == (0, f"{tmp_path / 'c'}: 2 rollouts\n")
+        assert read_rollouts(run / "rollouts.jsonl") == rollouts()
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--to", "parquet", "--layers", "0"], "--layers does not go with --to parquet"),
+            (["--to", "numpy", "--rollouts", "1"], "--rollouts does not go with --to numpy"),
+            (["--to", "inspect", "--dtype", "float32"], "--dtype does not go with --to inspect"),
+            (["--to", "transformer-lens", "--rollouts", "x"], "is no list of rollouts"),
+            (["--to", "numpy", "--layers", "9"], "the model has layers 0 to 2"),
+            (["--to", "inspect"], "ends in .eval or .json"),
+        ],
+    )
+    def test_what_does_not_go_together_is_one_line(self, run, tmp_path, invoke, options, said):
+        code, _, err = invoke(run, *options, "--out", tmp_path / "out")
+        assert code == 2 and said in err and err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
