@@ -16,6 +16,7 @@ async function go(address, push) {
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = found.querySelector("#view");
   if (!fresh) { location.assign(address); return; }
+  const heading = fresh.querySelector("h1").textContent;
   byId("view").replaceWith(document.adoptNode(fresh));
   document.querySelector("header").replaceWith(document.adoptNode(found.querySelector("header")));
   document.title = found.title;
@@ -23,7 +24,7 @@ async function go(address, push) {
   const same = focused && byId(focused);
   (same || byId("view")).focus({ preventScroll: Boolean(same) });
   if (!same) scrollTo(0, 0);
-  if (push) say(found.querySelector("h1").textContent);
+  if (push) say(heading);
   ready();
 }
 
