@@ -10,7 +10,8 @@ from scipy.stats import rankdata, spearmanr
 from introspect.errors import EstimateError
 from introspect.natural.confidence_results import found_of
 from introspect.natural.measures import bootstrap_many, partial_ranks
-from introspect.natural.predicting import likely, out_of_fold
+from introspect.natural.predicting import likely, out_of_fold, prevalent
+from introspect.stats import auroc
 from natural_materials import cells_of, tiny_study
 
 
@@ -155,6 +156,18 @@ class TestMeasures:
         assert abs(np.corrcoef(likely(texts, labels, groups, folds=5), labels)[0, 1]) < 0.75
         mixed = likely(texts, labels, range(80), folds=5)
         assert np.corrcoef(mixed, labels)[0, 1] > 0.8
+
+
+class TestParts:
+    def test_what_says_nothing_is_at_chance_out_of_fold_and_not_below(self):
+        """Dealt regardless of the label, a part that has it more often is predicted from others that have it less."""
+        rng, found = np.random.default_rng(7), []
+        for seed in range(8):
+            labels = rng.permutation(np.arange(60) % 2 == 0)
+            found.append(auroc(prevalent(labels, range(60), folds=5, seed=seed), labels))
+        assert np.mean(found) == pytest.approx(0.5, abs=0.05)
+        rare = np.arange(60) == 3
+        assert likely(["one"] * 60, rare, range(60), folds=5).max() < 0.1
 
 
 def planted_rows(study, rate=lambda margin, correct, rng, subject: 50, n=60):

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from ..errors import EstimateError
@@ -74,7 +74,7 @@ def likely(
     if n_groups < folds:
         raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
     texts_, out = np.array(texts, dtype=object), np.zeros(len(labels))
-    for train, held in _parts(folds, seed).split(texts_, labels, codes):
+    for train, held in _even_parts(labels, folds, seed).split(texts_, labels, codes):
         if len(set(labels[train])) < 2:
             out[held] = labels[train].mean()
             continue
@@ -95,9 +95,19 @@ def prevalent(labels: np.ndarray, groups: Sequence[Hashable], *, folds: int, see
     if n_groups < folds:
         raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
     out = np.zeros(len(labels))
-    for train, held in _parts(folds, seed).split(labels, labels, codes):
+    for train, held in _even_parts(labels, folds, seed).split(labels, labels, codes):
         out[held] = labels[train].mean()
     return out
+
+
+def _even_parts(labels: np.ndarray, many: int, seed: int) -> GroupKFold | StratifiedGroupKFold:
+    """Parts with the label as often in each as can be. Where a part has it more often, the others have it less often,
+    and what is predicted from them would be worse than chance.
+    """
+    fewest = min(int(np.sum(labels)), int(np.sum(~np.asarray(labels, dtype=bool))))
+    if fewest < many:
+        return _parts(many, seed)
+    return StratifiedGroupKFold(many, shuffle=True, random_state=seed)
 
 
 def _read_inside(words: np.ndarray, outcome: np.ndarray, codes: np.ndarray) -> np.ndarray:
