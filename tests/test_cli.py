@@ -179,6 +179,9 @@ def calls(monkeypatch):
             "natural_cost": made.answer("natural_cost", NaturalCost()),
         },
         "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
+        "explore.saved": {"check_given": lambda given: None},
+        "explore.site": {"Site": lambda runs, given: (runs, given)},
+        "explore.serving": {"serve": made.answer("explore", None)},
         "transfer.page": {"check_out": lambda out: None, "write": lambda found, out: [out]},
         "transfer.sentences": {"sentences": lambda found: ["One."], "tables": lambda found: []},
         "validation.sentences": {"headline": made.answer("validation_headline", HEADLINE)},
@@ -571,6 +574,14 @@ def test_every_command_that_we_show_can_be_typed(invoke, tmp_path, monkeypatch, 
     words = shlex.split(command.split(" > ")[0])[1:]
     code, _, err = invoke(*words)
     assert code == 0, err
+
+
+def test_explore_hands_on_runs_probes_and_port(invoke, calls):
+    code, _, err = invoke("explore", "runs/a", "runs/b", "--port", "8471", "--probe", "mine", "--no-browser")
+    assert (code, err) == (0, "")
+    (site,), options = calls["explore"]
+    assert site == ([Path("runs/a"), Path("runs/b")], ["mine"])
+    assert (options["port"], options["browser"]) == (8471, False)
 
 
 def test_there_are_commands_to_type():
