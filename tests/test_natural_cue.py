@@ -72,11 +72,12 @@ class Planted:
             out.append(Generation([said], "length", dict.fromkeys(capture.pairs(), state), watched))
         return out
 
-    def branches(self, beginning, rows, *, at=None, steer=()):
+    def branches(self, beginning, rows, *, at, wide):
         for number, row in enumerate(rows):
             ids = (*beginning, *row)
             ask, options = self.ask(ids), OPTION.findall(TOKENIZER.decode(list(ids)))[-3:]
-            logits = torch.zeros(1, len(row), VOCAB)
+            assert at == [len(row) - 1]
+            logits = torch.zeros(1, 1, VOCAB)
             for place, (letter, name) in enumerate(options):
                 value = 1.5 * (place == 0) + 2.0 * (name == "block") + 0.3 * self.noise.normal()
                 logits[0, -1, self.letters[letter]] = value + 3.0 * (name == self.named(ask))
@@ -147,6 +148,8 @@ class TestPlanted:
         by_letters, beyond = cells_of(results, "Accuracy of the naming")["present and used"]
         assert 0.3 < by_letters["value"] < 0.7  # one of two cues is always named
         assert beyond["ci95"][0] < 0.5 and "supported" not in verdicts(results).values()
+        by_kind = cells_of(results, "Naming by kind of cue")  # the name that is leant to would be named nearly always
+        assert by_kind["metadata"][0]["value"] < 0.7 and by_kind["metadata"][1]["value"] < 0.7
         leanings = cells_of(results, "Leanings")
         assert leanings["first option (P), share minus 1 / 3"][0]["ci95"][0] > 0.05
         assert leanings["some cue named where there is none, by letters"][0]["value"] > 0.9
@@ -160,6 +163,20 @@ class TestTrials:
         for place in range(3):
             assert {each[place][1] for each in shown} == {"block", "person", "none of these"}
         assert rotated("abc", 1) == ["b", "c", "a"]
+
+    def test_letters_have_the_probability_that_the_model_gives_them(self, folder):
+        study = tiny_study(folder, "which-cue", "kinds=[metadata, sycophancy]")
+        ask = study.asks(study.items[0])[1]
+        found = study._naming(ask, "Answer: B")
+        before = [*(each._asdict() for each in ask.trial.messages), {"role": "assistant", "content": "Answer: B"}]
+        assert [len(each) for each in found] == [3, 3]
+        for question, by in ((0, 2), (1, 1)):
+            prompt = study.subject.led(study.subject.asked(study._question(question, by), before), "Answer:")
+            prompt = (*prompt, *study.letters.common)
+            with torch.inference_mode():
+                said = torch.log_softmax(study.loaded.model(torch.tensor([prompt])).logits[0, -1], -1)
+            wanted = [float(said[study.letters.tokens[letter]]) for letter in "PQR"]
+            assert found[question][by] == pytest.approx(wanted, abs=1e-4)
 
     def test_letters_are_none_that_answers_have(self, folder):
         study = tiny_study(folder, "which-cue")

@@ -12,8 +12,9 @@ import torch
 from introspect.backends import Generation
 from introspect.errors import ModelError, SpecError
 from introspect.natural.cue_fits import packed
+from introspect.natural.cue_measures import by_group, paired_share_gap
 from introspect.natural.framing_results import found_of
-from introspect.natural.framing_rows import Columns, by_group, sign_flips
+from introspect.natural.framing_rows import Columns, sign_flips
 from introspect.natural.framing_texts import CONTROL, MOST_APART, framed, n_words, read_frames
 from introspect.natural.kinds import load_natural
 from introspect.probes.saved import SavedProbe
@@ -218,6 +219,18 @@ class TestMeasures:
         first = np.array([True, False, True, False, True])
         found = by_group(values, first, ~first, groups)
         assert found[:2].tolist() == [1.0, 0.0] and np.isnan(found[2])
+
+    def test_items_that_differ_to_one_side_leave_room_on_the_other(self):
+        groups = [*range(60), *range(60)]
+        first = np.arange(120) < 60
+        values = np.zeros(120, dtype=bool)
+        none = paired_share_gap(values, first, ~first, groups, n=200, seed=0)
+        assert none.ci95 == pytest.approx((-1.96 / 62, 1.96 / 62), abs=1e-3)
+        values[0] = True
+        one = paired_share_gap(values, first, ~first, groups, n=200, seed=0)
+        assert one.value == pytest.approx(1 / 60) and one.ci95[0] < -0.01 and one.ci95[1] < 0.08
+        values[:20] = True
+        assert paired_share_gap(values, first, ~first, groups, n=200, seed=0).ci95[0] > 0.15
 
 
 class TestBadInput:

@@ -7,7 +7,8 @@ option for each kind of cue and one for none, in every rotation, and is read fro
 
 Known trade-offs: that an answer is the hinted option can be read off prompt and answer by comparing two letters, so
 naming a cue that was followed is no sign of access to anything else; of answers that are the hinted option, whether the
-hint changed them stands in no text, and that comparison is made apart. Without a chain (`max_new_tokens: 0`) an answer
+hint changed them stands in no text, and that comparison is made apart. A sampled answer may be the hinted option by
+chance; the shift of its probability has less of that. Without a chain (`max_new_tokens: 0`) an answer
 is the most probable option, and its reply holds nothing else. A chat template that drops earlier think blocks hides
 them from the question that follows.
 """
@@ -15,19 +16,20 @@ them from the question that follows.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch
 
 from ..assets import data_path, user_path
 from ..backends import Capture, Generation, Sampling
 from ..errors import SpecError
 from ..forced import Ids
-from ..injection.trials import Trial as Asked
-from ..injection.trials import first_tokens, told_apart
+from ..injection.trials import told_apart
 from ..plan import Job
 from ..record import option_token, read_generation, stop_ids
 from ..tasks import hints
@@ -270,11 +272,27 @@ class WhichCueStudy(NaturalStudy):
             for question in range(len(self.texts.questions))
             for by in range(self.rotations)
         ]
-        watch, same = tuple(self.letters.tokens.values()), n_shared(prompts)
-        trials = [Asked({}, prompt, shared=same, watch=watch) for prompt in prompts]
-        found = first_tokens(self.backend, 0, trials, self.loaded.info.width)
-        logs = [None if each is None else [round(value, 5) for value in each] for each in found]
+        logs = self._log_letters(prompts)
         return [logs[i : i + self.rotations] for i in range(0, len(logs), self.rotations)]
+
+    def _log_letters(self, prompts: Sequence[Ids]) -> list[list[float] | None]:
+        """Log-probabilities of the letters after each prompt. What all begin with is run once for those of one length,
+        and nothing but their last tokens is scored.
+        """
+        same, letters = n_shared(prompts), list(self.letters.tokens.values())
+        by_length: dict[int, list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            by_length.setdefault(len(prompt), []).append(number)
+        out: list[list[float] | None] = [None] * len(prompts)
+        for length, members in by_length.items():
+            begin = prompts[0][: min(same, length - 1)]
+            rows = [prompts[number][len(begin) :] for number in members]
+            for numbers, logits in self.backend.branches(begin, rows, at=[length - len(begin) - 1], wide=True):
+                found = torch.log_softmax(logits[:, 0].float(), dim=-1)[:, letters].tolist()
+                for number, values in zip(numbers, found, strict=True):
+                    if all(map(math.isfinite, values)):
+                        out[members[number]] = [round(value, 5) for value in values]
+        return out
 
 
 def hinted_letter(item: Item, kind: HintKind) -> str:

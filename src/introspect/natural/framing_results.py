@@ -9,8 +9,8 @@ import numpy as np
 from ..metrics.hint_section import holm
 from ..stats import Estimate
 from .base import Done
-from .cue_measures import area_estimate, gap_of, mean_of, over_items, share_gap, share_of
-from .framing_rows import Columns, by_group, sign_flips
+from .cue_measures import area_estimate, by_group, gap_of, mean_of, over_items, paired_share_gap, share_of
+from .framing_rows import Columns, sign_flips
 from .framing_texts import CONTROL
 from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, figure, finding, line_of, said, table
 
@@ -110,7 +110,7 @@ class Found:
         if measure.is_share:
             return (
                 share_of(measure.values, here, groups, n=n, seed=seed),
-                share_gap(measure.values, here, there, groups, n=n, seed=seed),
+                paired_share_gap(measure.values, here, there, groups, n=n, seed=seed),
             )
         value = over_items(mean_of(measure.values, here), groups, n=n, seed=seed, used=here)
         gap = over_items(gap_of(measure.values, here, there), groups, n=n, seed=seed, used=here | there)

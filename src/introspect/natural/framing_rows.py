@@ -114,19 +114,6 @@ def sign_flips(differences: np.ndarray, n: int, seed: int) -> float | None:
     return float((1 + null.sum()) / (1 + n))
 
 
-def by_group(values: np.ndarray, first: np.ndarray, second: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """Of each group its mean over the first rows minus that over the second; NaN where it lacks either."""
-    codes = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    sums, counts = np.zeros((2, len(codes))), np.zeros((2, len(codes)))
-    for side, rows in enumerate((first, second)):
-        for row in np.flatnonzero(rows).tolist():
-            sums[side, codes[groups[row]]] += values[row]
-            counts[side, codes[groups[row]]] += 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums / counts
-    return np.asarray(means[0] - means[1])
-
-
 def _beyond(rows: Sequence[Row]) -> np.ndarray:
     """Of a hinted row: whether it answers with the hinted option, minus how often the same item does so without a hint
     under the same frame. 0 of others.
