@@ -24,7 +24,8 @@ def help_page(capsys, *args):
 
 def test_the_verbs_are_those_of_the_design():
     assert [
-        *("bench", "compare", "doctor", "explore", "export", "inject", "items", "link", "list", "probe", "record"),
+        *("bench", "compare", "doctor", "explore", "export", "inject", "items", "link", "list", "probe", "pull"),
+        *("push", "record"),
         *("report", "run", "score", "shift", "show", "steer", "train", "transfer", "verify"),
     ] == VERBS
 

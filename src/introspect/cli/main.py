@@ -26,6 +26,8 @@ from .items import items
 from .link import link
 from .list import list_
 from .probe import probe
+from .pull import pull
+from .push import push
 from .record import record
 from .report import report
 from .run import run
@@ -43,7 +45,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, wherever it is met."""
 RESUMABLE = ("run", "record", "train", "shift", "inject")
 """Verbs that take `--resume`."""
-GOES_ON = ("steer",)
+GOES_ON = ("steer", "push", "pull")
 """Verbs that go on with what they find."""
 
 app = typer.Typer(
@@ -68,6 +70,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "explore": explore,
     "export": export,
+    "push": push,
+    "pull": pull,
     "train": train,
     "transfer": transfer,
     "items": items,

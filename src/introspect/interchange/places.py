@@ -1,0 +1,163 @@
+"""Where runs and probes are pushed to and pulled from: any folder or bucket that fsspec reaches, and the hub.
+
+A place is four calls, so that what is checked of a transfer is the same everywhere. Addresses are `hf://...` (see
+`hub`), a URL of fsspec (`s3://bucket/name`, `file:///...`), or a path of this machine; keys come from where their own
+libraries look for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import IntrospectError, RunError, SpecError, StoreError
+from ..models.boundary import first_line
+from ..progress import Progress
+from .cargo import BLOCK, Cargo
+from .file_index import INDEX, MARKER, Kind
+
+
+class Place(Protocol):
+    """Somewhere that holds one run or probe, or will."""
+
+    @property
+    def address(self) -> str:
+        """As users write it, with what it was found to be, such as the commit."""
+        ...
+
+    @property
+    def local(self) -> Path | None:
+        """Where it is on this machine, resolved; None: elsewhere."""
+        ...
+
+    def sizes(self) -> dict[str, int]:
+        """Path -> bytes of what is there; empty where there is nothing, or no such place."""
+        ...
+
+    def read(self, path: str, most: int) -> Iterator[bytes]:
+        """A file's content; more than `most` bytes of it are not fetched, beyond one block."""
+        ...
+
+    def put(self, cargo: Cargo, there: Mapping[str, int], progress: Progress) -> None:
+        """Write everything, the index last or at once; `there` is what an interrupted push left."""
+        ...
+
+
+def open_place(address: str, kind: Kind | None, *, writing: bool = False, public: bool = False) -> Place:
+    """The place that an address means.
+
+    Args:
+        kind: what is pushed there; None: what is there is to be found out.
+        public: whether a repository of the hub is made for everybody to see.
+
+    Raises:
+        SpecError: no such kind of address, or a library or a token that it needs is missing.
+        RunError: it cannot be reached.
+    """
+    if address.startswith("hf://"):
+        from .hub import open_hub
+
+        return open_hub(address, kind, writing=writing, public=public)
+    if public:
+        raise SpecError(f"{address} is no repository of the hub, and who sees it is set there: leave --public out")
+    return FolderPlace(address)
+
+
+def read_whole(place: Place, path: str, most: int) -> bytes:
+    """A small file.
+
+    Raises:
+        StoreError: it is larger than `most`.
+    """
+    content = bytearray()
+    for block in place.read(path, most):
+        content += block
+        if len(content) > most:
+            raise StoreError(f"{place.address}/{path} has more than {most:,} bytes; do not use it")
+    return bytes(content)
+
+
+class FolderPlace:
+    """A folder, wherever fsspec finds it."""
+
+    def __init__(self, address: str) -> None:
+        import fsspec
+
+        self.address = address.rstrip("/")
+        if "::" in address:
+            raise SpecError(f"{address} is a chain of places; give one, such as s3://bucket/name")
+        try:
+            self._files, root = fsspec.core.url_to_fs(address)
+        except ImportError as error:
+            raise SpecError(f"{address} needs a package that is not installed: {first_line(error)}") from None
+        except ValueError as error:
+            raise SpecError(f"{address} is no address of a place: {first_line(error)}; give a folder or URL") from None
+        self._root = str(root).rstrip("/")
+        self.local = Path(self._root).resolve() if "file" in _protocols(self._files) else None
+
+    def sizes(self) -> dict[str, int]:
+        with self._reached():
+            self._files.invalidate_cache()
+            if not self._files.exists(self._root):
+                return {}
+            if not self._files.isdir(self._root):
+                raise RunError(f"{self.address} is a file; give a folder")
+            found = self._files.find(self._root, detail=True)
+        return {
+            name[len(self._root) :].lstrip("/"): int(about.get("size") or 0) for name, about in sorted(found.items())
+        }
+
+    def read(self, path: str, most: int) -> Iterator[bytes]:
+        with self._reached():
+            self._refuse_link(path)
+            read = 0
+            with self._files.open(f"{self._root}/{path}", "rb") as file:
+                while read <= most and (block := file.read(min(BLOCK, most + 1 - read))):
+                    read += len(block)
+                    yield block
+
+    def put(self, cargo: Cargo, there: Mapping[str, int], progress: Progress) -> None:
+        index = cargo.index.content()
+        with self._reached():
+            self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(f"{self._root}/{MARKER}", index)
+            for done, (path, entry) in enumerate(cargo.index.files.items(), start=1):
+                if there.get(path) != entry.bytes:
+                    self._files.makedirs(f"{self._root}/{path}".rpartition("/")[0], exist_ok=True)
+                    with cargo.opened(path) as source, self._files.open(f"{self._root}/{path}", "wb") as target:
+                        while block := source.read(BLOCK):
+                            target.write(block)
+                progress("push files", done, len(cargo.index.files))
+            self._files.pipe_file(f"{self._root}/{INDEX}", index)
+            self._files.rm_file(f"{self._root}/{MARKER}")
+
+    def _refuse_link(self, path: str) -> None:
+        """On this machine a link could lead anywhere; elsewhere there are none."""
+        about = self._files.info(f"{self._root}/{path}")
+        if about.get("type") != "file" or about.get("islink"):
+            raise StoreError(f"{self.address}/{path} is no file, or a link, and is not followed; do not use it")
+        if self.local is not None and Path(f"{self._root}/{path}").resolve() != self.local / path:
+            raise StoreError(
+                f"{self.address}/{path} leads elsewhere through a link, and is not followed; do not use it"
+            )
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Whatever the library of a place raises, as one line."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise RunError(f"{self.address} has no {Path(str(error.args[-1])).name}; check the address") from None
+        except Exception as error:
+            if isinstance(error, (IntrospectError, MemoryError)):
+                raise
+            raise RunError(
+                f"cannot reach {self.address} ({first_line(error)}); check address, keys and rights"
+            ) from error
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    named = files.protocol
+    return (named,) if isinstance(named, str) else tuple(named)
