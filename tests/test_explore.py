@@ -406,6 +406,17 @@ class TestTwoRuns:
         assert texts[0].item_id == texts[1].item_id and page.count('class="text think"') == 2
         assert "no counterpart" in alert(get(both, "/compare/999?a=0&b=1", 404))
 
+    def test_a_run_without_a_probe_stands_beside_one_with(self, made, copy):
+        results = json.loads((copy / "results.json").read_text())
+        none = {"value": None, "reason": "too few rows"}
+        (copy / "results.json").write_text(json.dumps(results | {"probe": none, "link": none, "baselines": none}))
+        (copy / "readouts.jsonl").unlink()
+        asked = client(made, copy)
+        page = get(asked, "/compare?a=0&b=1")
+        assert ["probe at", "layer 1, last prompt", "not estimated (too few rows)"] in table(page, "measure")
+        assert "There is no map: too few rows" in get(asked, "/runs/1")
+        assert "No probe to read it with: too few rows" in get(asked, "/runs/1/rollouts/3")
+
     def test_one_run_is_not_two(self, made):
         assert "explore RUN RUN" in alert(get(client(made), "/compare", 404))
 
@@ -510,6 +521,10 @@ class TestDamage:
         results["probe"]["headline"]["position"] = "think_0"
         (copy / "results.json").write_text(json.dumps(results))
         assert "think_0" in alert(get(client(copy), "/runs/0", 400))
+        results["probe"]["headline"]["position"], results["probe"]["grid"] = "last_prompt", [{"position": "x"}]
+        (copy / "results.json").write_text(json.dumps(results))
+        with pytest.raises(StoreError, match=r"results\.json"):
+            Opened(copy)
 
     def test_a_line_without_an_end_is_refused_before_it_fills_memory(self, copy, monkeypatch):
         from introspect.explore import lines

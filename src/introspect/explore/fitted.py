@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -104,7 +104,8 @@ class OwnProbes:
         spec, path = self._run.spec, self._run.path / ROLLOUTS
         if spec is None:
             raise EstimateError(f"{self._run.path}: {self.refused}")
-        lean = [_lean(rollout) for _, rollout in read_lines(path, Rollout)]
+        shared: dict[str, Any] = {}
+        lean = [_lean(rollout, shared) for _, rollout in read_lines(path, Rollout)]
         probed = choose_probed(find_task(spec.task).counted(lean), spec.probe.positions)
         return Rows(
             np.array([each.rollout for each in probed.rollouts], dtype=np.int64),
@@ -170,10 +171,20 @@ class OwnProbes:
             )
 
 
-def _lean(rollout: Rollout) -> Rollout:
-    """What rows are chosen by: no texts, and lengths in place of tokens."""
+SHARED = ("group", "task", "condition", "split", "domain", "think_status", "finish", "answer")
+ALIKE = ("options", "fields", "facts", "outcome")
+
+
+def _lean(rollout: Rollout, shared: dict[str, Any]) -> Rollout:
+    """What rows are chosen by: no texts, lengths in place of tokens, and one copy of what many rollouts have alike."""
+    alike = {
+        name: shared.setdefault(repr(value), value) for name in ALIKE if (value := getattr(rollout, name)) is not None
+    }
+    words = {name: shared.setdefault(word, word) for name in SHARED if (word := getattr(rollout, name)) is not None}
     return rollout.model_copy(
         update={
+            **alike,
+            **words,
             **dict.fromkeys(("prompt_text", "chain_text", "think_text", "completion_text"), ""),
             "option_logprobs": [],
             "prompt_ids": range(len(rollout.prompt_ids)),

@@ -107,7 +107,10 @@ class Pages:
                 more["sentences"] = headline(results)
                 if "headline" in results["probe"]:
                     more |= self._map(results, query)
-        return self._page("overview.html.j2", run.name, run=i, tab="overview", has_figures=bool(more["map"]), **more)
+        with holding_together(run):
+            return self._page(
+                "overview.html.j2", run.name, run=i, tab="overview", has_figures=bool(more["map"]), **more
+            )
 
     def _map(self, results: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
         """The map, and what is known of the cell that is chosen."""
@@ -279,10 +282,11 @@ class Pages:
         finished = [each.run.results for each in sides if each.run.kind != INJECTION and each.run.results is not None]
         if len(finished) == 2:
             for explored, results in zip(sides, finished, strict=True):
-                with holding_together(explored.run):
-                    found = self._map(results, {"show": request.query_params.get("show", "")})
+                if "headline" in results["probe"]:
+                    with holding_together(explored.run):
+                        found = self._map(results, {"show": request.query_params.get("show", "")})
                     more["show"] = found["show"]
-                    more["maps"].append(found["map"]) if "headline" in results["probe"] else None
+                    more["maps"].append(found["map"])
             more["table"] = self.site.figures_of(a, b, WAIT)
             more["again"] = more["table"] is None
         if all(each.run.has_rollouts for each in sides):
