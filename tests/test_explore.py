@@ -29,6 +29,7 @@ from introspect.explore import index as indexing
 from introspect.explore import pages as paging
 from introspect.explore.app import make_app
 from introspect.explore.asked import Filter, neighbours, whole
+from introspect.explore.figures import run_figures, tables
 from introspect.explore.index import Index
 from introspect.explore.later import Later
 from introspect.explore.opened import Opened
@@ -249,6 +250,44 @@ class TestOverview:
         drawn = json.loads(get(both, "/runs/0/figures/layers.json?position=think_100"))
         assert "updatemenus" not in drawn["layout"] or drawn["layout"]["updatemenus"] == []
         get(both, "/runs/0/figures/nothing.json", 404)
+
+
+def test_doses_are_said_in_numbers_under_their_figure(made):
+    def moved(value: float) -> dict:
+        change = {"value": value, "ci95": [value - 0.5, value + 0.5], "n": 9}
+        return {
+            "change": change,
+            "controls_95": [-0.1, 0.1],
+            "controls": {"value": 0.01},
+            "n_controls": 20,
+            "n_items": 9,
+        }
+
+    def cell(dose: float, scale: float) -> dict:
+        kl = {"kl": {"value": dose / 8}, "controls_kl": {"value": dose / 9}}
+        return {"operator": "add", "dose": dose, "log_odds": moved(dose * scale), "acts": moved(dose / 10), **kl}
+
+    doses = {scope: [cell(1.0, i + 2), cell(2.0, i + 2)] for i, scope in enumerate(("think", "answer", "both"))}
+    steering = {
+        "direction": {"layer": 1},
+        "kl_bound": 0.7,
+        "replayed": {scope: {"doses": cells} for scope, cells in doses.items()},
+        "sampled": doses,
+        "map": {
+            "layers": [0, 1],
+            "acts": [{"operator": "add", "dose": 1.0}],
+            "log_odds": [[0.5], [3.25]],
+            "kl": [[0.1], [0.2]],
+        },
+    }
+    found = run_figures(read_results(made / "results.json") | {"steering": steering})
+    by_title = {each.title: each.rows for each in tables(found["steer_doses"])}
+    for i, where in enumerate(("think only", "answer only", "think and answer")):
+        rows = by_title[f"{where} · log-odds (nats) · the direction, 95% interval"]
+        value = i + 2
+        assert list(rows[1]) == ["1", f"{value:.3g}", f"{value - 0.5:.3g} to {value + 0.5:.3g}"]
+        assert f"{where} · P(acts) · the direction, 95% interval" in by_title
+    assert [list(row) for row in tables(found["steer_map"])[0].rows] == [["1", "0.5", "3.25"]]
 
 
 class TestList:
