@@ -87,7 +87,7 @@ def is_coherent(text: str, finish: str, nats: float | None, typical_nats: float 
     """Whether a reply is readable, does not repeat itself, and is no great surprise to the model without injection.
 
     Args:
-        nats: mean surprise of its tokens to that model; None: not measured, and then not asked for.
+        nats: median surprise of its tokens to that model; None: not measured, and then not asked for.
         typical_nats: the median of that over replies without injection.
     """
     if finish == "not_finite" or readable(text) < spec.letters or repetition(text) > spec.repetition:

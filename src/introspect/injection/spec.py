@@ -52,8 +52,8 @@ class CoherenceSpec(Section):
     repetition: Share = 0.5
     """Greatest share of pairs of neighbouring words that have been said before."""
     nats: Annotated[float, Field(gt=0)] = 2.0
-    """Greatest mean surprise of a token to the model without injection (the log of the perplexity), beyond the median
-    of replies without injection."""
+    """Greatest surprise of a reply's median token to the model without injection, beyond that of half of the replies
+    without injection."""
 
 
 class Injection(Spec):

@@ -143,7 +143,11 @@ def replies(
 
 
 def surprise(backend: ModelBackend, prompts: Sequence[Ids], found: Sequence[Reply]) -> list[float | None]:
-    """Mean nats a token of each reply to the model without injection, the log of its perplexity; None of no tokens."""
+    """Median nats of each reply's tokens to the model without injection; None of no tokens.
+
+    The median, not the mean (the log of the perplexity): to a model that reports rightly and only when it should, the
+    few tokens that make a report, its Yes and its word, are a great surprise without injection, and those between not.
+    """
     out: list[float | None] = [None] * len(prompts)
     groups: dict[Ids, list[int]] = {}
     for index, (prompt, reply) in enumerate(zip(prompts, found, strict=True)):
@@ -155,7 +159,7 @@ def surprise(backend: ModelBackend, prompts: Sequence[Ids], found: Sequence[Repl
             for place, number in enumerate(numbers):
                 ids = torch.tensor(found[indices[number]].ids, device=logits.device)
                 said = torch.log_softmax(logits[place, : len(ids)].float(), dim=-1)
-                out[indices[number]] = -float(said.gather(1, ids[:, None]).mean())
+                out[indices[number]] = -float(said.gather(1, ids[:, None]).quantile(0.5))
     return out
 
 
