@@ -101,6 +101,14 @@ APPLIED = {
 MATRIX = SimpleNamespace(results={"warnings": []})
 STEERED = {"n_items": 3, "replayed": {"think": {"without_a_token": [7]}}, "sentences": ["Steered."]}
 
+INDEX = SimpleNamespace(kind="run", n_bytes=12, files={"results.json": SimpleNamespace(bytes=12)})
+PUSHED = SimpleNamespace(
+    cargo=SimpleNamespace(index=INDEX, shortened=["results.json"], left=()),
+    address="hf://datasets/me/x",
+    was_there=False,
+)
+PULLED = SimpleNamespace(index=INDEX, address="hf://datasets/me/x", fetched=12)
+
 
 @pytest.fixture
 def calls(monkeypatch):
@@ -179,6 +187,16 @@ def calls(monkeypatch):
             "natural_cost": made.answer("natural_cost", NaturalCost()),
         },
         "notebook": {"open_run": lambda run: SimpleNamespace(transfer=made.answer("transfer", MATRIX))},
+        "notebook.folder": {
+            "RunFolder": lambda run: SimpleNamespace(open=lambda: None, store=run, model={"n_layers": 30}),
+        },
+        "interchange.outputs": {"check_out": lambda out, run: None},
+        "interchange.to_inspect": {"export_inspect": made.answer("export_inspect", 3)},
+        "interchange.tables": {"export_tables": made.answer("export_tables", {"rollouts.parquet": 3})},
+        "interchange.arrays": {"export_arrays": made.answer("export_arrays", {"rows": 9, "activations": []})},
+        "interchange.lens": {"export_lens": made.answer("export_lens", 2)},
+        "interchange.push": {"push": made.answer("push", PUSHED)},
+        "interchange.pull": {"pull": made.answer("pull", PULLED)},
         "explore.saved": {"check_given": lambda given: None},
         "explore.site": {"Site": lambda runs, given: (runs, given)},
         "explore.serving": {"serve": made.answer("explore", None)},
@@ -582,6 +600,39 @@ def test_explore_hands_on_runs_probes_and_port(invoke, calls):
     (site,), options = calls["explore"]
     assert site == ([Path("runs/a"), Path("runs/b")], ["mine"])
     assert (options["port"], options["browser"]) == (8471, False)
+
+
+def test_export_hands_on_layers_of_the_model_sites_and_numbers(invoke, calls):
+    numpy = ("export", "runs/a", "--to", "numpy", "--out", "arrays", "--layers", "0,-1", "--dtype", "float32")
+    assert invoke(*numpy)[:2] == (0, "arrays: 9 rows, 0 sites and layers\n")
+    (store, out), options = calls["export_arrays"]
+    assert (store, out, options["layers"], options["numbers"]) == (Path("runs/a"), Path("arrays"), [0, 29], "float32")
+    lens = (
+        "export",
+        "runs/a",
+        "--to",
+        "transformer-lens",
+        "--out",
+        "caches",
+        "--sites",
+        "mlp_out",
+        "--rollouts",
+        "3,7,3",
+    )
+    assert invoke(*lens)[0] == 0
+    assert (calls["export_lens"][1]["rollouts"], calls["export_lens"][1]["sites"]) == ([3, 7], ["mlp_out"])
+
+
+def test_push_is_private_and_shortens_paths_unless_told(invoke, calls):
+    assert invoke("push", "runs/a", "hf://me/x")[0] == 0
+    assert not any(calls["push"][1][name] for name in ("public", "keep_paths", "dry_run"))
+    assert invoke("push", "runs/a", "hf://me/x", "--public", "--keep-paths", "--dry-run")[0] == 0
+    assert all(calls["push"][1][name] for name in ("public", "keep_paths", "dry_run"))
+
+
+def test_pull_bounds_what_it_fetches(invoke, calls):
+    assert invoke("pull", "hf://me/x", "theirs", "--max-gb", "0.5")[0] == 0
+    assert calls["pull"][0] == ("hf://me/x", Path("theirs")) and calls["pull"][1]["most"] == 500_000_000
 
 
 def test_there_are_commands_to_type():

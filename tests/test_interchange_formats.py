@@ -27,7 +27,13 @@ from introspect.models import load_model
 from introspect.notebook.folder import RunFolder
 from introspect.rollout import read_rollouts
 from introspect.store import StoreReader
-from introspect.transcripts import as_rollouts, read_transcripts
+from introspect.transcripts import (
+    as_rollouts,
+    estimate_transcripts,
+    read_replay_spec,
+    read_transcripts,
+    record_transcripts,
+)
 from tiny_folders import save_tiny
 
 COLUMNS, VALUES = stored()
@@ -323,6 +329,20 @@ class TestInspect:
         assert [(e.prompt_ids, e.completion_ids, e.item_id, e.sample, e.group) for e in again] == kept
         assert again[5].fields | rollouts()[5].fields == again[5].fields
 
+    def test_a_recorded_run_goes_through_a_log_to_the_same_activations(self, tmp_path, invoke):
+        pytest.importorskip("inspect_ai", reason="the inspect extra clashes with constraints.txt (fsspec, dateutil)")
+        save_tiny(tmp_path / "model")
+        lines = [{"prompt_ids": each.prompt_ids, "completion_ids": each.completion_ids} for each in rollouts()]
+        (tmp_path / "given.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+        spec = read_replay_spec({"model": str(tmp_path / "model"), "spans": "prompt,completion"})
+        record_transcripts(tmp_path / "given.jsonl", spec, tmp_path / "first")
+        assert invoke(tmp_path / "first", "--to", "inspect", "--out", tmp_path / "log.eval")[0] == 0
+        record_transcripts(tmp_path / "log.eval", spec, tmp_path / "second", exact=True)
+        first, second = (StoreReader(tmp_path / name / "activations") for name in ("first", "second"))
+        assert all(np.array_equal(second.columns()[name], column) for name, column in first.columns().items())
+        for pair in first.spec.pairs():
+            assert np.array_equal(second.read(*pair, native=True), first.read(*pair, native=True))
+
     def test_scores_and_messages_are_what_inspect_shows(self, run, tmp_path):
         pytest.importorskip("inspect_ai", reason="the inspect extra clashes with constraints.txt (fsspec, dateutil)")
         from inspect_ai.log import read_eval_log
@@ -374,6 +394,19 @@ class TestTokenIdsOfLogs:
         assert (first.prompt_ids, first.completion_ids, first.group, first.prompt) == ([5, 6], [7], "g", None)
         assert (second.prompt_ids, second.completion) == (None, "4") and source.retokenised == 1
         assert first.fields == {"level": 2}
+
+    def test_text_is_refused_where_only_ids_will_do(self, logged, tmp_path):
+        logged(introspect={"prompt_ids": [5, 6], "completion_ids": [7]})
+        path = logged()
+        save_tiny(tmp_path / "model")
+        spec = read_replay_spec({"model": str(tmp_path / "model")})
+        for call in (
+            lambda: record_transcripts(path, spec, tmp_path / "run", exact=True),
+            lambda: estimate_transcripts(path, spec, exact=True),
+        ):
+            with pytest.raises(SpecError, match=r"1 of 2 transcripts have no token ids, .*sample s1 of epoch 1 first"):
+                call()
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize(
         "own",

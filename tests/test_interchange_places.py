@@ -44,10 +44,16 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "mine"))
 
 
+@pytest.fixture(scope="module")
+def pushed_once(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("places") / "shared"
+    push(run, str(place))
+    return place
+
+
 @pytest.fixture
-def pushed(run: Path, tmp_path: Path) -> Path:
-    push(run, str(tmp_path / "shared"))
-    return tmp_path / "shared"
+def pushed(pushed_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pushed_once, tmp_path / "shared"))
 
 
 @pytest.fixture
@@ -234,11 +240,13 @@ class TestWhatGoesAlong:
             *("notes.txt", "activations/part-00000-abc.h5.bad", "run.py", ".env", "weird name.json", ".cache")
         }
 
-    @pytest.mark.parametrize("name", ["results2.json", "activations/part-00009.h5", "negative_control"])
+    @pytest.mark.parametrize("name", ["results2.json", "activations/part-00009.h5", "extra", ".hidden"])
     def test_a_link_stops_it(self, copy, tmp_path, name):
-        (tmp_path / "outside.json").write_text("{}")
-        (copy / name).symlink_to(tmp_path / "outside.json")
-        with pytest.raises(StoreError):
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "thesis.json").write_text("{}")
+        (copy / name).symlink_to(outside if "." not in name[1:] else outside / "thesis.json")
+        with pytest.raises(StoreError, match="is a link, and is not followed"):
             gather(copy)
 
     def test_a_damaged_or_unfinished_run_stops_it(self, copy, tmp_path):

@@ -31,6 +31,7 @@ def record(
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/<file>")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many transcripts, from the first.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Refuse transcripts without token ids.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a recording that was interrupted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was recorded as one JSON document.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
@@ -55,12 +56,12 @@ def record(
     spec = read_replay_spec(given | captured | {"limit": limit})
     if dry_run:
         with progress_bars() as progress:
-            cost = estimate_transcripts(from_, spec, offline=offline, progress=progress)
+            cost = estimate_transcripts(from_, spec, exact=exact, offline=offline, progress=progress)
         _print_cost(cost, as_json)
         return
     folder = out or Path("runs") / from_.stem
     with progress_bars() as progress:
-        found = record_transcripts(from_, spec, folder, resume=resume, offline=offline, progress=progress)
+        found = record_transcripts(from_, spec, folder, resume=resume, exact=exact, offline=offline, progress=progress)
     _print_found(found, as_json)
 
 

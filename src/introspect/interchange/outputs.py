@@ -53,7 +53,7 @@ def new_place(out: Path, needed: int) -> Iterator[Path]:
         temporary.rename(out)
         _sync(out.parent)
     except OSError as error:
-        raise RunError(f"cannot write {out}: {error.strerror}; free space or choose another --out") from error
+        raise RunError(f"cannot write {out}: {error.strerror or error}; free space or choose another --out") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

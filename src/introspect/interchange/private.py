@@ -3,7 +3,8 @@
 Paths in specs, manifests, results and reports are shortened to their last name on the way out, as probes' cards have
 them; the folder itself is left as it is. A key, or a path where it cannot be shortened (a rollout is data), stops a
 push. Known trade-off: what is looked for is absolute paths and the usual forms of keys; a name that is private for
-another reason, such as that of an endpoint in a spec, goes along.
+another reason, such as that of an endpoint in a spec, goes along; and a digest that a manifest or results state of
+their spec is that of the spec as it was.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def pull(
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         if out.is_symlink() or not (out / INDEX).is_file() or read_at_most(out / INDEX, MAX_INDEX_BYTES) != content:
             raise RunError(f"{out} is there already and holds something else; choose another folder")
-        _check(out, index)
+        _check(out, index, progress)
         return Pulled(index, place.address, fetched=0)
     partial = out.with_name(f".{out.name}.pull")
     _make(partial)
@@ -83,7 +83,7 @@ def pull(
             progress("pull files", done, len(missing))
         _remove_others(partial, index)
         write_atomic(partial / INDEX, content)
-        _check(partial, index)
+        _check(partial, index, progress)
         if out.is_dir():
             out.rmdir()
         partial.rename(out)
@@ -181,11 +181,12 @@ def _remove_others(partial: Path, index: FileIndex) -> None:
             each.rmdir()
 
 
-def _check(folder: Path, index: FileIndex) -> None:
+def _check(folder: Path, index: FileIndex, progress: Progress) -> None:
     """Every file against the index, and the folder as a run or a probe."""
-    wrong = next((path for path, entry in index.files.items() if not _matches(folder, path, entry)), None)
-    if wrong is not None:
-        raise StoreError(f"{folder / wrong} is not the file that was pushed; remove {folder}, and pull it again")
+    for done, (path, entry) in enumerate(index.files.items(), start=1):
+        if not _matches(folder, path, entry):
+            raise StoreError(f"{folder / path} is not the file that was pushed; remove {folder}, and pull it again")
+        progress("check files", done, len(index.files))
     if kind_of(folder) != index.kind:
         raise StoreError(f"{folder} holds no {index.kind}, which its index says it does; do not use it")
     try:

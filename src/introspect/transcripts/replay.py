@@ -110,6 +110,7 @@ def record_transcripts(
     out: Path,
     *,
     resume: bool = False,
+    exact: bool = False,
     offline: bool = False,
     progress: Progress = silent,
 ) -> Recorded:
@@ -119,6 +120,7 @@ def record_transcripts(
         source: JSONL of transcripts, or an Inspect log.
         out: the run directory; new or empty.
         resume: go on with what `out` holds of the same transcripts and settings.
+        exact: refuse transcripts in text, of which token ids would have to be made again.
 
     Raises:
         SpecError: a line is no transcript or does not fit the model, or nothing is selected. Names the line.
@@ -126,7 +128,7 @@ def record_transcripts(
         RunError: `out` holds something else, cannot be written, or the disk or the memory cannot hold it.
         StoreError: stored data is damaged.
     """
-    transcripts = read_transcripts(source, spec.limit)
+    transcripts = _read(source, spec, exact)
     settings = {"source": source.name, "sha256": file_digest(source)} | spec.model_dump(mode="json")
     check_folder(
         out, SETTINGS, dump_yaml(settings), what="other transcripts or settings", links=("activations",), resume=resume
@@ -161,14 +163,14 @@ def record_transcripts(
 
 
 def estimate_transcripts(
-    source: Path, spec: ReplaySpec, *, offline: bool = False, progress: Progress = silent
+    source: Path, spec: ReplaySpec, *, exact: bool = False, offline: bool = False, progress: Progress = silent
 ) -> ReplayCost:
     """What `record_transcripts` would take on this machine, from one short replay that is timed. Writes nothing.
 
     Raises:
         SpecError, ModelError, RunError: as `record_transcripts`.
     """
-    prepared = _prepare(read_transcripts(source, spec.limit), source, spec, offline=offline, progress=progress)
+    prepared = _prepare(_read(source, spec, exact), source, spec, offline=offline, progress=progress)
     return ReplayCost(
         n_transcripts=len(prepared.rollouts),
         n_tokens=prepared.n_tokens,
@@ -188,6 +190,17 @@ def seconds_a_token(backend: Backend, capture: Capture, rollouts: Sequence[Rollo
             backend.replay([few], [range(len(few))], capture=capture)
         seconds.append(time.perf_counter() - begun)
     return min(seconds) / len(few)
+
+
+def _read(path: Path, spec: ReplaySpec, exact: bool) -> Source:
+    found = read_transcripts(path, spec.limit)
+    if exact and found.retokenised:
+        where = next(where for where, transcript in found.transcripts if transcript.prompt_ids is None)
+        raise SpecError(
+            f"{found.retokenised} of {len(found.transcripts)} transcripts have no token ids, {where} first: give ids "
+            "(`introspect export --to inspect` writes them), or leave --exact out and have the text tokenised again"
+        )
+    return found
 
 
 def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, progress: Progress) -> _Prepared:
