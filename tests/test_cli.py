@@ -101,6 +101,8 @@ APPLIED = {
 MATRIX = SimpleNamespace(results={"warnings": []})
 STEERED = {"n_items": 3, "replayed": {"think": {"without_a_token": [7]}}, "sentences": ["Steered."]}
 
+DIRECTION = SimpleNamespace(recipe="probe", made="by hand", site="resid_post", layer=3, norm=1.0)
+TESTED = SimpleNamespace(direction=DIRECTION, unit=0.5, typical=2.0)
 INDEX = SimpleNamespace(kind="run", n_bytes=12, files={"results.json": SimpleNamespace(bytes=12)})
 PUSHED = SimpleNamespace(
     cargo=SimpleNamespace(index=INDEX, shortened=["results.json"], left=()),
@@ -177,11 +179,12 @@ def calls(monkeypatch):
             "SteerSettings": SimpleNamespace,
             "estimate_steer": made.answer("steer_cost", SteerCost(3, 41, 7, 100, 9, 1.0)),
             "steer_run": made.answer("steer", {"steering": STEERED, "link": {}}),
+            "save_steered": made.answer("save_steered", TESTED),
         },
         "injection.study": {
             "run_injection": made.answer("inject", {"sentences": HEADLINE, "warnings": []}),
-            "injection_cost": made.answer("inject_cost", InjectionCost()),
         },
+        "injection.cost": {"injection_cost": made.answer("inject_cost", InjectionCost())},
         "natural.study": {
             "run_natural": made.answer("natural", {"sentences": HEADLINE, "warnings": []}),
             "natural_cost": made.answer("natural_cost", NaturalCost()),

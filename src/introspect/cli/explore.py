@@ -29,7 +29,9 @@ def explore(
         typer.Option(help="A saved probe to colour tokens by, beside those that ship; may be repeated."),
     ] = None,
 ) -> None:
-    """Look at runs in a browser: maps, rollouts and their tokens, doses and grids, two runs side by side.
+    """Look at runs in a browser, alone or side by side.
+
+    Maps of layers and positions, rollouts and their tokens, doses, grids of injections, two runs beside each other.
 
     Only this machine is answered, and only under the address that is printed; nothing is written. Ctrl-C ends it.
 
