@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -318,7 +319,7 @@ def planted(monkeypatch, truth: str) -> None:
         out = []
         for each in trials:
             about, n = each.about, len(each.watch)
-            noise = np.random.default_rng(abs(hash(str(sorted(about.items())))) % 2**32).normal(0, 0.01, n)
+            noise = np.random.default_rng(zlib.crc32(str(sorted(about.items())).encode())).normal(0, 0.01, n)
             if about["ask"] in ("which", "elsewhere"):
                 values = -3.0 + 0.001 * noise
                 if truth == REPORTER and about["kind"] == "concept" and about["ask"] == "which":
