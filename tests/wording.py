@@ -16,7 +16,7 @@ _IS = r"(?:is|are|was|were|be)"
 _ABLE = r"(?:know|believe|want|understand|reali[sz]e|notice|intend|perceive|feel|think)s?"
 _WHO = r"(?:models?|organisms?|networks?|bases?|assistants?|LLMs?|it|they|activations?|probes?|chains?)"
 FORBIDDEN = re.compile(
-    rf"\b{_WHO}(?:\s+\w+){{0,2}}?\s+(?:{_ABLE}|knew|{_IS}\s+(?:\w+\s+)?aware)\b"
+    rf"\b{_WHO}(?:\s+(?!the\b)\w+){{0,2}}?\s+(?:{_ABLE}|knew|{_IS}\s+(?:\w+\s+)?aware)\b"
     r"|\baware of\b|\bself-aware\b|\bconscious(?:ness|ly)?\b"
     r"|\bintrospect(?:s|ed|ing|ive|ively|ion)\b"
     r"|\bprov(?:es?|ed|en|ing)\b|\bproofs?\b",
