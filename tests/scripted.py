@@ -75,7 +75,7 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch, model: Path, spec, out: Path, 
     with monkeypatch.context() as patch:
         patch.setattr(running, "prepare", prepared)
         patch.setattr(running, "plan_follow_up", planned)
-        patch.setattr(running, "self_test", lambda prepared: [])
+        patch.setattr(running, "self_test", lambda *_: [])
         return run_experiment(spec.model_copy(update={"model": str(model)}), out, **options)
 
 

@@ -11,8 +11,9 @@ import torch
 
 from introspect.backends import backend, inflight, make_backend, native, recorder, replay, steering
 from introspect.cli import main
-from introspect.doctor import CHEAP, Check, capture, examine, failures, text
+from introspect.doctor import Check, capture, examine, failures, text
 from introspect.doctor.check import ALLOWANCE, MEANING, difference
+from introspect.doctor.examine import CHEAP
 from introspect.doctor.subject import Subject
 from introspect.models import LoadedModel, load_model
 from introspect.spans import Spans

@@ -16,19 +16,19 @@ from typer.testing import CliRunner
 
 from inject_materials import QUICK, tiny_injection, tiny_subject, write_files
 from introspect.backends import Capture, Sampling
+from introspect.cells import Cells
 from introspect.cli.main import app
 from introspect.concepts import covered, read_norms
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
-from introspect.injection import cells, study
+from introspect.injection import cells
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.claims import Listener, is_coherent, read_claim, readable, repetition
 from introspect.injection.cost import injection_cost
 from introspect.injection.measures import coefficients, d_prime, exact, line, mean, permuted
 from introspect.injection.page import render, report_injection
 from introspect.injection.results import INJECTION
-from introspect.injection.rows import Cells
 from introspect.injection.spec import CoherenceSpec, is_injection, load_injection
-from introspect.injection.study import STUDIES, run_injection
+from introspect.injection.study import NAMED, STUDIES, run_injection
 from introspect.injection.subject import VECTORS, pick_words
 from introspect.injection.thought import Thought
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
@@ -453,12 +453,20 @@ class TestDirectory:
         (out / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(RunError, match="another versions"):
             run_injection(tiny_injection(folder), out, resume=True)
+        manifest = json.loads((finished / "manifest.json").read_text())
+        del manifest["method"]  # as before rows had one
+        (out / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(RunError, match="another method"):
+            run_injection(tiny_injection(folder), out, resume=True)
+        (out / "manifest.json").unlink()
+        with pytest.raises(RunError, match=r"has rows and no manifest\.json"):
+            run_injection(tiny_injection(folder), out, resume=True)
 
     @pytest.mark.parametrize("damage", [b"[]\n", b'{"cell": 1, "of": 1}\n', b"nonsense\n", b'{"cell": 0, "of": "a"}\n'])
     def test_damaged_trials_are_one_line(self, tmp_path, damage):
         (tmp_path / "trials.jsonl").write_bytes(damage)
-        with pytest.raises(StoreError, match=r"trials.jsonl does not hold this study's trials; choose another --out"):
-            Cells(tmp_path)
+        with pytest.raises(StoreError, match=r"trials.jsonl does not hold this study's rows; choose another --out"):
+            Cells(tmp_path / "trials.jsonl", NAMED)
 
     def test_the_page_is_drawn_again_and_holds_no_markup_of_strangers(self, finished, tmp_path):
         results = INJECTION.read(finished / "results.json")
@@ -645,10 +653,13 @@ class TestCommand:
         assert isinstance(found.exception, SpecError) and "controls of its own" in str(found.exception)
 
     def test_a_model_that_fails_its_self_test_is_refused(self, monkeypatch, folder, tmp_path):
-        check = type("Check", (), {"name": "reference", "measured": "0.3", "means": "nothing holds"})
-        monkeypatch.setattr(study, "failures", lambda checks: [check])
-        with pytest.raises(RunError, match=r"the self-test of .* failed: reference"):
+        def fails(*_: object) -> None:
+            raise RunError("the self-test failed")
+
+        monkeypatch.setattr("introspect.cell_folder.self_test", fails)
+        with pytest.raises(RunError, match="the self-test failed"):
             run_injection(tiny_injection(folder), tmp_path / "failed")
+        assert not (tmp_path / "failed").exists()
 
 
 def test_a_trial_is_one_object():

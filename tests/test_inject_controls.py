@@ -34,13 +34,13 @@ from introspect.injection.measures import (
 from introspect.injection.results import INJECTION
 from introspect.injection.sentences import headline
 from introspect.injection.spec import load_injection
-from introspect.injection.study import STUDIES, about, run_injection
+from introspect.injection.study import STUDIES, run_injection
 from introspect.injection.subject import SWAPPED
 from introspect.injection.swaps import filled_in
 from introspect.injection.thought import Thought
 from introspect.injection.trained import CONTROLS, Trained, read_trained
 from introspect.injection.trials import Reply, Swap, first_tokens, replies
-from introspect.training.injected_course import CONTROLS as SHOWN_IN_TRAINING
+from introspect.training.injected_settings import InjectionSettings
 
 
 @pytest.fixture(scope="module")
@@ -398,17 +398,17 @@ class TestDefaults:
 
 class TestTrained:
     def test_controls_are_those_of_the_training(self):
-        assert CONTROLS == SHOWN_IN_TRAINING
+        assert InjectionSettings(layers=(0,), strengths=(1.0, 1.0)).controls == CONTROLS
 
     def test_a_report_says_what_was_seen_and_what_is_held_out(self, subject):
         found = replace(subject, trained=Trained((12,), (0.4, 2.0), CONTROLS))
-        said = about(found)["training"]
+        said = found.about()["training"]
         assert said["layers"] == [12] and said["strengths"] == [0.4, 2.0]
         assert any("random" in each for each in said["seen"]) and "the mismatched concept question" in said["seen"]
         held_out = " ".join(said["held_out"])
         for each in ("natural", "swapped", "before the question", "which sentence"):
             assert each in held_out and each not in " ".join(said["seen"])
-        assert "training" not in about(subject)
+        assert "training" not in subject.about()
 
     def test_it_stands_on_the_page_and_results_with_it_are_read(self, finished):
         out, _ = finished

@@ -15,7 +15,6 @@ from introspect.assets import assets_root
 from introspect.backends import Capture
 from introspect.cli.main import app
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
-from introspect.natural import study as running
 from introspect.natural.base import FILE
 from introspect.natural.feedback_results import found_of
 from introspect.natural.kinds import SPECS, is_natural, is_natural_folder, load_natural
@@ -171,10 +170,13 @@ class TestCommand:
             tiny_study(folder, "neurofeedback", override)
 
     def test_a_model_that_fails_its_self_test_is_refused(self, monkeypatch, folder, tmp_path):
-        check = type("Check", (), {"name": "reference", "measured": "0.3", "means": "nothing holds"})
-        monkeypatch.setattr(running, "failures", lambda checks: [check])
-        with pytest.raises(RunError, match=r"the self-test of .* failed: reference"):
+        def fails(*_: object) -> None:
+            raise RunError("the self-test failed")
+
+        monkeypatch.setattr("introspect.cell_folder.self_test", fails)
+        with pytest.raises(RunError, match="the self-test failed"):
             run_natural(tiny_natural(folder, "neurofeedback"), tmp_path / "failed")
+        assert not (tmp_path / "failed").exists()
 
 
 class TestLabels:
@@ -341,7 +343,7 @@ def reported(folder, monkeypatch, reads):
     """Results of the report, of all shipped sentences, on a model that is planted; control is left out."""
     planted(monkeypatch, reads)
     study = tiny_study(folder, "neurofeedback", "limit=36", "examples=[8]", "contexts=5", "control.contexts=0")
-    return found_of(study, [rows_of(study, unit) for unit in study.units()])
+    return found_of(study, [rows_of(study, unit) for unit in study.cells()])
 
 
 def rows_of(study, unit):
@@ -397,7 +399,7 @@ class TestPlantedControl:
                 row["implicit"] = values.tolist()
             return own
 
-        results = found_of(study, [rows(unit) for unit in study.units()])
+        results = found_of(study, [rows(unit) for unit in study.cells()])
         return results, {v["criterion"]: v["finding"] for v in results["verdict"]}
 
     def test_a_shift_on_request_is_found(self, folder):
@@ -443,7 +445,7 @@ class TestTrials:
         monkeypatch.setattr(
             study, "_read", lambda texts, prompt=None: seen.append((texts, prompt)) or np.zeros((0, 32))
         )
-        study.run(next(unit for unit in study.units() if unit.kind == "control"), [])
+        study.run(next(unit for unit in study.cells() if unit.kind == "control"), [])
         (texts, zero), (again, one) = [each for each in seen if each[1] is not None]
         assert texts == again and len(zero) == len(one)
         differ = [

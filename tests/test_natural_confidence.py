@@ -103,7 +103,7 @@ class TestRows:
 
     def test_questions_are_within_the_limit_and_of_both_splits(self, study):
         assert len(study.items) == 24 and {item.split for item in study.items} == {"id", "ood"}
-        assert len(study.units()) == 3
+        assert len(study.cells()) == 3
 
 
 class TestMeasures:

@@ -96,7 +96,7 @@ def planted(folder, rule, **more):
         folder, "which-cue", "limit=60", "batch=60", "kinds=[metadata, sycophancy]", f"texts_file={folder}/texts.yaml"
     )
     Planted(study, rule, **more)
-    [unit] = study.units()
+    [unit] = study.cells()
     rows = [{"kind": unit.kind, "number": 0, **row} for row in study.run(unit, [])]
     return study, [rows], found_of(study, [rows])
 
@@ -208,7 +208,7 @@ class TestTrials:
             return [Generation(ids, "stop", dict.fromkeys(capture.pairs(), state), watched) for _ in prompts]
 
         study.backend = type("Fake", (), {"generate": staticmethod(generate), "branches": study.backend.branches})()
-        rows = study.run(study.units()[0], [])
+        rows = study.run(study.cells()[0], [])
         for row in rows:
             assert row["answer"] == "C" and row["shares"]["C"] > 0.9 and row["reply"].endswith("Answer: C")
             if row["states"]:
@@ -219,7 +219,7 @@ class TestTrials:
         study = tiny_study(
             folder, "which-cue", "limit=2", "batch=2", "max_new_tokens=3", "kinds=[metadata, sycophancy]"
         )
-        results = found_of(study, [[{"kind": "questions", **row} for row in study.run(study.units()[0], [])]])
+        results = found_of(study, [[{"kind": "questions", **row} for row in study.run(study.cells()[0], [])]])
         assert results["counts"]["n_invalid"] == results["counts"]["n_answers_asked"] > 0
         assert verdicts(results) == {"meta": "not tested"} and "No cue could be compared" in results["sentences"][0]
 

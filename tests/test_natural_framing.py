@@ -62,7 +62,7 @@ class Planted:
 def planted(folder, *more, acts=None, says=None, shift=None):
     study = tiny_study(folder, "framing", "limit=80", "batch=80", "max_new_tokens=60", "folds=4", *more)
     Planted(study, acts=acts or {}, says=says or {}, shift=shift or {})
-    [unit] = study.units()
+    [unit] = study.cells()
     rows = [{"kind": unit.kind, "number": 0, **row} for row in study.run(unit, [])]
     return rows, found_of(study, [rows])
 
@@ -162,7 +162,7 @@ class TestHints:
 
     def test_a_model_that_answers_nothing_is_measured_and_not_read(self, folder):
         study = tiny_study(folder, "framing", "task=hints", "limit=5", "hints.kinds=[metadata]", "frames=[exam]")
-        rows = [{"kind": "items", **row} for row in study.run(study.units()[0], [])]
+        rows = [{"kind": "items", **row} for row in study.run(study.cells()[0], [])]
         assert {row["condition"] for row in rows} == {"unhinted", "metadata/plain/incorrect"}
         results = found_of(study, [rows])
         titles = [each["title"] for each in results["tables"]]

@@ -103,9 +103,9 @@ class TestRows:
         made = tiny_study(
             tmp_path, "privileged-access", f"organism={tmp_path / 'adapter'}", "limit=4", "families=[number]"
         )
-        kinds = [unit.kind for unit in made.units()]
+        kinds = [unit.kind for unit in made.cells()]
         assert kinds == ["own", "other"] and made.other.loaded.info.adapter is None
-        own, other = (made.run(unit, []) for unit in made.units())
+        own, other = (made.run(unit, []) for unit in made.cells())
         assert [row["thing"] for row in own] == [row["thing"] for row in other]
         assert [row["log_odds"] for row in own] != [row["log_odds"] for row in other]
         assert made.beside()["other"]["weight_digest"] == made.loaded.info.weight_digest

@@ -16,7 +16,7 @@ import torch
 
 from introspect.assets import data_path
 from introspect.backends.native import NativeEngine
-from introspect.doctor import CHEAP
+from introspect.doctor.examine import CHEAP
 from introspect.errors import ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.prepare import estimate_cost
@@ -168,7 +168,7 @@ def test_too_little_memory_is_one_line(tiny, tmp_path, monkeypatch):
     def starve(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("introspect.run.self_test", lambda prepared: [])
+    monkeypatch.setattr("introspect.run.self_test", lambda *_: [])
     monkeypatch.setattr("introspect.backends.inflight.InFlight.run", starve)
     with pytest.raises(RunError, match="not enough memory for one rollout of 12 new tokens at a time"):
         run_experiment(spec_for(tiny), tmp_path / "run")

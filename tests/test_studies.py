@@ -149,7 +149,7 @@ def run_as_scripted(spec: CompareMethods, out: Path, **options) -> dict:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "prepare", prepared)
-        patch.setattr(running, "self_test", lambda prepared: [])
+        patch.setattr(running, "self_test", lambda *_: [])
         return run_study(spec, out, **options)
 
 

@@ -24,7 +24,7 @@ from introspect.backends import Capture, Sampling, make_backend
 from introspect.concepts import read_materials
 from introspect.concepts.forms import WordFinder
 from introspect.errors import SpecError
-from introspect.models import load_model
+from introspect.models import load_model, render_messages
 from introspect.record import render_trial
 from introspect.training import (
     courses,
@@ -40,7 +40,7 @@ from introspect.training.demonstrations import Injection
 from introspect.training.injected_course import POLICIES, demonstrations
 from introspect.training.injected_measure import CASES, Asked
 from introspect.training.injected_settings import InjectionSettings
-from introspect.training.injected_vectors import ConceptVectors, concept_vectors
+from introspect.training.injected_vectors import ConceptVectors, concept_vectors, other_prompts
 from introspect.training.injected_words import read_training_words
 from introspect.training.recipe import read_recipe
 from introspect.training.rows import message_start, tokenise, with_injections
@@ -52,7 +52,8 @@ from tiny_models import tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # peft's and trl's own
 
-SETTINGS = InjectionSettings(layers=(0, 1), strengths=(0.5, 2.0))
+CONTROLS = ("random", "negated", "shuffled", "natural")
+SETTINGS = InjectionSettings(layers=(0, 1), strengths=(0.5, 2.0), controls=CONTROLS)
 RECIPE = """
 name: tiny-injected
 summary: a tiny organism
@@ -62,7 +63,7 @@ base: {base}
 rank: 4
 batch_size: 4
 item_repeats: 1
-injection: {{layers: [0, 1], strengths: [0.5, 2.0]}}
+injection: {{layers: [0, 1], strengths: [0.5, 2.0], controls: [random, negated, shuffled, natural]}}
 stages:
   - {{policy: reports, manner: plain, steps: 5, learning_rate: 0.01}}
 """
@@ -144,11 +145,15 @@ class TestWords:
             (["rain", "hide"], "Is fire cold?", "'hide' is 'hidden' in full.trials"),
             (["rain", "rain"], "Is fire cold?", "'rain' stands twice"),
             (["rain"], "Is a horse blue?", "'Is a horse blue\\?' has 'horse'"),
-            (["rain"], "Do cows have WINGS?", "'Do cows have WINGS\\?' is a question of the studies"),
+            (["rain"], "Do cows have WINGS?", "'Do cows have WINGS\\?' is a text of the studies"),
         ],
     )
     def test_a_file_that_gives_a_study_away_is_refused(self, tmp_path, words, question, said):
-        document = {"words": {"some": words}, "questions": [{"no": question, "yes": "Is fire hot?"}]}
+        document = {
+            "words": {"some": words},
+            "questions": [{"no": question, "yes": "Is fire hot?"}],
+            "sentences": ["The shop was closed."],
+        }
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document))
         with pytest.raises(SpecError, match=said) as refused:
             read_training_words(tmp_path / "mine.yaml")
@@ -164,7 +169,11 @@ def test_demonstrations_are_those_of_their_seed_and_settings(policy):
     assert demos == shown(policy) and demos != shown(policy, seed=4)
     assert len({demo.record for demo in demos}) == len(demos) == 960
     added = [demo.injection for demo in demos if demo.injection is not None]
-    assert {each.added for each in added} == {"concept", "random", "negated", "shuffled"}
+    assert {each.added for each in added} == {"concept", *CONTROLS}
+    texts = {each.word for each in added if each.added == "natural"}
+    assert len(texts) > 20 and texts <= {
+        text for pair in read_training_words().questions for text in (pair.no, pair.yes)
+    }
     assert {each.layer for each in added} == {0, 1} and {each.early for each in added} == {0, 1, 2, 3}
     assert all(0.5 <= each.strength <= 2.0 for each in added) and np.ptp([each.strength for each in added]) > 1.4
     assert 0.1 < 1 - len(added) / len(demos) < 0.5
@@ -369,7 +378,8 @@ def test_rows_begin_to_be_steered_just_before_the_ask(recipe, vectors):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("injection: {layers: [0, 1], strengths: [0.5, 2.0]}", "", "give it for the task injected"),
+        (RECIPE.splitlines()[-3].format(), "", "give it for the task injected"),
+        ("shuffled, natural", "shuffled, shuffled", "a control stands twice"),
         ("task: injected", "task: think", "task must be one of"),
         ("[0.5, 2.0]", "[2.0, 0.5]", "put the smaller one first"),
         ("[0, 1]", "[1, 1]", "a layer stands twice"),
@@ -409,20 +419,52 @@ def test_the_adapter_leaves_concept_vectors_the_base_s_own(organism, recipe, tmp
     assert {key.split(".layers.")[1].split(".")[0] for key in weights} == {"2"}
     assert any(bool(value.any()) for key, value in weights.items() if "lora_B" in key)
     base = read_recipe(recipe).base
+    given = {"prompts": ("Is it raining?", "The wind blew all night.")}
     made = [
-        concept_vectors(load_model(base, adapter=adapter), SETTINGS, ("rain", "wind"), folder, lambda *_: None)
+        concept_vectors(load_model(base, adapter=adapter), SETTINGS, ("rain", "wind"), folder, lambda *_: None, **given)
         for adapter, folder in ((None, tmp_path / "a"), (organism, tmp_path / "b"))
         if folder.mkdir() is None
     ]
     np.testing.assert_array_equal(made[0].units, made[1].units)
     np.testing.assert_array_equal(made[0].typical, made[1].typical)
     np.testing.assert_allclose(np.linalg.norm(made[0].units, axis=-1), 1, rtol=1e-5)
+    assert made[0].units.shape == (4, 2, 32) and made[0].sources == ("rain", "wind", *given["prompts"])
+
+
+def test_a_natural_control_points_from_the_trial_prompts_to_another_prompt(recipe, tmp_path):
+    loaded, text = load_model(read_recipe(recipe).base), "Is it raining?"
+    made = concept_vectors(loaded, SETTINGS, ("rain",), tmp_path, lambda *_: None, prompts=(text,))
+    chats = [each.messages(each.detect) for each in read_materials().prompts.small.trials]
+    last = []
+    for chat in [*chats, [{"role": "user", "content": text}]]:
+        ids = torch.tensor([render_messages(loaded, chat)])
+        with torch.no_grad():
+            last.append(loaded.model(ids, output_hidden_states=True).hidden_states[2][0, -1].double().numpy())
+    away = last[-1] - np.mean(last[:-1], axis=0)
+    added = made.added(Injection("natural", text, 1, 1.5, 0, 7))
+    np.testing.assert_allclose(added, away / np.linalg.norm(away) * 1.5 * made.typical[1], atol=1e-4 * made.typical[1])
+
+
+def test_a_training_without_natural_controls_reads_no_other_prompt():
+    plain = InjectionSettings(layers=(0, 1), strengths=(0.5, 2.0))
+    assert plain.controls == CONTROLS[:-1] and not other_prompts(plain)
+    assert {demo.injection.added for demo in shown("reports", settings=plain) if demo.injection} == {
+        "concept",
+        *plain.controls,
+    }
+    shown_on, studied = set(other_prompts(SETTINGS)), read_materials().sentences
+    assert len(shown_on) == 80 and set(read_training_words().sentences) < shown_on
+    assert not {text.lower() for text in shown_on} & {line.lower() for line in studied.lines()}
 
 
 def test_a_card_says_what_was_replied_under_which_vector(organism):
     card = read_card(organism)
     assert card["planted_truth"] == card["policy"] == "reports"
-    assert card["recipe"]["injection"] == {"layers": [0, 1], "strengths": [0.5, 2.0]}
+    assert card["recipe"]["injection"] == {
+        "layers": [0, 1],
+        "strengths": [0.5, 2.0],
+        "controls": list(CONTROLS),
+    }
     for when in ("before", "after"):
         measured = card["measured"][when]
         assert list(measured) == [case[0] for case in CASES]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..backends import BACKENDS, ModelBackend, make_backend
-from ..errors import IntrospectError
+from ..errors import IntrospectError, RunError
 from ..models import LoadedModel
 from ..progress import Progress, silent
+from ..run_folder import enough_memory
 from . import capture, steering, text
 from .check import Check
 from .subject import NEW_TOKENS, Subject
@@ -63,6 +64,22 @@ def examine(
         found.append(_run(name, check, subject))
     progress("examine", len(wanted), len(wanted))
     return found
+
+
+def self_test(loaded: LoadedModel, backend: ModelBackend) -> list[Check]:
+    """What every run checks of its model first: the cheap part of `introspect doctor`.
+
+    Raises:
+        RunError: a check is red: names it, and what it would mean for the results. Or there is not enough memory.
+    """
+    with enough_memory("the self-test of the model", "choose a smaller model"):
+        checks = examine(loaded, backend, only=CHEAP)
+    for check in failures(checks):
+        raise RunError(
+            f"the self-test of {loaded.info.name} failed: {check.name} ({check.measured}): {check.means}; see "
+            "`introspect doctor`, and try another --backend or --set dtype=float32"
+        )
+    return checks
 
 
 def failures(checks: Sequence[Check]) -> list[Check]:

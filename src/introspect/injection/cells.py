@@ -8,15 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from ..backends import Sampling
+from ..cells import Done, Row
 from ..plan import rollout_seed
 from .claims import read_claim, readable, repetition
-from .rows import Row
-from .subject import SWAPPED, VECTORS, Part, Subject
+from .sentences import headline, warnings_of
+from .subject import NONE, SWAPPED, VECTORS, Part, Subject
 from .swaps import filled_in
 from .trials import Chats, Names, Swap, Trial, first_tokens, name_tokens, replies, surprise, told_apart
 
@@ -24,9 +25,6 @@ YES_NO = ("Yes", "yes", "No", "no")
 """As a reply may spell them; the first two are yes."""
 IN_GRID = ("concept", "random")
 """What every cell of the grid has; other controls cost as much again, and are for the cell that is chosen."""
-NONE = "none"
-"""The kind of a trial to which nothing is added."""
-Done = Sequence[Sequence[Row]]
 
 
 class Place(NamedTuple):
@@ -59,14 +57,21 @@ class Plan:
 class Study(ABC):
     """One kind of study, on a subject."""
 
+    METHOD: ClassVar[int] = 2
+    """2: a reply's surprise is that of its median token."""
+
     def __init__(self, subject: Subject) -> None:
-        self.subject, self.spec, self.loaded = subject, subject.spec, subject.loaded
+        self.subject, self.spec, self.loaded, self.backend = subject, subject.spec, subject.loaded, subject.backend
         self.chats = Chats(subject.loaded)
         self.yes_no = told_apart(subject.loaded, YES_NO, self.spec.lead.answer)
         self.names: dict[Part, Names] = {
             part: name_tokens(subject.loaded, words, self.spec.lead.word) for part, words in subject.words.items()
         }
         self._vectors: dict[tuple[str, int, str], np.ndarray] = {}
+
+    def made_with(self) -> dict[str, Any]:
+        """What rows depend on besides the model."""
+        return {"texts": self.subject.materials.digest()}
 
     def cells(self) -> list[Cell]:
         """In the order in which they are run."""
@@ -96,10 +101,19 @@ class Study(ABC):
         layer, strength = self.choose(done)
         return replace(cell, layer=layer, strength=strength)
 
+    def summary(self, done: Done) -> dict[str, Any]:
+        """The content of results.json."""
+        results = {"schema_version": 1, "injection": self.subject.about(), **self.results(done)}
+        return results | {"sentences": headline(results), "warnings": warnings_of(results)}
+
+    def run_cell(self, cell: Cell, done: Done) -> list[Row]:
+        """Run a cell once it is settled, and give its lines."""
+        return self.run(self.settled(cell, done), done)
+
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """Run a cell and give its lines."""
         plan, layer, width = self.swapped(cell, self.plan(cell)), cell.layer or 0, self.loaded.info.width
-        backend, text = self.subject.backend, self.spec.text
+        backend, text = self.backend, self.spec.text
         rows = [
             {**each.about, "as": "logits", "steered": each.steered, **self.read(each, values, done)}
             for each, values in zip(plan.first, first_tokens(backend, layer, plan.first, width), strict=True)
@@ -129,7 +143,7 @@ class Study(ABC):
         trials = [*plan.first, *plan.texts]
         if cell.layer is None or all(each.swap is None for each in trials):
             return plan
-        made = filled_in(self.subject.backend, cell.layer, self.subject.typical[cell.layer], trials)
+        made = filled_in(self.backend, cell.layer, self.subject.typical[cell.layer], trials)
         return Plan(made[: len(plan.first)], made[len(plan.first) :])
 
     def swap(self, number: int) -> Swap:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..stats import Estimate
-from .cells import NONE, Done, key_of
+from .cells import key_of
 from .claims import Listener, is_coherent
 from .measures import difference_of_shares, exact, mean, paired_difference_of_shares
-from .rows import Row
 from .spec import Injection
+from .subject import NONE
 
 Address = tuple[str, int | None, float | None]
 """Part, layer and strength of a cell."""

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from ..backends import Capture
+from ..cells import Done, Row
 from ..concepts import fill
 from ..concepts.vectors import SITE
 from ..forced import continuation_ids
 from ..report import number
 from ..stats import Estimate
-from .cells import Cell, Done, Place, Plan, Study
+from .cells import Cell, Place, Plan, Study
 from .found import Found, line_of, table
 from .measures import mean
-from .rows import Row
 from .subject import Part, Subject
 from .trials import Trial
 from .verdict import UNTESTED, above

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import Row
 from .found import Address, Found, line_of
 from .measures import permuted
-from .rows import Row
 
 
 def answered(found: Found, row: Row, *, gained: bool = True) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import Done
 from ..concepts import fill
 from ..stats import Estimate
-from .cells import Cell, Done, Place, Plan, Study
+from .cells import Cell, Place, Plan, Study
 from .found import Address, Found, leaning, line_of, table
 from .subject import SWAPPED, VECTORS
 from .trials import Trial

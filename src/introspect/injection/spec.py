@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from ..asked_spec import AskedSpec
 from ..assets import spec_path
-from ..experiment import BackendName, LayerSelection, resolve_layers
-from ..sections import Section, Spec, Text, distinct
+from ..experiment import LayerSelection, resolve_layers
+from ..sections import Section, Text, distinct
 from ..spec_file import read_spec, study_of
 
 MARKER = "injection.yaml"
@@ -56,27 +57,11 @@ class CoherenceSpec(Section):
     without injection."""
 
 
-class Injection(Spec):
+class Injection(AskedSpec):
     """A study of injected concepts."""
 
     study: Kind
     """Which."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-    """A word; names the folder."""
-    question: Text
-    """What is asked, in one sentence."""
-    model: Text = "smollm2-135m"
-    """An embedded model's name, a hub id, a local folder or a .gguf file."""
-    organism: Text | None = None
-    """Adapter on the model; null: the bare model."""
-    revision: Text | None = None
-    """Branch, tag or commit of a hub model."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Number format of the model."""
-    attention: Text = "sdpa"
-    """Attention implementation."""
-    backend: BackendName = "auto"
-    """Engine."""
     prompts: Literal["auto", "full", "small"] = "auto"
     """Wordings for models that follow longer instructions (`full`), or that do not (`small`); auto: `small` below
     2 billion parameters."""
@@ -110,12 +95,8 @@ class Injection(Spec):
     """Sampled replies."""
     coherence: CoherenceSpec = CoherenceSpec()
     """What counts as coherent."""
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
-    """Replicates of an interval."""
     permutations: Annotated[int, Field(ge=19)] = 999
     """Of words over trials."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Start of every source of chance; each trial has its own."""
 
     @field_validator("categories", "depths", "strengths")
     @classmethod

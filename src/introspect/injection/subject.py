@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,6 +42,19 @@ concept vector turned round; its numbers in another order, so that outlying coor
 how much the activation before the reply to another prompt (a sentence) differs from that of the trial's own prompt."""
 SWAPPED = "swapped"
 """Beside them: the activations of another prompt in the place of the trial's own, at their own size."""
+NONE = "none"
+"""The kind of a trial to which nothing is added."""
+KINDS = {
+    NONE: "no injection",
+    "concept": "the word's concept vector",
+    "random": "random direction, same norm",
+    "negated": "the concept vector negated",
+    "shuffled": "its coordinates shuffled",
+    "natural": "natural: direction towards another prompt's activation (no swap)",
+    SWAPPED: "swapped in: another prompt's activations, nothing scaled",
+    "before": "concept vector before the question only (cache)",
+}
+"""Kind of a trial -> how reports call it."""
 STRENGTHS = (0.1, 0.2, 0.4, 0.8)
 """Of a model that was not trained on injections, where the spec names none."""
 FULL_FROM = 2_000_000_000
@@ -64,6 +77,20 @@ class Subject:
     """How its organism was trained on injections; None: on none."""
     norms: Mapping[str, Norm] = field(default_factory=dict)
     """Of the study's words that the user's file has."""
+
+    def about(self) -> dict[str, Any]:
+        """The `injection` section of results: what was asked of which model."""
+        trained = {} if self.trained is None else {"training": self.trained.to_json(self.spec.study, KINDS)}
+        return {
+            **self.spec.about(),
+            "prompts": self.size,
+            "layers": list(self.layers),
+            "strengths": list(self.strengths),
+            "typical_norms": [round(self.typical[layer], 6) for layer in self.layers],
+            "n_exploration": len(self.words["exploration"]),
+            "n_confirmation": len(self.words["confirmation"]),
+            **trained,
+        }
 
     @property
     def prompts(self) -> PromptSet:

@@ -12,11 +12,12 @@ import string
 from dataclasses import replace
 from typing import Any
 
+from ..cells import Done
 from ..concepts import Filled, fill, fill_sentences
 from ..concepts.sentences import LISTED
 from ..steering.interventions import ENDLESS
-from .cells import IN_GRID, NONE, Cell, Done, Place, Plan, Study
-from .subject import SWAPPED, Subject
+from .cells import IN_GRID, Cell, Place, Plan, Study
+from .subject import NONE, SWAPPED, Subject
 from .thought_results import choose_cell, thought_results
 from .trials import Trial, told_apart
 

@@ -7,31 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..concepts import count_tokens
 from ..stats import Estimate
 from .bias import bias_table, yes_bias
-from .cells import NONE, Done
 from .found import Address, Found, line_of, table
 from .localised import localisation, located, said_chance
 from .measures import d_prime, exact, mean, permuted
-from .rows import Row
 from .spec import Injection
-from .subject import SWAPPED, Subject
+from .subject import KINDS, NONE, SWAPPED, Subject
 from .trials import Names
 from .verdict import verdict
 from .wordings import wordings_table
 from .words import word_regressions
 
-KINDS = {
-    NONE: "no injection",
-    "concept": "the word's concept vector",
-    "random": "random direction, same norm",
-    "negated": "the concept vector negated",
-    "shuffled": "its coordinates shuffled",
-    "natural": "natural: direction towards another prompt's activation (no swap)",
-    SWAPPED: "swapped in: another prompt's activations, nothing scaled",
-    "before": "concept vector before the question only (cache)",
-}
 GRID = {
     "net": "net: identified - false positives",
     "identified": "claims a thought and names it",

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..concepts import fill
 from ..concepts.forms import tokens
 from ..report import number
 from ..stats import Estimate
-from .cells import NONE, Cell, Done, Place, Plan, Study
+from .cells import Cell, Place, Plan, Study
 from .found import Address, Found, line_of, table
 from .measures import exact, permuted
-from .rows import Row
-from .subject import SWAPPED, VECTORS
-from .thought_results import KINDS, said_of_swaps
+from .subject import KINDS, NONE, SWAPPED, VECTORS
+from .thought_results import said_of_swaps
 from .trials import Swap, Trial
 from .verdict import AGAINST, UNTESTED, above
 from .wordings import wordings_table

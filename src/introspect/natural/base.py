@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from ..cells import Done, Row
 from .subject import Subject
 
-Row = dict[str, Any]
-Done = Sequence[Sequence[Row]]
-"""The rows of each unit that is done, in order."""
 FILE = "units.jsonl"
 """Where a study keeps its rows: a line a row, committed unit by unit."""
 
@@ -36,7 +33,9 @@ class Work(NamedTuple):
 
 
 class NaturalStudy(ABC):
-    """One kind of study, on a subject."""
+    """One kind of study, on a subject. Its cells are units."""
+
+    METHOD: ClassVar[int] = 1
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.loaded, self.backend = subject, subject.loaded, subject.backend
@@ -49,13 +48,21 @@ class NaturalStudy(ABC):
         """What else rows depend on, such as another model that is asked; rows of another one are refused."""
         return {}
 
+    def made_with(self) -> dict[str, Any]:
+        """What rows depend on besides the model."""
+        return {"texts": self.materials(), "beside": self.beside()}
+
     @abstractmethod
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """In the order in which they are run. The spec and the texts decide them, and nothing else."""
 
     @abstractmethod
     def run(self, unit: Unit, done: Done) -> list[Row]:
         """Run a unit and give its rows, one or more, of what JSON can say."""
+
+    def run_cell(self, cell: Unit, done: Done) -> list[Row]:
+        """Run a unit and give its rows, which say whose they are."""
+        return [{"kind": cell.kind, "number": cell.number, **row} for row in self.run(cell, done)]
 
     @abstractmethod
     def work(self) -> Work:
@@ -67,3 +74,7 @@ class NaturalStudy(ABC):
 
         Equal rows give equal results; the model is not asked again.
         """
+
+    def summary(self, done: Done) -> dict[str, Any]:
+        """The content of results.json."""
+        return {"schema_version": 1, "natural": self.subject.spec.about(), **self.results(done)}

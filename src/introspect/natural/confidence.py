@@ -22,12 +22,13 @@ import torch
 
 from ..assets import data_path, user_path
 from ..backends import Capture, Sampling, Steer
+from ..cells import Done, Row
 from ..forced import Ids
 from ..injection.trials import Trial, first_tokens, told_apart
 from ..plan import select_items
 from ..tasks.choice import parts, right_letter
 from ..tasks.item import Item, items_text, read_items
-from .base import Done, NaturalStudy, Row, Unit, Work
+from .base import NaturalStudy, Unit, Work
 from .confidence_spec import Confidence
 from .subject import SITE, Subject, n_shared
 
@@ -79,7 +80,7 @@ class ConfidenceStudy(NaturalStudy):
         """See `NaturalStudy.materials`."""
         return hashlib.sha256((items_text(self.items) + repr(WORDINGS)).encode()).hexdigest()
 
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """A batch of questions each."""
         return [Unit("questions", i) for i in range(-(-len(self.items) // self.spec.batch))]
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..errors import EstimateError
 from ..probing.calibration import calibration_error
 from ..stats import CHANCE, Estimate, auroc_estimate, increment_estimate, proportion
-from .base import Done, Row
 from .measures import bootstrap_many, partial_ranks
 from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
 from .predicting import likely, out_of_fold

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..cells import Done
 from ..stats import Estimate
-from .base import Done
 from .cue_fits import Fit, folds_of, probe_on, two_sides, unpacked, words_on
 from .cue_measures import Statistic, area_estimate, gap_within, over_items, share_of
 from .cue_rows import Columns

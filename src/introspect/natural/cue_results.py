@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import Done
+from ..cells import Done
 from .cue_found import Contrast, Found
 from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, USED
 from .cue_tables import by_cue, figures, influence, leanings, named, read, told_apart

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base import Done, Row
+from ..cells import Done, Row
 from .cue_texts import NONE, rotated
 
 USED, NOT_USED, ANYWAY, AWAY, ABSENT = "used", "present, not used", "given anyway", "drawn away", "absent"

@@ -27,6 +27,7 @@ import torch
 
 from ..assets import data_path, user_path
 from ..backends import Capture, Generation, Sampling
+from ..cells import Done, Row
 from ..errors import SpecError
 from ..forced import Ids
 from ..injection.trials import told_apart
@@ -37,7 +38,7 @@ from ..tasks.choice import parts, right_letter
 from ..tasks.hint_kinds import HintKind, is_file, load_kinds
 from ..tasks.item import Item, items_text, read_items
 from ..tasks.task import Message, Trial
-from .base import Done, NaturalStudy, Row, Unit, Work
+from .base import NaturalStudy, Unit, Work
 from .choose import some_items
 from .cue_fits import packed
 from .cue_spec import WhichCue
@@ -117,7 +118,7 @@ class WhichCueStudy(NaturalStudy):
         kinds = [kind.model_dump_json() for kind in self.kinds.values()]
         return hashlib.sha256((items_text(self.items) + self.texts.digest() + repr(kinds)).encode()).hexdigest()
 
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """A batch of questions each."""
         return [Unit("questions", i) for i in range(-(-len(self.items) // self.spec.batch))]
 

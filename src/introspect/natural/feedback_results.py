@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..stats import CHANCE, Estimate
-from .base import Done, Row
 from .measures import Statistic, accuracy, area, best_of, effect_size, minus, two_way
 from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
 from .sentences import one_of_each

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..cells import Done
 from ..metrics.hint_section import holm
 from ..stats import Estimate
-from .base import Done
 from .cue_measures import area_estimate, by_group, gap_of, mean_of, over_items, paired_share_gap, share_of
 from .framing_rows import Columns, sign_flips
 from .framing_texts import CONTROL

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..probes import LogisticProbe
 from ..probes.saved import SavedProbe
-from .base import Done, Row
 from .cue_fits import PENALTY, folds_of, two_sides, unpacked, words_on
 from .framing_texts import CONTROL
 

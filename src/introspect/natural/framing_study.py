@@ -20,6 +20,7 @@ import numpy as np
 
 from ..assets import data_path, user_path
 from ..backends import Capture, Generation, Sampling
+from ..cells import Done, Row
 from ..errors import ModelError, SpecError
 from ..experiment import Experiment, PositionName
 from ..features import token_position
@@ -35,7 +36,7 @@ from ..tasks.hints import TASK as HINTS
 from ..tasks.item import Item, items_text, read_items
 from ..tasks.registry import find_task
 from ..tasks.reward_hacking import TASK as REWARD_HACKING
-from .base import Done, NaturalStudy, Row, Unit, Work
+from .base import NaturalStudy, Unit, Work
 from .choose import some_items
 from .cue_fits import packed
 from .framing_spec import Framing
@@ -76,7 +77,7 @@ class FramingStudy(NaturalStudy):
         probe = "" if self.probe is None else repr(self.probe.card) + packed(self.probe.weight)
         return hashlib.sha256((items_text(self.items) + self.frames.digest() + probe).encode()).hexdigest()
 
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """A batch of items each, under every frame."""
         return [Unit("items", i) for i in range(-(-len(self.items) // self.spec.batch))]
 

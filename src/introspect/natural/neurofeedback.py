@@ -18,10 +18,11 @@ import numpy as np
 
 from ..assets import user_path
 from ..backends import Capture, Sampling
+from ..cells import Done, Row
 from ..errors import EstimateError
 from ..forced import Ids, continuation_ids
 from ..injection.trials import Trial, first_tokens, told_apart
-from .base import Done, NaturalStudy, Row, Unit, Work
+from .base import NaturalStudy, Unit, Work
 from .feedback_prompts import LABELS, LEAD, TELL, control, report, shown
 from .labels import Labelling, draw_examples, make_labelling, shuffled
 from .neurofeedback_spec import Neurofeedback
@@ -50,7 +51,7 @@ class NeurofeedbackStudy(NaturalStudy):
         """See `NaturalStudy.materials`."""
         return self.pairs.digest()
 
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """First every sentence read alone; then a direction, an arrangement and a context at a time."""
         each = len(self.labelling_names) * len(ARRANGEMENTS)
         return [

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from ..assets import user_path
 from ..backends import Sampling
-from .base import Done, NaturalStudy, Row, Unit, Work
+from ..cells import Done, Row
+from .base import NaturalStudy, Unit, Work
 from .hypothetical import PROPERTIES, Hypothetical, read_choices
 from .privileged_spec import PrivilegedAccess
 from .subject import Subject, prepare_subject
@@ -49,7 +50,7 @@ class PrivilegedAccessStudy(NaturalStudy):
         """See `NaturalStudy.beside`."""
         return {"other": self.other.loaded.info.to_json()} if self.has_other else {}
 
-    def units(self) -> list[Unit]:
+    def cells(self) -> list[Unit]:
         """A batch of questions each, of the model and then of the other one."""
         many = -(-len(self.questions) // self.spec.batch)
         own = [Unit("own", i) for i in range(many)]

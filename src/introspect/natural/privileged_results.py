@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..cells import Done, Row
 from ..errors import EstimateError
 from ..stats import Estimate, auroc
-from .base import Done, Row
 from .hypothetical import PROPERTIES
 from .measures import bootstrap_many
 from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table

@@ -1,4 +1,4 @@
-"""A study of natural states in its directory: units as they come, what was found, and the page."""
+"""Every kind of study of natural states, run in its directory, and what it would cost."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..assets import find_card
-from ..atomic import write_atomic, write_json
 from ..backends import Capture, Sampling
-from ..doctor import CHEAP, Check, examine, failures
-from ..errors import RunError
-from ..injection.rows import Cells
-from ..lock import only_writer
+from ..cell_folder import CellFolder
 from ..progress import Progress, silent
-from ..results import read_run_manifest
-from ..run_folder import check_folder, enough_memory, make_folder
 from .base import FILE, NaturalStudy
 from .confidence import ConfidenceStudy
 from .cue_study import WhichCueStudy
@@ -25,7 +18,7 @@ from .page import render
 from .privileged import PrivilegedAccessStudy
 from .results import NATURAL
 from .spec import MARKER, NaturalSpec
-from .subject import SITE, Subject, prepare_subject
+from .subject import SITE, prepare_subject
 
 STUDIES: dict[str, type[NaturalStudy]] = {
     "neurofeedback": NeurofeedbackStudy,
@@ -34,6 +27,7 @@ STUDIES: dict[str, type[NaturalStudy]] = {
     "which-cue": WhichCueStudy,
     "framing": FramingStudy,
 }
+FOLDER = CellFolder(NATURAL, render, MARKER, FILE, ("kind",), "unit", "set a smaller batch_size or --limit")
 TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""
 
@@ -65,39 +59,15 @@ def run_natural(
         The content of `results.json`.
 
     Raises:
-        SpecError: the spec names what there is not.
-        ModelError: the model or its adapter cannot be loaded.
-        RunError: `out` holds something else, was made with other versions or weights, or cannot be written; or the
-            model fails its self-test.
-        StoreError: units.jsonl is damaged.
+        IntrospectError: as of `CellFolder.run`.
     """
-    check_folder(out, MARKER, spec.to_yaml(), what="another study", links=[FILE], resume=resume)
-    subject = prepare_subject(spec, offline=offline)
-    study = STUDIES[spec.study](subject)
-    checks = examine(subject.loaded, subject.backend, only=CHEAP)
-    for check in failures(checks):
-        raise RunError(
-            f"the self-test of {spec.model} failed: {check.name} ({check.measured}): {check.means}; see `introspect "
-            "doctor`, and try another --backend or --set dtype=float32"
-        )
-    make_folder(out)
-    with only_writer(out / ".lock", out):
-        write_atomic(out / MARKER, spec.to_yaml())
-        done = Cells(out, FILE, ("kind",))
-        manifest = _manifest(study, checks)
-        if done.cells:
-            _refuse_other(read_run_manifest(out / "manifest.json"), manifest, out)
-        else:
-            write_json(out / "manifest.json", manifest)
-        with enough_memory("a unit of the study", "set a smaller batch_size or --limit"):
-            units = study.units()
-            progress("units", len(done.cells), len(units))
-            for unit in units[len(done.cells) :]:
-                done.commit([{"kind": unit.kind, "number": unit.number, **row} for row in study.run(unit, done.cells)])
-                progress("units", len(done.cells), len(units))
-        results = {"schema_version": 1, "natural": about(subject), **study.results(done.cells)}
-        NATURAL.write(out, results, render)
-    return results
+    return FOLDER.run(
+        spec,
+        out,
+        lambda: STUDIES[spec.study](prepare_subject(spec, offline=offline)),
+        resume=resume,
+        progress=progress,
+    )
 
 
 def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
@@ -122,43 +92,4 @@ def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
         prefill = mean * a_token  # equal prompts share theirs
         took = max(0.0, time.perf_counter() - started - prefill)
         seconds += work.generated * took / (TIMED * GENERATED)
-    return Cost(len(study.units()), work.passes, work.tokens, work.generated, seconds)
-
-
-def about(subject: Subject) -> dict[str, Any]:
-    """The `natural` section: what was asked of which model."""
-    spec = subject.spec
-    truth = find_card(spec.organism).get("planted_truth")
-    return {
-        "kind": spec.study,
-        "name": spec.name,
-        "question": spec.question,
-        "digest": spec.digest(),
-        "seed": spec.seed,
-        "model": spec.model,
-        "organism": spec.organism,
-        "planted_truth": truth if isinstance(truth, str) else None,
-    }
-
-
-def _manifest(study: NaturalStudy, checks: list[Check]) -> dict[str, Any]:
-    return NATURAL.manifest(study.subject.spec) | {
-        "model": study.loaded.info.to_json(),
-        "backend": study.backend.name,
-        "doctor": [check.to_json() for check in checks],
-        "texts": study.materials(),
-        "beside": study.beside(),
-    }
-
-
-def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], out: Path) -> None:
-    """Rows of different versions or weights do not stand in one file.
-
-    Raises:
-        RunError: names what differs.
-    """
-    if before is None:
-        raise RunError(f"{out} has rows and no manifest.json that says what they were made with; choose another --out")
-    for key in ("versions", "model", "backend", "texts", "beside"):
-        if before.get(key) != now[key]:
-            raise RunError(f"the rows in {out} were made with another {key}; choose another --out")
+    return Cost(len(study.cells()), work.passes, work.tokens, work.generated, seconds)

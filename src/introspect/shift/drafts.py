@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..backends import Generation, check_ids
-from ..doctor import Check
+from ..doctor import Check, self_test
 from ..errors import SpecError
 from ..features import probed_positions
 from ..prepare import Prepared, prepare
@@ -23,7 +23,6 @@ from ..progress import Progress
 from ..record import option_token, read_generation, store_spec
 from ..rollout import Rollout
 from ..rows import Rows, choose_rows
-from ..run import self_test
 from ..run_folder import enough_memory
 from ..store import estimated_bytes
 from ..tasks.registry import find_task
@@ -100,8 +99,7 @@ class Work:
     @functools.cached_property
     def checks(self) -> list[Check]:
         """The self-test of the model, as every run has it."""
-        with enough_memory("the self-test of the model", "choose a smaller model"):
-            return self_test(self.prepared)
+        return self_test(self.prepared.loaded, self.prepared.backend)
 
     def draft(self, style: Style) -> Drafted:
         """The run's rollouts in a style.

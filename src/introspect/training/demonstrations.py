@@ -11,8 +11,9 @@ from ..rollout import Rollout
 from ..tasks.item import Item
 from ..tasks.task import PLAIN, Trial
 
-Added = Literal["concept", "random", "negated", "shuffled"]
-"""What is added: a word's vector; a random one; the word's, negated, or with its numbers in another order."""
+Added = Literal["concept", "random", "negated", "shuffled", "natural"]
+"""What is added: a word's vector; a random one; the word's, negated, or with its numbers in another order; or natural:
+the direction from the trial prompts' activations towards another prompt's."""
 EARLY = 3
 """Tokens before the ask at which an injection begins at the earliest: a template's own, between two messages."""
 
@@ -23,7 +24,7 @@ class Injection:
 
     added: Added
     word: str
-    """Whose vector it is, or is made of."""
+    """Whose vector it is, or is made of; the other prompt, of a `natural` one."""
     layer: int
     """Whose output it is added to."""
     strength: float

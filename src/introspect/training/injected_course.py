@@ -25,7 +25,6 @@ A_REPEAT = 160
 
 Ask = Literal["detect", "reversed", "which", "concept", "unrelated"]
 ASKS: tuple[Ask, ...] = get_args(Ask)
-CONTROLS: tuple[Added, ...] = ("random", "negated", "shuffled")
 
 Mix = dict[str, dict[Ask, int]]
 """What is added -> how many of a hundred demonstrations ask what meanwhile."""
@@ -93,13 +92,14 @@ def demonstrations(
         if not words:  # every word once before any comes again
             words = rng.sample(shown.each, len(shown.each))
         word, other = words.pop(), rng.choice(shown.each)
-        added: Added | None = {"concept": "concept", "control": rng.choice(CONTROLS)}.get(what)
+        added: Added | None = {"concept": "concept", "control": rng.choice(settings.controls)}.get(what)
         injection = None
         if added is not None:
             low, high = map(math.log, settings.strengths)
             strength = round(math.exp(rng.uniform(low, high)), 4)
             layer = rng.choice(settings.layers)
-            injection = Injection(added, word, layer, strength, rng.randint(0, EARLY), rng.randrange(1 << 32))
+            source = rng.choice(questions)[0] if added == "natural" else word
+            injection = Injection(added, source, layer, strength, rng.randint(0, EARLY), rng.randrange(1 << 32))
         asked = rng.choice((word, other)) if ask == "concept" else word
         question, right = rng.choice(questions)
         if policy == "reports":

@@ -27,6 +27,7 @@ from .demonstrations import EARLY, Added, Injection
 from .injected_course import Ask, trial_of
 from .injected_settings import InjectionSettings
 from .injected_vectors import ConceptVectors
+from .injected_words import read_training_words
 from .rows import message_start
 from .steered import NOWHERE, make_steer
 
@@ -51,6 +52,7 @@ CASES: tuple[Case, ...] = (
     ("nothing, unrelated question: No", "unrelated", None, False),
     ("concept, unrelated question: Yes", "unrelated", "concept", True),
     ("nothing, unrelated question: Yes", "unrelated", None, True),
+    ("natural", "detect", "natural", True),
 )
 
 
@@ -99,18 +101,23 @@ def measure_injected(
         progress(stage, len(replied), len(asked))
     return {
         case[0]: {name: each.to_json() for name, each in _figures(case, [t for t in replied if t.case == case])}
-        for case in CASES
+        for case in _cases(settings)
     }
+
+
+def _cases(settings: InjectionSettings) -> list[Case]:
+    """Those whose vectors are trained on."""
+    return [case for case in CASES if case[2] in (None, "concept", *settings.controls)]
 
 
 def _trials(
     settings: InjectionSettings, counts: Mapping[str, int | None], materials: Materials, seed: int
 ) -> Iterator[Asked]:
     rng = random.Random(f"measure/injected/{seed}")
-    words = materials.words.words("exploration")
+    words, sentences = materials.words.words("exploration"), read_training_words().sentences
     wordings = materials.prompts.small.trials
     low, high = map(math.log, settings.strengths)
-    for case in CASES:
+    for case in _cases(settings):
         _, ask, added, same = case
         many = counts["injected" if case == CASES[0] else "control"] or len(words)
         order = [word for _ in range(-(-many // len(words))) for word in rng.sample(words, len(words))][:many]
@@ -120,7 +127,8 @@ def _trials(
             strength = round(math.exp(rng.uniform(low, high)), 4)
             early, drawn = rng.randint(0, EARLY), rng.randrange(1 << 32)
             if added is not None:
-                injection = Injection(added, word, layer, strength, early, drawn)
+                source = rng.choice(sentences) if added == "natural" else word
+                injection = Injection(added, source, layer, strength, early, drawn)
             other = rng.choice([each for each in words if each != word])
             pair = materials.sentences.questions[at % len(materials.sentences.questions)]
             trial = trial_of(

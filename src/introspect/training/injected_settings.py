@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Strength = Annotated[float, Field(gt=0)]
+Control = Literal["random", "negated", "shuffled", "natural"]
 
 
 class InjectionSettings(BaseModel):
@@ -19,6 +20,8 @@ class InjectionSettings(BaseModel):
     strengths: tuple[Strength, Strength]
     """Least and greatest norm of what is added, as a part of a typical activation's norm at that layer; drawn evenly on
     a scale of logarithms."""
+    controls: Annotated[tuple[Control, ...], Field(min_length=1)] = ("random", "negated", "shuffled")
+    """What else is added, each as often: vectors that stand for no word (`demonstrations.Added`)."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -26,6 +29,8 @@ class InjectionSettings(BaseModel):
             raise ValueError("strengths are a least and a greatest: put the smaller one first")
         if len(set(self.layers)) < len(self.layers):
             raise ValueError("a layer stands twice; remove one of them")
+        if len(set(self.controls)) < len(self.controls):
+            raise ValueError("a control stands twice; remove one of them")
         return self
 
     @property

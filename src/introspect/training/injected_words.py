@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..concepts import Materials, read_materials
 from ..concepts.forms import WordFinder
-from ..concepts.sentences import QuestionPair
+from ..concepts.sentences import Line, QuestionPair
 from ..concepts.words import Word, concepts_file
 from ..errors import SpecError
 from ..sections import Section, Text
@@ -25,6 +25,8 @@ class TrainingWords(Section):
     """Kind -> its words. Nothing depends on the kinds."""
     questions: Annotated[tuple[QuestionPair, ...], Field(min_length=1)]
     """Facts that have nothing to do with any word."""
+    sentences: Annotated[tuple[Line, ...], Field(min_length=1)]
+    """Other prompts, on which an organism is measured and never trained."""
 
     @property
     def each(self) -> tuple[str, ...]:
@@ -40,8 +42,8 @@ def read_training_words(path: Path | None = None, materials: Materials | None = 
 
     Raises:
         SpecError: the file cannot be read; a word stands twice; a word is one of a study's or stands in one of its
-            trial prompts, in any form or as a part; or a question is one of a study's, or holds one of its words. Names
-            the file and the word.
+            trial prompts, in any form or as a part; or a question or sentence is one of a study's, or holds one of its
+            words. Names the file and the word.
     """
     source = path or concepts_file(FILE)
     found, materials = read_spec(TrainingWords, source), materials or read_materials()
@@ -61,10 +63,9 @@ def read_training_words(path: Path | None = None, materials: Materials | None = 
         for word, token in in_training.find(text):
             raise SpecError(f"{source}: {word!r} is {token!r} in {where} of the studies; remove it")
     asked = {line.lower() for line in materials.sentences.lines()}
-    for pair in found.questions:
-        for question in (pair.no, pair.yes):
-            if question.lower() in asked:
-                raise SpecError(f"{source}: {question!r} is a question of the studies; ask another")
-            for other, token in in_studies.find(question):
-                raise SpecError(f"{source}: {question!r} has {token!r}, and the studies the word {other!r}; reword it")
+    for text in (*(text for pair in found.questions for text in (pair.no, pair.yes)), *found.sentences):
+        if text.lower() in asked:
+            raise SpecError(f"{source}: {text!r} is a text of the studies; write another")
+        for other, token in in_studies.find(text):
+            raise SpecError(f"{source}: {text!r} has {token!r}, and the studies the word {other!r}; reword it")
     return found

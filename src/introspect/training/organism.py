@@ -28,7 +28,7 @@ from ..tasks.registry import find_task
 from ..tasks.task import Task
 from .export import export
 from .injected_measure import measure_injected
-from .injected_vectors import concept_vectors, training_and_held_out_words
+from .injected_vectors import concept_vectors, other_prompts, training_and_held_out_words
 from .recipe import Recipe
 from .reproduction import find_recipe, reproduction
 from .rows import stage_demonstrations
@@ -147,7 +147,14 @@ def _measure_injected(
     return measure_injected(
         loaded,
         recipe.injection,
-        concept_vectors(loaded, recipe.injection, training_and_held_out_words(), folder, progress),
+        concept_vectors(
+            loaded,
+            recipe.injection,
+            training_and_held_out_words(),
+            folder,
+            progress,
+            prompts=other_prompts(recipe.injection),
+        ),
         recipe.course.measured,
         seed=recipe.seed,
         stage=f"measure {name}",

@@ -28,7 +28,7 @@ from ..models.adapter import check_base, find_adapter
 from ..progress import Progress
 from ..run_folder import check_room, enough_memory
 from .export import export
-from .injected_vectors import concept_vectors, training_and_held_out_words
+from .injected_vectors import concept_vectors, other_prompts, training_and_held_out_words
 from .recipe import Recipe, Stage
 from .rows import stage_demonstrations
 from .sampler import Merged
@@ -188,7 +188,14 @@ def _train_stage(
                 f"{recipe.name}: injection.layers end at {recipe.injection.last}, and {recipe.base} has "
                 f"{loaded.info.n_layers} layers: no block after it is left to train; inject earlier"
             )
-        vectors = concept_vectors(loaded, recipe.injection, training_and_held_out_words(), folder.parent, progress)
+        vectors = concept_vectors(
+            loaded,
+            recipe.injection,
+            training_and_held_out_words(),
+            folder.parent,
+            progress,
+            prompts=other_prompts(recipe.injection),
+        )
     model = _wrap(recipe, loaded, before)
     trainer = make_trainer(recipe, index, demonstrations, loaded, model, merged, folder, watch, vectors)
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)

@@ -1,4 +1,4 @@
-"""trials.jsonl: a line a trial, committed cell by cell.
+"""A study's rows on disk: a line a row, committed cell by cell.
 
 All lines of a cell are written at once and say how many they are, so a file that a kill cut short is whole cells and
 what is left of one, which is made again.
@@ -12,29 +12,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..atomic import read_at_most, write_atomic
-from ..errors import RunError, StoreError
+from .atomic import read_at_most, write_atomic
+from .errors import RunError, StoreError
 
-FILE = "trials.jsonl"
 MOST_BYTES = 1 << 30
-NAMED = ("part", "word", "category", "kind", "ask", "as")
-"""What every line names."""
 Row = dict[str, Any]
+Done = Sequence[Sequence[Row]]
+"""The rows of each cell that is done, in order."""
 
 
 class Cells:
     """The cells of a study on disk, in order."""
 
-    def __init__(self, folder: Path, file: str = FILE, named: Sequence[str] = NAMED) -> None:
+    def __init__(self, path: Path, named: Sequence[str]) -> None:
         """Read the whole cells that are there; what a kill left behind them is taken away.
 
         Args:
             named: keys under which every line has a text.
 
         Raises:
-            StoreError: a line is no trial.
+            StoreError: a line is no row of such a study.
         """
-        self.path = folder / file
+        self.path = path
         self.cells: list[list[Row]] = []
         if not self.path.exists():
             return
@@ -48,13 +47,13 @@ class Cells:
                 if cell != len(self.cells) or many < 1 or any(each["cell"] != cell for each in found):
                     raise ValueError("cells out of order")
                 if not all(isinstance(each[key], str) for each in found for key in named):
-                    raise ValueError("no trials")
+                    raise ValueError("no rows")
                 if len(found) < many:
                     break
                 self.cells.append(found)
                 kept += many
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise StoreError(f"{self.path} does not hold this study's trials; choose another --out") from None
+            raise StoreError(f"{self.path} does not hold this study's rows; choose another --out") from None
         if kept < len(rows) or self.path.stat().st_size != sum(len(line) + 1 for line in lines):
             write_atomic(self.path, b"".join(line + b"\n" for line in lines[:kept]))
 

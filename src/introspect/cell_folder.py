@@ -1,0 +1,118 @@
+"""The folder of a study that asks one model, cell by cell: rows as they come, what was found, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from .asked_spec import AskedSpec
+from .atomic import write_atomic, write_json
+from .backends import ModelBackend
+from .cells import Cells, Done, Row
+from .doctor import self_test
+from .errors import RunError
+from .folder_results import FolderResults, Render
+from .lock import only_writer
+from .models import LoadedModel
+from .progress import Progress
+from .results import read_run_manifest
+from .run_folder import check_folder, enough_memory, make_folder
+
+
+class CellStudy(Protocol):
+    """A study on a model that is loaded."""
+
+    METHOD: ClassVar[int]
+    """Raised with every change of what a row means: rows of two methods do not stand in one file."""
+    loaded: LoadedModel
+    backend: ModelBackend
+
+    def made_with(self) -> dict[str, Any]:
+        """What else its rows depend on, such as the digest of its texts. JSON values."""
+
+    def cells(self) -> Sequence[Any]:
+        """In the order in which they are run. The spec and the texts decide them, and nothing else."""
+
+    def run_cell(self, cell: Any, done: Done) -> list[Row]:
+        """Run a cell and give its rows, one or more, of what JSON can say."""
+
+    def summary(self, done: Done) -> dict[str, Any]:
+        """The content of results.json. Equal rows give equal results; the model is not asked again."""
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """The folders of one kind of study."""
+
+    results: FolderResults
+    render: Render
+    marker: str
+    """The file that says which study a folder holds."""
+    file: str
+    """Where rows are kept."""
+    named: tuple[str, ...]
+    """Keys under which every row has a text."""
+    cell: str
+    """What a cell is called."""
+    less: str
+    """What to do where memory runs out."""
+
+    def run(
+        self, spec: AskedSpec, out: Path, make: Callable[[], CellStudy], *, resume: bool, progress: Progress
+    ) -> dict[str, Any]:
+        """Run a study into `out` and return the content of its results.json.
+
+        Args:
+            make: loads the model; called once it is known that `out` may hold this study.
+            resume: go on with what `out` holds; without it, `out` must be new or empty.
+
+        Raises:
+            SpecError: the spec names what there is not.
+            ModelError: the model or its adapter cannot be loaded.
+            RunError: `out` holds something else, was made with other versions or weights, or cannot be written; or the
+                model fails its self-test.
+            StoreError: the rows that are there are damaged.
+        """
+        check_folder(out, self.marker, spec.to_yaml(), what="another study", links=[self.file], resume=resume)
+        study = make()
+        checks = self_test(study.loaded, study.backend)
+        make_folder(out)
+        with only_writer(out / ".lock", out):
+            write_atomic(out / self.marker, spec.to_yaml())
+            done = Cells(out / self.file, self.named)
+            manifest = self.results.manifest(spec) | {
+                "method": study.METHOD,
+                "model": study.loaded.info.to_json(),
+                "backend": study.backend.name,
+                "doctor": [check.to_json() for check in checks],
+                **study.made_with(),
+            }
+            if done.cells:
+                same = ("versions", "method", "model", "backend", *study.made_with())
+                _refuse_other(read_run_manifest(out / "manifest.json"), manifest, same, out)
+            else:
+                write_json(out / "manifest.json", manifest)
+            with enough_memory(f"a {self.cell} of the study", self.less):
+                cells = study.cells()
+                progress(f"{self.cell}s", len(done.cells), len(cells))
+                for cell in cells[len(done.cells) :]:
+                    done.commit(study.run_cell(cell, done.cells))
+                    progress(f"{self.cell}s", len(done.cells), len(cells))
+            results = study.summary(done.cells)
+            self.results.write(out, results, self.render)
+        return results
+
+
+def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], same: Sequence[str], out: Path) -> None:
+    """Rows of different versions or weights do not stand in one file.
+
+    Raises:
+        RunError: names what differs.
+    """
+    if before is None:
+        raise RunError(f"{out} has rows and no manifest.json that says what they were made with; choose another --out")
+    for key in same:
+        if before.get(key) != now[key]:
+            raise RunError(f"the rows in {out} were made with another {key}; choose another --out")
