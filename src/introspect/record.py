@@ -213,7 +213,9 @@ def _digest(lines: Iterable[object]) -> str:
 
 
 def store_spec(capture: Capture, loaded: LoadedModel, *, plan: str, selection: Selection) -> StoreSpec:
-    """The store that holds a capture of this model, for a plan of that digest."""
+    """The store that holds a capture of this model, for a plan of that digest; of a path, the last name only."""
+    info = loaded.info
+    name = info.name if info.kind in ("embedded", "hub") else Path(info.name).resolve().name
     return StoreSpec(
         sites=capture.sites,
         layers=capture.layers,
@@ -221,7 +223,7 @@ def store_spec(capture: Capture, loaded: LoadedModel, *, plan: str, selection: S
         dtype=loaded.info.dtype,
         selection=selection,
         meta={
-            "model": loaded.info.name,
+            "model": name,
             "weights": loaded.info.weight_digest,
             "adapter": loaded.info.adapter_digest,
             "plan": plan,
