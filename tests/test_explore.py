@@ -566,7 +566,7 @@ class TestDamage:
             Opened(copy)
 
     def test_a_line_without_an_end_is_refused_before_it_fills_memory(self, copy, monkeypatch):
-        from introspect.explore import lines
+        from introspect import lines
 
         monkeypatch.setattr(lines, "MAX_LINE", 1000)
         assert "more than 1,000 bytes" in alert(get(client(copy), "/runs/0/rollouts", 500))

@@ -30,6 +30,7 @@ LEVELS = (
         "lock",
         "progress",
         "sections",
+        "lines",
     },
     {
         "store",

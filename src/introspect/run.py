@@ -25,6 +25,7 @@ from .errors import EstimateError, IntrospectError, RunError, StoreError
 from .experiment import Experiment, load_experiment
 from .features import Probed, choose_probed, probed_positions
 from .follow_ups import STAGES, plan_follow_up, stage_folder
+from .lines import read_lines
 from .lock import only_writer
 from .manifest import write_manifest
 from .models import LoadedModel, ModelInfo, input_embeddings, load_model, resolve
@@ -34,7 +35,7 @@ from .progress import Progress, silent
 from .record import record, replay, stop_ids
 from .report import write_report
 from .results import negative_control_section, read_results, validate_results
-from .rollout import Rollout, read_rollouts
+from .rollout import Rollout
 from .rows import Rows
 from .run_folder import check_folder, check_memory, check_room, enough_memory, make_folder
 from .scoring import lexical_verdict
@@ -301,7 +302,8 @@ def verify_run(run: Path) -> list[str]:
             elif name == "activations":
                 damaged.append(f"{prefix}: missing")
         try:
-            read_rollouts(folder / "rollouts.jsonl")
+            for _ in read_lines(folder / "rollouts.jsonl", Rollout):
+                pass
         except StoreError as error:
             damaged.append(str(error).split(";")[0])
     for each in runs:

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import EstimateError, StoreError
+from ..lines import read_lines
 from ..readout import Readout
 from ..rollout import Rollout
 from .heavy import load_heavy
 from .index import READOUTS, ROLLOUTS
 from .later import Later
-from .lines import read_lines
 from .opened import Opened
 
 TOLERANCE = 0.02

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import IntrospectError, StoreError
+from ..lines import read_lines
 from ..readout import Readout
 from ..rollout import RolloutSummary
 from ..verdicts import VERDICTS
 from ..verdicts.line import VerdictLine
-from .lines import read_lines
 
 ROLLOUTS, READOUTS, VERDICTS_FILE = "rollouts.jsonl", "readouts.jsonl", "verdicts.jsonl"
 ACTED = ("yes", "no", "no valid answer")

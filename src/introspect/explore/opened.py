@@ -20,12 +20,12 @@ import numpy as np
 from ..assets import user_path
 from ..errors import RunError, StoreError
 from ..experiment import Experiment, load_experiment
+from ..lines import read_line, read_lines
 from ..results import check_schema, read_json, read_results, read_run_manifest
 from ..rollout import Rollout
 from ..store import StoreReader
 from ..verdicts.line import VerdictLine
 from .index import ROLLOUTS, VERDICTS_FILE, Columns, Index
-from .lines import read_line, read_lines
 
 RUN, TRANSCRIPTS, INJECTION = "experiment", "transcripts", "injection"
 MARKERS = {"experiment.yaml": RUN, "transcripts.yaml": TRANSCRIPTS, "injection.yaml": INJECTION}

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..errors import StoreError
+from .errors import StoreError
 
 MAX_LINE = 1 << 26
 """Bytes of one line; a rollout of 100,000 tokens with eight options is a fifth of it."""
