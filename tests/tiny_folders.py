@@ -36,9 +36,9 @@ def tiny_tokenizer(**special: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-def save_tiny(folder: Path, family: str = "llama", seed: int = 0, **options: str) -> PreTrainedModel:
+def save_tiny(folder: Path, family: str = "llama", seed: int = 0, width: int = 32, **options: str) -> PreTrainedModel:
     """Save a tiny model with its tokenizer, and return it."""
-    model = tiny_model(family, seed)
+    model = tiny_model(family, seed, width)
     model.save_pretrained(folder, **options)
     tiny_tokenizer().save_pretrained(folder)
     return model

@@ -33,20 +33,23 @@ SHAPE = {
 }
 
 
-def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """A random float32 model of that family: 3 layers, width 32, 97 tokens."""
+def tiny_model(family: str, seed: int = 0, width: int = 32) -> PreTrainedModel:
+    """A random float32 model of that family: 3 layers, width 32, 97 tokens. 4-bit weights need a width of 64."""
     torch.manual_seed(seed)
+    shape = (
+        SHAPE if width == 32 else SHAPE | {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4}
+    )
     if family == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**SHAPE))
+        model = LlamaForCausalLM(LlamaConfig(**shape))
     elif family == "qwen3":
-        model = Qwen3ForCausalLM(Qwen3Config(**SHAPE))
+        model = Qwen3ForCausalLM(Qwen3Config(**shape))
     elif family == "gemma3":
-        model = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, sliding_window=16))
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, sliding_window=16))
     elif family == "gpt2":
-        model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=3, n_head=4, n_positions=512))
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=width, n_layer=3, n_head=4, n_positions=512))
     elif family == "moe":
         moe = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
-        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**SHAPE, **moe))
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**shape, **moe))
     else:
         raise ValueError(family)
     return model.eval()

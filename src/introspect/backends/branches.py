@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import torch
 from transformers import DynamicCache
 
+from ..models.placement import input_device
 from .fitting import fewer, is_out_of_memory
 from .protocol import Engine, Read, SiteLayer, Steer, Write
 from .steering import Steering
@@ -36,7 +37,7 @@ def branches(
         steering.see(row, [*beginning, *ids])
         if steering.steered(row, start):
             raise ValueError(f"row {row} is steered before it branches off, in what all rows share")
-    device = engine.model.get_input_embeddings().weight.device
+    device = input_device(engine.model)
     cache = DynamicCache()
     beginnings = torch.tensor([list(beginning)], device=device)
     with torch.inference_mode():

@@ -19,6 +19,7 @@ import torch
 from transformers import DynamicCache
 
 from ..errors import ModelError
+from ..models.placement import input_device
 from .lanes import LANE_MULTIPLE, Lanes, round_up, step_mask
 from .protocol import Capture, Engine, Generation, Read, Sampling, SiteLayer, Steer
 from .recorder import Recorder
@@ -84,7 +85,7 @@ class InFlight:
     ) -> None:
         self.engine, self.prompts, self.sampling = engine, [tuple(prompt) for prompt in prompts], sampling
         self.capture, self.steering = capture, Steering(steer)
-        self.device = engine.model.get_input_embeddings().weight.device
+        self.device = input_device(engine.model)
         self.uniforms = [
             torch.rand(
                 sampling.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
@@ -234,7 +235,7 @@ class InFlight:
         uniforms = torch.tensor([self.uniforms[row.job][len(row.completion)] for row in rows], dtype=torch.float64)
         tokens = draw(logits, uniforms, self.sampling.temperature).tolist()
         if len(self.watch):
-            watched = torch.log_softmax(logits, dim=-1)[:, self.watch].cpu()
+            watched = torch.log_softmax(logits, dim=-1)[:, self.watch.to(logits.device)].cpu()
             for row, values in zip(rows, watched, strict=True):
                 row.watched.append(values)
         for row, token in zip(rows, tokens, strict=True):

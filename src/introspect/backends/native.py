@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..models.placement import input_device
 from .lanes import other_kind
 from .protocol import ABILITIES, SITES, Ability, Read, SiteLayer, Supports, Write
 from .sites import Place, asked_logits, find_blocks, find_sites, first_input, first_tensor, head_input
@@ -109,7 +110,7 @@ class NativeEngine:
             seen.append(isinstance(output, tuple))
             raise _Enough
 
-        device = self.model.get_input_embeddings().weight.device
+        device = input_device(self.model)
         with _held(self.blocks[0].register_forward_hook(look)), torch.inference_mode(), suppress(_Enough):
             self.model.get_decoder()(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
         return seen[0]

@@ -41,10 +41,14 @@ class NnsightEngine:
         with quiet(), one_line(f"{type(model).__name__} in nnsight", "use --backend native"):
             from nnsight import NNsight
 
+            class Root(NNsight):
+                """Moves no inputs: they are where the model takes them, and weights that wait on disk are nowhere."""
+
+                device = None
+
             copy = sharing_copy(model)
-            self._root = NNsight(copy)
+            self._root = Root(copy)
             self._modules = dict(self._root.named_modules())
-            self._decoder = self._envoy(_path(copy, copy.get_decoder()))
             self._head = self._envoy(_path(copy, copy.get_output_embeddings()))
 
     def supports(self) -> Supports:
@@ -80,7 +84,7 @@ class NnsightEngine:
         logits: list[torch.Tensor] = []
         with torch.inference_mode():
             if logits_at is None:
-                with self._decoder.trace(**inputs, use_cache=False) as tracer:
+                with self._root.trace(**inputs, use_cache=False) as tracer:
                     for pair in pairs:
                         self._visit(pair, reads.get(pair), writes.get(pair))
                     tracer.stop()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from ..models.placement import input_device
 from .protocol import Capture, Engine, Read, SiteLayer, Steer
 from .steering import Steering
 
@@ -27,7 +28,7 @@ def replay(
 ) -> list[dict[SiteLayer, torch.Tensor]]:
     """See `Backend.replay`. `tokens`: at most so many in one forward pass, padding included."""
     pairs = capture.pairs()
-    device = engine.model.get_input_embeddings().weight.device
+    device = input_device(engine.model)
     out: list[dict[SiteLayer, torch.Tensor]] = [{} for _ in sequences]
     steering = Steering(steer)
     for pack in packed([len(sequence) for sequence in sequences], tokens):

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import ModelError
+from ..models.placement import input_device
 from .protocol import SiteLayer
 
 PROBE_TOKENS = 5
@@ -87,7 +88,7 @@ def find_sites(model: PreTrainedModel) -> dict[SiteLayer, Place]:
     watched = [module for block in blocks for module in (block, *block.children())]
     handles = [module.register_forward_hook(keep, with_kwargs=True) for module in watched]
     size = min(PROBE_TOKENS, model.get_input_embeddings().num_embeddings)
-    ids = torch.arange(size, device=model.get_input_embeddings().weight.device)[None]
+    ids = torch.arange(size, device=input_device(model))[None]
     try:
         with torch.inference_mode():
             model.get_decoder()(input_ids=ids, use_cache=False)

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models.boundary import one_line, quiet
+from ..models.placement import input_device
 from .native import NARROW, NOT_A_SUM, READ_ONLY, NativeEngine, abilities
 from .protocol import SITES, Read, SiteLayer, Supports, Write
 from .sharing import sharing_copy
@@ -73,7 +74,7 @@ class TransformerLensEngine:
             copy.set_attn_implementation("eager")
             self._bridged, self._points = copy, bridge.hook_dict
             size = min(PROBE_TOKENS, model.get_input_embeddings().num_embeddings)
-            ids = torch.arange(size, device=model.get_input_embeddings().weight.device)[None]
+            ids = torch.arange(size, device=input_device(model))[None]
             difference = self._difference(ids)
             self._names = self._find(ids)
         # Not `>`: a NaN is a difference too.

@@ -16,7 +16,8 @@ from .replay import REPLAY_TOKENS, replay
 SHORT, LONG, WINDOW = 5, 70, 512
 """Tokens of the two sequences; windows up to this are stepped over."""
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Relative to the norm of a token's activation; in 16 bits, where experts may be chosen otherwise, 0.9."""
+"""Relative to the norm of a token's activation; in 16 bits, where experts may be chosen otherwise, and with weights in
+few bits, which are multiplied in 16: 0.9."""
 FAILURES = (ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError)
 REMEDY = "generate elsewhere, and use `introspect record --from`"
 
@@ -61,6 +62,7 @@ def trial(engine: Engine) -> str | None:
         float(((mine.activations[pair] - own[pair]).double().norm(dim=-1) / own[pair].double().norm(dim=-1)).max())
         for mine, own in zip(made, again, strict=True)
     )
-    if worst <= ROUNDING.get(engine.model.dtype, 0.9):
+    quantised = getattr(engine.model, "hf_quantizer", None) is not None
+    if worst <= (0.9 if quantised else ROUNDING.get(engine.model.dtype, 0.9)):
         return None
     return f"activations of a cached step differ from those of a plain forward pass by {worst:.0%}; {REMEDY}"

@@ -13,6 +13,7 @@ import torch
 from ..backends import SITES, Capture, make_backend
 from ..backends.protocol import Read
 from ..errors import ModelError, SpecError
+from ..models.placement import input_device
 from ..store import StoreReader, StoreSpec, StoreWriter
 from .check import Check, within
 from .subject import Subject, fingerprint
@@ -54,7 +55,7 @@ def left_padding(subject: Subject) -> Check:
     for row, sequence in enumerate(sequences):
         ids[row, width - len(sequence) :] = torch.tensor(sequence)
         mask[row, width - len(sequence) :] = 1
-    device = engine.model.get_input_embeddings().weight.device
+    device = input_device(engine.model)
     taken: dict[int, torch.Tensor] = {}
 
     def keep(layer: int) -> Read:
@@ -105,7 +106,7 @@ def left_as_found(subject: Subject) -> Check:
         raise _Planned
 
     with suppress(_Planned):
-        ids = torch.tensor([subject.sequences[0]], device=subject.loaded.model.device)
+        ids = torch.tensor([subject.sequences[0]], device=input_device(subject.loaded.model))
         subject.backend.engine.forward(
             {"input_ids": ids}, reads={subject.capture.pairs()[0]: fail}, writes={}, logits_at=None
         )

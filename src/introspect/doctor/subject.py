@@ -12,6 +12,7 @@ from torch import nn
 
 from ..backends import Capture, Generation, ModelBackend, Sampling
 from ..models import LoadedModel
+from ..models.placement import input_device
 from .check import ALLOWANCE, TOLERANCE, difference
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def plain_hidden_states(model: PreTrainedModel, ids: Sequence[int]) -> list[torc
     try:
         with torch.inference_mode():
             hidden = decoder(
-                input_ids=torch.tensor([list(ids)], device=model.device), output_hidden_states=True, use_cache=False
+                input_ids=torch.tensor([list(ids)], device=input_device(model)),
+                output_hidden_states=True,
+                use_cache=False,
             ).hidden_states
     finally:
         for handle in handles:
@@ -134,8 +137,10 @@ class Subject:
 
     @property
     def tolerance(self) -> float:
-        """For the model's number format."""
-        return TOLERANCE.get(str(self.loaded.model.dtype).removeprefix("torch."), max(TOLERANCE.values()))
+        """For the model's number format; weights in 8 or 4 bits are multiplied in 16, whatever comes out."""
+        own = TOLERANCE.get(str(self.loaded.model.dtype).removeprefix("torch."), max(TOLERANCE.values()))
+        quantised = getattr(self.loaded.model, "hf_quantizer", None) is not None
+        return max(own, TOLERANCE["float16"]) if quantised else own
 
     @cached_property
     def alone(self) -> list[torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging as standard_logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def one_line(what: str, remedy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet(*, mute_stderr: bool = False) -> Iterator[None]:
-    """Keep transformers' log lines and warnings to itself, and its progress bars off anything but a terminal.
+    """Keep log lines and warnings of transformers and accelerate to themselves, and progress bars to terminals.
 
     Args:
         mute_stderr: also swallow what is written to stderr, for bars that have no switch.
@@ -46,7 +47,10 @@ def quiet(*, mute_stderr: bool = False) -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    spreading = standard_logging.getLogger("accelerate.big_modeling")
+    spoken = spreading.level
     logging.set_verbosity_error()
+    spreading.setLevel(standard_logging.ERROR)
     if mute_stderr or not sys.stderr.isatty():
         logging.disable_progress_bar()
     try:
@@ -57,5 +61,6 @@ def quiet(*, mute_stderr: bool = False) -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
+        spreading.setLevel(spoken)
         if bars:
             logging.enable_progress_bar()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ModelError
 from .boundary import one_line, quiet
 from .load import LoadedModel, digest_of, fetch, load_tokenizer
+from .placement import weight_of
 from .source import hub_is_off, resolve
 
 if TYPE_CHECKING:
@@ -113,6 +114,5 @@ def load_encoder(name: str, *, offline: bool = False) -> Encoder:
 
 def input_embeddings(loaded: LoadedModel) -> np.ndarray:
     """A language model's input embeddings, float32 [token id, width]."""
-    table: Any = loaded.model.get_input_embeddings()
-    found: np.ndarray = table.weight.detach().float().cpu().numpy()
+    found: np.ndarray = weight_of(loaded.model.get_input_embeddings()).detach().float().cpu().numpy()
     return found

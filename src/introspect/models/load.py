@@ -2,16 +2,17 @@
 
 Torch and transformers are imported by the functions that need them, so that looking a name up stays cheap. Only
 safetensors and GGUF files are read and no code from a model's folder is run. Known trade-off: an adapter or a GGUF file
-passes through float32, so for a moment the model takes twice the room of its final bfloat16.
+passes through float32, so for a moment the model takes three times the room of its final bfloat16. Whether the devices
+hold it is asked before a weight is read.
 """
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .adapter import check_base, merge
@@ -22,17 +23,18 @@ from .embedded import ensure_embedded
 from .formats import ReasoningFormat, detect_format
 from .hub import fill_snapshot
 from .memory import keep_few_kernels, keep_freed_memory
+from .placement import DeviceMap, Placement, devices_of, place, settle
 from .precision import choose_dtype, recast
+from .quantise import Quantization, check_quantization, quantised_digest, settings
+from .sizes import WeightSizes, check_fits, weight_sizes
 from .source import ModelSource, hub_is_off, resolve
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 """Implementations inside transformers and its declared extras. Any other name would fetch a kernel from the hub."""
-
-Quantization = Literal["4bit", "8bit"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ModelInfo:
     """Commit hash of a hub model."""
     weight_digest: str
     """SHA-256 of the safetensors file (of several: of their bytes in name order), or of the GGUF file that the weights
-    come from; for an embedded model too."""
+    come from; for an embedded model too. Of a model that is quantised as it is loaded: SHA-256 of that and how."""
     adapter: str | None
     adapter_digest: str | None
     """SHA-256 over the adapter's config and weights files."""
@@ -55,10 +57,12 @@ class ModelInfo:
     """Of the activations: bfloat16, float16 or float32."""
     attention: str
     device: str
+    """Every one that holds weights, `disk` among them."""
     n_layers: int
     width: int
     """Of the residual stream."""
     quantization: str | None = None
+    """4bit or 8bit, made as it was loaded; the method that a model's own files say, where those are quantised."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -73,6 +77,8 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     format: ReasoningFormat
     info: ModelInfo
+    sizes: WeightSizes | None = None
+    """Bytes of its weights in every format, for estimates."""
 
 
 def load_model(
@@ -82,7 +88,9 @@ def load_model(
     revision: str | None = None,
     dtype: str = "auto",
     attention: str = "sdpa",
-    device_map: str | None = "auto",
+    device_map: DeviceMap = "auto",
+    memory: Mapping[str, str] | None = None,
+    offload_folder: str | Path | None = None,
     quantization: Quantization | None = None,
     offline: bool = False,
 ) -> LoadedModel:
@@ -93,24 +101,41 @@ def load_model(
         adapter: an organism's name or an adapter folder.
         revision: branch, tag or commit of a hub model.
         dtype: auto (bfloat16 where this machine is faster with it), bfloat16, float16 or float32.
-        device_map: auto spreads the model over the accelerators there are; None keeps it on the processor.
+        device_map: auto spreads the model over the accelerators there are, then the processor, then the disk; or see
+            `placement.place`. None keeps it on the processor.
+        memory: device -> the most that weights may take there, such as `{"0": "40GB", "cpu": "60GB"}`.
+        offload_folder: where weights are written that have to go to disk; without it, none go.
         quantization: load the weights in 4 or 8 bits, with bitsandbytes.
         offline: ask no hub; what is not on this machine is an error.
 
     Raises:
-        ModelError: the model, its tokenizer or the adapter cannot be loaded, or do not fit each other.
+        ModelError: the model, its tokenizer or the adapter cannot be loaded, or do not fit each other, or the devices.
     """
-    _check_options(attention, quantization, adapter)
+    if attention not in ATTENTION:
+        raise ModelError(f"attention {attention!r} is not known: choose one of {', '.join(ATTENTION)}")
+    check_quantization(quantization, adapter=adapter is not None, offload=offload_folder is not None)
     keep_few_kernels()
     number_format = choose_dtype(dtype)
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
     path = fetch(source, offline=offline or hub_is_off())
-    placed = device_map if _has_accelerator() else None
-    if placed is None:
+    bits = None if quantization is None else settings(quantization, number_format)
+    if quantization is not None and source.kind == "gguf":
+        raise ModelError(f"{source.name} is a GGUF file, which is loaded whole: leave quantization out")
+    sizes = weight_sizes(source, path, number_format, quantization)
+    placed = place(device_map, memory, offload_folder)
+    check_fits(
+        source.name,
+        sizes,
+        placed.usable(quantization),
+        dtype=str(number_format).removeprefix("torch."),
+        quantization=quantization,
+        offload=placed.folder is not None,
+    )
+    if not placed.accelerated:
         keep_freed_memory()
     with ThreadPoolExecutor(max_workers=1) as beside:
         digest = beside.submit(digest_of, source, path)
-        model = _load_base(source, path, number_format, attention, placed, quantization)
+        model = _load_base(source, path, number_format, attention, placed, bits)
         weight_digest = digest.result()
     if source.adapter is not None:
         check_base(
@@ -124,6 +149,7 @@ def load_model(
         model = merge(model, source.adapter)
     if source.adapter is not None or source.kind == "gguf":
         model = recast(model, number_format, placed)
+    settle(model, placed, source.name)
     model.requires_grad_(False).eval()
     tokenizer = load_tokenizer(source, path)
     config = model.config.get_text_config()
@@ -131,30 +157,17 @@ def load_model(
         name=name,
         kind=source.kind,
         revision=source.revision,
-        weight_digest=weight_digest,
+        weight_digest=quantised_digest(weight_digest, quantization),
         adapter=None if source.adapter is None else source.adapter.name,
         adapter_digest=None if source.adapter is None else source.adapter.digest(),
         dtype=str(number_format).removeprefix("torch."),
         attention=model.config._attn_implementation,
-        device=_devices(model),
+        device=", ".join(devices_of(model)),
         n_layers=config.num_hidden_layers,
         width=config.hidden_size,
-        quantization=quantization,
+        quantization=quantization or _own_quantization(model),
     )
-    return LoadedModel(model, tokenizer, detect_format(tokenizer), info)
-
-
-def _check_options(attention: str, quantization: str | None, adapter: str | Path | None) -> None:
-    if attention not in ATTENTION:
-        raise ModelError(f"attention {attention!r} is not known: choose one of {', '.join(ATTENTION)}")
-    if quantization is None:
-        return
-    if quantization not in {"4bit", "8bit"}:
-        raise ModelError(f"quantization {quantization!r} is not known: choose 4bit or 8bit")
-    if adapter is not None:
-        raise ModelError("an adapter cannot be merged into quantised weights: leave quantization or the adapter out")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(f"{quantization} needs bitsandbytes: get it with `pip install introspect[quantization]`")
+    return LoadedModel(model, tokenizer, detect_format(tokenizer), info, sizes)
 
 
 def fetch(source: ModelSource, *, offline: bool) -> Path:
@@ -186,29 +199,22 @@ def _load_base(
     path: Path,
     dtype: torch.dtype,
     attention: str,
-    device_map: str | None,
-    quantization: Quantization | None,
+    placement: Placement,
+    bits: BitsAndBytesConfig | None,
 ) -> PreTrainedModel:
     """The model without adapter; float32 and on the processor if there is one to merge, or if the file is a GGUF."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
     if source.kind == "gguf":
-        if quantization is not None:
-            raise ModelError(f"{source.name} is a GGUF file, which is loaded whole: leave quantization out")
         return dequantise(path, attention)
     remedy = "check or download the model again; with another transformers or attention=eager it may load"
-    bits = None
-    if quantization is not None:
-        bits = BitsAndBytesConfig(load_in_4bit=quantization == "4bit", load_in_8bit=quantization == "8bit")
-        if quantization == "4bit":
-            bits.bnb_4bit_compute_dtype = dtype
     with one_line(source.name, remedy), quiet():
         model, found = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype if source.adapter is None else torch.float32,
             attn_implementation=attention,
-            device_map=device_map if source.adapter is None else None,
+            **(placement.options() if source.adapter is None else {}),
             quantization_config=bits,
             use_safetensors=True,
             local_files_only=True,
@@ -246,12 +252,8 @@ def load_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _has_accelerator() -> bool:
-    import torch
-
-    return torch.accelerator.is_available()
-
-
-def _devices(model: PreTrainedModel) -> str:
-    """Every device that holds a parameter, such as `cpu` or `cuda:0, cuda:1`."""
-    return ", ".join(sorted({str(parameter.device) for parameter in model.parameters()}))
+def _own_quantization(model: PreTrainedModel) -> str | None:
+    """The method by which a model's own files are quantised."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    method = None if quantizer is None else quantizer.quantization_config.quant_method
+    return None if method is None else str(getattr(method, "value", method))

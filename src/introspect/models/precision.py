@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from .placement import Placement
+
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "sve_bf16")
 
@@ -47,7 +49,7 @@ def processor_has_bfloat16() -> bool:
     return not flags.isdisjoint({*BFLOAT16_INSTRUCTIONS, "svebf16"})
 
 
-def recast(model: PreTrainedModel, dtype: torch.dtype, device_map: str | None = None) -> PreTrainedModel:
+def recast(model: PreTrainedModel, dtype: torch.dtype, placement: Placement | None = None) -> PreTrainedModel:
     """The model as it would be had its float32 weights been loaded in `dtype` from a file.
 
     Unlike `model.to(dtype)` this rounds no buffers (rotary frequencies) and no module that the architecture keeps in
@@ -61,7 +63,7 @@ def recast(model: PreTrainedModel, dtype: torch.dtype, device_map: str | None = 
             state_dict=model.state_dict(),
             dtype=dtype,
             attn_implementation=attention,
-            device_map=device_map,
+            **({} if placement is None else placement.options()),
             local_files_only=True,
             trust_remote_code=False,
         )

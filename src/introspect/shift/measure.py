@@ -14,6 +14,7 @@ import torch
 
 from ..backends.replay import packed
 from ..models import LoadedModel
+from ..models.placement import input_device
 from ..progress import Progress
 
 LOGIT_BYTES = 1 << 28
@@ -45,7 +46,7 @@ def score_completions(
         watch: tokens whose log-probabilities are kept besides, of each sequence.
     """
     model = loaded.model
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     vocabulary = model.get_input_embeddings().num_embeddings
     out: list[Scores | None] = [None] * len(sequences)
     done = 0

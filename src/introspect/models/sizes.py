@@ -1,0 +1,185 @@
+"""How much memory a model's weights take, in every format, and how much there is: known before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from ..errors import ModelError
+from .boundary import one_line, quiet
+from .digests import weight_files
+from .quantise import METHODS, check_shapes, outputs_and_inputs, quantised_modules
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from .source import ModelSource
+
+FLOAT32 = 4
+KEPT_FREE = 0.9
+"""Of what is free, so much is for weights: activations, caches and the system need the rest."""
+CGROUP = Path("/sys/fs/cgroup")
+UNLIMITED = 1 << 60
+Device = int | str
+
+
+@dataclass(frozen=True)
+class WeightSizes:
+    """Bytes of a model's weights and buffers."""
+
+    full: int
+    """In the dtype asked for; of a model whose files are quantised, the size of these."""
+    loading: int
+    """While it is being loaded: an adapter or a GGUF file passes through float32, beside the final weights."""
+    quantised: dict[str, int]
+    """4bit and 8bit -> bytes, scales included; empty where they cannot be had."""
+
+    def of(self, quantization: str | None) -> int:
+        """As it is loaded, once it is there."""
+        return self.full if quantization is None else self.quantised[quantization]
+
+    def to_json(self) -> dict[str, int]:
+        """Format -> bytes."""
+        return {"full": self.full} | self.quantised
+
+
+def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantization: str | None = None) -> WeightSizes:
+    """Of a model's folder or GGUF file, from its config, or its header; no weight is read.
+
+    Raises:
+        ModelError: the config cannot be read, or the processor cannot run it in 4 bits.
+    """
+    if source.kind == "gguf":
+        from gguf import GGUFReader
+
+        with one_line(source.name, "check or download the file again"):
+            numbers = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+        return WeightSizes(numbers * dtype.itemsize, _loading(numbers, dtype), {})
+    shell = empty_model(source.name, path, dtype)
+    if getattr(shell.config, "quantization_config", None) is not None:
+        size = sum(file.stat().st_size for file in weight_files(path))
+        return WeightSizes(size, size, {})
+    check_shapes(source.name, shell, quantization)
+    tensors = [*shell.parameters(), *shell.buffers()]
+    full = sum(each.numel() * each.element_size() for each in tensors)
+    if source.adapter is not None:
+        return WeightSizes(full, _loading(sum(each.numel() for each in tensors), dtype), {})
+    return WeightSizes(full, full, {each: _quantised(shell, full, each) for each in sorted(METHODS)})
+
+
+def empty_model(name: str, path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of that config without any weights: every tensor on the meta device.
+
+    Raises:
+        ModelError: transformers cannot make one.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with one_line(name, "check or download the model again"), quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        shell: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        shell.tie_weights()
+    return shell
+
+
+def _loading(numbers: int, dtype: torch.dtype) -> int:
+    return numbers * (FLOAT32 + (dtype.itemsize if dtype.itemsize < FLOAT32 else 0))
+
+
+def _quantised(shell: PreTrainedModel, full: int, quantization: str) -> int:
+    """8 bits: a float32 scale an output; 4 bits: one a block of 64 weights."""
+    saved = 0
+    for module in quantised_modules(shell).values():
+        weight = module.get_parameter("weight")
+        rows, _ = outputs_and_inputs(module)
+        numbers = weight.numel()
+        packed = numbers + FLOAT32 * rows if quantization == "8bit" else -(-numbers // 2) + FLOAT32 * -(-numbers // 64)
+        saved += numbers * weight.element_size() - packed
+    return full - saved
+
+
+def memory_here() -> dict[Device, int]:
+    """Bytes free: of each accelerator by its number, and of `cpu`, within the limit of a container if there is one."""
+    import torch
+
+    found: dict[Device, int] = {}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            reserved = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+            found[index] = torch.cuda.mem_get_info(index)[0] + reserved
+    elif torch.accelerator.is_available():
+        from accelerate.utils import get_max_memory
+
+        found |= {device: free for device, free in get_max_memory().items() if device != "cpu"}
+    found["cpu"] = min(psutil.virtual_memory().available, _container_free())
+    return found
+
+
+def _container_free() -> int:
+    """What a control group (version 2) still lets this process take."""
+    try:
+        limit = (CGROUP / "memory.max").read_text(encoding="utf-8").strip()
+        if limit == "max":
+            return UNLIMITED
+        used = int((CGROUP / "memory.current").read_text(encoding="utf-8"))
+        lines = (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
+        reclaimable = sum(int(line.split()[1]) for line in lines if line.split()[0] == "inactive_file")
+        return max(0, int(limit) - used + reclaimable)
+    except (OSError, ValueError, IndexError):
+        return UNLIMITED
+
+
+def check_fits(
+    name: str,
+    sizes: WeightSizes,
+    room: Mapping[Device, int],
+    *,
+    dtype: str,
+    quantization: str | None,
+    offload: bool,
+) -> None:
+    """Refuse, before a weight is read, a model that the devices cannot hold.
+
+    Args:
+        room: bytes that may be taken on each device.
+        offload: what does not fit may go to disk.
+
+    Raises:
+        ModelError: says what it needs, what there is, and what would fit.
+    """
+    have, needed = sum(room.values()), sizes.of(quantization)
+    if quantization is None and not offload:
+        needed = max(needed, sizes.loading)
+    if offload or needed <= have:
+        return
+    devices = ", ".join(f"{_gb(free)} on {_device(device)}" for device, free in room.items())
+    raise ModelError(
+        f"{name} needs {_gb(needed)} in {quantization or dtype}{_passing(sizes, needed)}, and there is room for "
+        f"{devices}: {_remedies(sizes, have, quantization)}"
+    )
+
+
+def _passing(sizes: WeightSizes, needed: int) -> str:
+    return f" while it is loaded ({_gb(sizes.full)} then)" if needed == sizes.loading > sizes.full else ""
+
+
+def _remedies(sizes: WeightSizes, have: int, quantization: str | None) -> str:
+    others = {each: size for each, size in sizes.quantised.items() if each != quantization}
+    fits: Sequence[str] = [f"quantization {each} ({_gb(size)})" for each, size in others.items() if size <= have]
+    ways = [*fits, *(["an offload folder on disk (slow)"] if quantization is None else []), "a smaller model"]
+    too_large = [f"{each} ({_gb(size)})" for each, size in others.items() if size > have]
+    return f"choose {', or '.join(ways)}" + (f"; {' and '.join(too_large)} would not fit" if too_large else "")
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
+
+
+def _device(device: Device) -> str:
+    return "the processor" if device == "cpu" else f"GPU {device}"
