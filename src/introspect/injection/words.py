@@ -9,6 +9,7 @@ import torch
 
 from ..concepts import count_tokens
 from ..models import LoadedModel
+from ..models.placement import run_device, weight_of
 from ..stats import Estimate
 from .found import Address, Found, line_of, table
 from .measures import coefficients
@@ -141,7 +142,7 @@ def added_logits(loaded: LoadedModel, vectors: np.ndarray) -> np.ndarray:
     [vector, vocabulary]. The norm's division by the activation's size is the same for all tokens, and left out.
     """
     model = loaded.model
-    weight = model.get_output_embeddings().weight
+    weight = weight_of(model.get_output_embeddings())
     scale = final_scale(loaded)
     rows = torch.from_numpy(vectors).to(weight.device, torch.float32) * scale.to(weight.device)
     added: np.ndarray = (rows.to(weight.dtype) @ weight.T).float().cpu().numpy()
@@ -163,6 +164,6 @@ def final_scale(loaded: LoadedModel) -> torch.Tensor:
     if not norms:
         return torch.ones(width)
     weight = next(norms[-1].parameters())
-    given = signs.to(weight.device, weight.dtype)[None]
+    given = signs.to(run_device(norms[-1]), weight.dtype)[None]
     scale: torch.Tensor = ((norms[-1](given) - norms[-1](-given))[0] / 2).float().cpu() * signs
     return scale
