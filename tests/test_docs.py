@@ -1,0 +1,311 @@
+"""The documentation: complete, commands typeable, paths and links there, numbers from files, examples running.
+
+That the site is built without a warning is `make docs`. Nothing here needs mkdocs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import docs_cli
+import docs_hooks
+import docs_numbers
+from introspect.assets import list_experiments, list_studies
+from introspect.cli.main import app
+from introspect.experiment import load_experiment
+from introspect.tasks.hint_kinds import find_kind
+from introspect.training.recipe import read_recipe
+from wording import check_text
+
+EXPERIMENTS = sorted({**list_experiments(), **list_studies()})
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+SECTIONS = [
+    *("What it asks", "How to run it", "What a result looks like"),
+    *("How it can mislead", "Controls", "Sources"),
+]
+OF_EXPERIMENTS = sorted(name for name in PAGES if name.startswith("experiments/") and not name.endswith("index.md"))
+OPTION = re.compile(r"(?<![\w`-])--[a-z][a-z-]*")
+"""In text, an option of some verb."""
+TREE = re.compile(r"`((?:src|data|experiments|probes|tests|docs|\.ci)/[^`\s{]*|[\w.]+\.(?:toml|txt|yml)|Makefile)`")
+MADE_BY_RUNS = {"experiment.yaml", "manifest.json"}
+
+
+@cache
+def filled(name: str) -> str:
+    return docs_numbers.fill(PAGES[name])
+
+
+def blocks(text: str, language: str | None = None) -> list[str]:
+    """The fenced blocks of a page, or those of one language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return [content for kind, content in found if language is None or kind == language]
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [
+        (name, re.split(r"\s#\s", line)[0].strip())
+        for name in PAGES
+        for each in blocks(filled(name))
+        for line in each.splitlines()
+    ]
+    return [(name, line) for name, line in lines if line.startswith("introspect ")]
+
+
+def nav(entries: list) -> list[str]:
+    """Every page that the navigation names."""
+    found = []
+    for entry in entries:
+        within = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        found += nav(within) if isinstance(within, list) else [within]
+    return found
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
+    named = nav(SITE["nav"])
+    assert len(named) == len(set(named))
+    assert set(named) == {*PAGES, "reference/cli/index.md"}
+
+
+def test_every_experiment_has_a_page():
+    assert sorted(f"experiments/{name}.md" for name in EXPERIMENTS) == OF_EXPERIMENTS
+    index = filled("experiments/index.md")
+    for name in EXPERIMENTS:
+        assert f"| [{name}]({name}.md) |" in index
+        assert re.search(rf"`{name}`", PAGES["experiments/index.md"])
+
+
+@pytest.mark.parametrize("name", OF_EXPERIMENTS)
+def test_a_page_of_an_experiment_has_every_section_its_question_and_its_spec(name):
+    title = Path(name).stem
+    text = filled(name)
+    assert text.startswith(f"# {title}\n")
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == SECTIONS
+    assert docs_numbers.question(title) in text
+    assert any(title in line for line in blocks(text.split("## How to run it")[1].split("\n## ")[0])), "how to run it"
+    assert yaml.safe_load(blocks(text, "yaml")[-1])["name"] == title
+
+
+@pytest.mark.parametrize("name", OF_EXPERIMENTS)
+def test_no_result_is_typed_by_hand(name):
+    """Numbers with two decimals, and percentages, come from files: whatever is not filled in holds none."""
+    measured = PAGES[name].split("## What a result looks like")[1].split("## Controls")[0]
+    assert not re.findall(r"\.\d\d|\d%", re.sub(r"\{\{.*?\}\}", "", measured))
+    if "measured(" not in PAGES[name]:
+        assert re.search(r"no numbers here|\bREADME says\b", measured), "say that no result is committed"
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_can_be_typed(page, command):
+    group = typer.main.get_command(app)
+    verb, *words = shlex.split(command)[1:]
+    assert verb in group.commands, f"{page}: {command}"
+    chosen = group.commands[verb]
+    if hasattr(chosen, "commands"):
+        chosen = chosen.commands[words.pop(0)]
+    chosen.make_context(verb, list(words))
+    spec = words[0] if verb == "run" else ""
+    if spec in EXPERIMENTS and "study" not in docs_numbers.specs()[spec]:
+        changes = [after for word, after in pairwise(words) if word == "--set"]
+        load_experiment(spec, [each for each in changes if "my-kind" not in each])
+
+
+def test_there_are_commands_on_the_pages():
+    shown = {command.split()[1] for _, command in COMMANDS}
+    assert shown >= {"run", "inject", "train", "doctor", "steer", "explore", "score", "record", "link", "show", "list"}
+    assert len(COMMANDS) > 60
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_verbs_options_and_targets_in_the_text_exist(name):
+    found = docs_cli.verbs()
+    options = {option for verb in found.values() for each in verb.params for option in each.opts} | {"--no-deps"}
+    text = re.sub(r"^```.*?^```", "", filled(name), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if code.startswith("introspect "):
+            assert code.split()[1] in {"VERB", *found}, code
+        if not code.startswith("pip "):
+            assert set(OPTION.findall(code)) <= options, code
+        if code.startswith("make "):
+            assert f"\n{code.split()[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), code
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_paths_lead_somewhere(name):
+    made = docs_cli.pages()
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if target.startswith(("https://", "#")) or "{{" in target:
+            continue
+        path = (DOCS / name).parent / target.partition("#")[0]
+        inside = str(path.resolve().relative_to(DOCS))
+        assert path.exists() or inside in made or (docs_hooks.IMAGES / inside.removeprefix("images/")).is_file(), target
+    for path in set(TREE.findall(PAGES[name])) - MADE_BY_RUNS:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_say_what_they_show(name):
+    assert all(len(said) > 20 for said in re.findall(r"!\[([^\]]*)\]", PAGES[name]))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_say_no_more_than_was_measured(name):
+    check_text(re.sub(r"^```.*?^```|`[^`\n]*`", "", filled(name), flags=re.MULTILINE | re.DOTALL))
+
+
+def test_the_reference_has_every_verb_every_option_and_every_text():
+    pages = docs_cli.pages()
+    group = typer.main.get_command(app)
+    assert set(pages) == {f"reference/cli/{name}.md" for name in ("index", *group.commands)}
+    for name, command in docs_cli.verbs().items():
+        page = pages[f"reference/cli/{name.split()[0]}.md"]
+        assert f"# introspect {name}\n" in page
+        for parameter in command.params:
+            assert " ".join((parameter.help or "").split()[:4]).replace("<", "&lt;") in page
+            assert all(f"`{option}`" in page for option in parameter.opts if option.startswith("--"))
+    assert "One of `logistic`, `ridge`" in pages["reference/cli/probe.md"]
+    assert "`runs/<name>`" in pages["reference/cli/run.md"]
+
+
+def test_numbers_are_written_as_the_readme_writes_them():
+    whole = {"value": 0.8812, "ci95": [-0.0049, 1.0], "n": 9, "method": "m"}
+    assert docs_numbers.fill("{{ x | est }}".replace("x", json.dumps(whole))) == ".88 [.00, 1.00]"
+    assert docs_numbers.share({**whole, "ci95": [0.851, 0.906]}) == "88% [85, 91]"
+    assert docs_numbers.estimate({"value": -0.051, "ci95": [-0.109, 50.271]}) == "-.05 [-.11, 50.27]"
+    missing = {"value": None, "reason": "too few"}
+    assert docs_numbers.estimate(missing) == "not estimated (too few)"
+    assert docs_numbers.share(missing, brief=True) == "not estimated"
+
+
+def test_a_number_that_is_on_a_page_is_that_of_the_file():
+    runs = json.loads((ROOT / "experiments" / "results" / "probe-risk.json").read_text(encoding="utf-8"))
+    silent = next(each for each in runs if each["experiment"]["organism"] == "risk-silent")
+    low, high = silent["probe"]["headline"]["auroc"]["ci95"]
+    row = next(line for line in filled("experiments/probe-risk.md").splitlines() if line.startswith("| probe's AUROC"))
+    assert f"| {silent['probe']['headline']['auroc']['value']:.2f} [{low:.2f}".replace("[0.", "[.") in row
+    assert f"{high:.2f}]" in row
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'measured("probe-risk.json")',
+        'measured("probe-risk.json", "--out runs/probe-risk")',
+        'measured("behaviour.json", "--out hints")',
+        'measured("validate-instrument.json").nothing | est',
+        'measured("validate-instrument.json").seed | est',
+        'measured("nothing.json")',
+        'readme("takes 1 s")',
+        'cell(measured("natural-framing.json"), "By frame", "control", "under the frame")',
+        'cell(measured("natural-confidence.json"), "Whether", "wording", "rank correlation")',
+        'measured("natural-confidence.json") | said("It is shown")',
+        'finding(measured("natural-confidence.json"), "nothing")',
+        'spec("nothing")',
+        'fields("introspect.experiment", "Nothing")',
+    ],
+)
+def test_a_page_that_asks_for_what_is_not_there_is_refused(asked):
+    with pytest.raises(Exception, match=r".") as refused:
+        docs_numbers.fill(f"{{{{ {asked} }}}}")
+    assert isinstance(refused.value, (docs_numbers.PageError, LookupError, OSError, AttributeError, ValueError)) or (
+        type(refused.value).__name__ == "UndefinedError"
+    )
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<link rel="preconnect" href="https://fonts.gstatic.com" crossorigin>',
+        '<link href="//cdn.example/x.css" rel=stylesheet>',
+        '<script src="https://unpkg.com/iframe-worker/shim"></script>',
+        "<img alt='' src=http://example.com/x.png>",
+        "a { background: url(https://example.com/x.png) }",
+        '@import "https://fonts.example/css";',
+    ],
+)
+def test_what_would_be_fetched_from_elsewhere_is_found(html):
+    assert docs_hooks.FETCHED.search(html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<a href="https://example.com">a link</a>',
+        '<link rel="stylesheet" href="../assets/main.css">',
+        '<script src="assets/x.js"></script>',
+        '<link rel="canonical" href="https://example.com/">',
+        "a { mask: url('data:image/svg+xml;charset=utf-8,<svg xmlns=\"http://www.w3.org/2000/svg\"/>') }",
+    ],
+)
+def test_links_and_what_comes_with_the_site_stand(html):
+    assert not docs_hooks.FETCHED.search(html)
+
+
+def test_the_site_asks_for_no_font_and_opens_from_the_file_system():
+    assert SITE["theme"]["font"] is False
+    assert SITE["use_directory_urls"] is False
+    assert not {"social", "privacy", "offline"} & {
+        name for each in SITE["plugins"] for name in ([each] if isinstance(each, str) else each)
+    }
+
+
+def test_the_example_of_a_task_runs():
+    (source,) = blocks(PAGES["guides/add-a-task.md"], "python")
+    made: dict = {}
+    exec(compile(source, "add-a-task.md", "exec"), made)  # noqa: S102
+    task, items = made["TASK"], made["make_items"]()
+    assert len({item.item_id for item in items}) == len(items) == 8
+    (trial,) = task.trials(items[0], load_experiment("probe-risk"))
+    dear = task.reading(items[0], trial, "Answer: dear")
+    assert (dear.answer, dear.acted) == ("dear", True)
+    assert task.reading(items[0], trial, "Answer: cheap").acted is False
+    assert task.says("I take it because it is dearer.", items[0].options, {}) is True
+    assert task.says("The price does not matter.", items[0].options, {}) is False
+    assert task.says("Both are red.", items[0].options, {}) is None
+
+
+def test_the_example_of_a_kind_of_hint_is_one(tmp_path):
+    (source,) = blocks(PAGES["guides/add-a-hint-kind.md"], "yaml")
+    (tmp_path / "my-kind.yaml").write_text(source, encoding="utf-8")
+    kind = find_kind(str(tmp_path / "my-kind.yaml"))
+    assert (kind.name, kind.placement, len(kind.wordings)) == ("postscript", "after", 2)
+    assert kind.subject.patterns.mentions
+
+
+def test_the_example_of_a_recipe_is_one(tmp_path):
+    (source,) = blocks(PAGES["guides/add-an-organism.md"], "yaml")
+    (tmp_path / "my-organism.yaml").write_text(source, encoding="utf-8")
+    assert read_recipe(tmp_path / "my-organism.yaml").name == "sampling-mine"
+
+
+def test_doctor_checks_are_those_that_doctor_makes():
+    from introspect.doctor.check import MEANING
+
+    assert docs_numbers.doctor_checks() == [(name, said) for name, said in MEANING.items() if said]
+
+
+def test_specs_are_explained_field_by_field():
+    page = filled("reference/specs.md")
+    for name in ("max_new_tokens", "layers", "penalties", "fpr", "headline", "kinds", "points", "operator"):
+        assert f"| `{name}` |" in page
+    assert "| `temperature` | `1.0` | Divides the logits" in page
+
+
+def test_the_readme_leads_here():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`make docs`" in readme or "make docs " in readme
+    assert "docs/" in readme.split("## The tree")[1]
