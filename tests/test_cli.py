@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -39,6 +39,8 @@ class Cost:
     judge: str | None = "http://localhost:8000/v1"
     bytes_on_disk: int = 2_500_000_000
     seconds: float = 600.0
+    bytes_of_weights: int = 269_000_000
+    if_quantised: dict[str, int] = field(default_factory=lambda: {"4bit": 120_000_000, "8bit": 163_000_000})
 
 
 class InjectionCost(NamedTuple):

@@ -205,7 +205,7 @@ class TestRefusals:
         assert "quantization 4bit (0.04 MB), or quantization 8bit (0.05 MB), or an offload folder" in str(refused.value)
 
     def test_what_would_not_fit_either_is_said(self):
-        sizes = WeightSizes(141_000_000_000, 141_000_000_000, {"4bit": 40_000_000_000, "8bit": 71_000_000_000})
+        sizes = WeightSizes(141_000_000_000, {"4bit": 40_000_000_000, "8bit": 71_000_000_000})
         with pytest.raises(ModelError) as refused:
             check_fits("big", sizes, {0: 48_000_000_000}, dtype="bfloat16", quantization=None, offload=False)
         assert str(refused.value) == (
@@ -216,7 +216,7 @@ class TestRefusals:
         check_fits("big", sizes, {0: 48_000_000_000}, dtype="bfloat16", quantization=None, offload=True)
 
     def test_an_adapter_passes_through_float32(self):
-        sizes = WeightSizes(2_000_000_000, 6_000_000_000, {})
+        sizes = WeightSizes(2_000_000_000, {}, passing=4_000_000_000)
         with pytest.raises(ModelError, match=r"needs 6.0 GB in bfloat16 while it is loaded \(2.0 GB then\)"):
             check_fits("m", sizes, {"cpu": 5_000_000_000}, dtype="bfloat16", quantization=None, offload=False)
 

@@ -209,7 +209,6 @@ class TestRefusals:
             ({"dtype": "int8"}, "dtype 'int8' is not known"),
             ({"attention": "someone/kernel"}, "attention 'someone/kernel' is not known"),
             ({"quantization": "3bit"}, "quantization '3bit' is not known"),
-            ({"quantization": "4bit", "adapter": "x"}, "cannot be merged into quantised weights"),
             ({"revision": "v2"}, "is not a hub model"),
         ],
     )

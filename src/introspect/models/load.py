@@ -2,8 +2,8 @@
 
 Torch and transformers are imported by the functions that need them, so that looking a name up stays cheap. Only
 safetensors and GGUF files are read and no code from a model's folder is run. Known trade-off: an adapter or a GGUF file
-passes through float32, so for a moment the model takes three times the room of its final bfloat16. Whether the devices
-hold it is asked before a weight is read.
+passes through float32, so for a moment the model takes three times the room of its final bfloat16. Whether the
+devices hold it is asked before a weight is read.
 """
 
 from __future__ import annotations
@@ -80,6 +80,13 @@ class LoadedModel:
     sizes: WeightSizes | None = None
     """Bytes of its weights in every format, for estimates."""
 
+    def memory(self) -> dict[str, Any]:
+        """What an estimate of cost says of the weights; empty where their sizes are not known."""
+        if self.sizes is None:
+            return {}
+        asked = self.info.quantization if self.info.quantization in self.sizes.quantised else None
+        return {"bytes_of_weights": self.sizes.of(asked), "if_quantised": dict(self.sizes.quantised)}
+
 
 def load_model(
     name: str,
@@ -113,7 +120,7 @@ def load_model(
     """
     if attention not in ATTENTION:
         raise ModelError(f"attention {attention!r} is not known: choose one of {', '.join(ATTENTION)}")
-    check_quantization(quantization, adapter=adapter is not None, offload=offload_folder is not None)
+    check_quantization(quantization, offload=offload_folder is not None)
     keep_few_kernels()
     number_format = choose_dtype(dtype)
     source = resolve(name, adapter=adapter, revision=revision, offline=offline)
@@ -122,7 +129,7 @@ def load_model(
     if quantization is not None and source.kind == "gguf":
         raise ModelError(f"{source.name} is a GGUF file, which is loaded whole: leave quantization out")
     sizes = weight_sizes(source, path, number_format, quantization)
-    placed = place(device_map, memory, offload_folder)
+    placed = place(device_map, memory, offload_folder, quantised=quantization is not None)
     check_fits(
         source.name,
         sizes,
@@ -135,7 +142,7 @@ def load_model(
         keep_freed_memory()
     with ThreadPoolExecutor(max_workers=1) as beside:
         digest = beside.submit(digest_of, source, path)
-        model = _load_base(source, path, number_format, attention, placed, bits)
+        model = _load_base(source, path, number_format, attention, placed, bits if source.adapter is None else None)
         weight_digest = digest.result()
     if source.adapter is not None:
         check_base(
@@ -148,7 +155,7 @@ def load_model(
         )
         model = merge(model, source.adapter)
     if source.adapter is not None or source.kind == "gguf":
-        model = recast(model, number_format, placed)
+        model = recast(model, number_format, placed, bits)
     settle(model, placed, source.name)
     model.requires_grad_(False).eval()
     tokenizer = load_tokenizer(source, path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..surroundings import surroundings
 from .sizes import KEPT_FREE, Device, memory_here
 
 if TYPE_CHECKING:
@@ -68,18 +69,29 @@ class Placement:
         return {"device_map": self.device_map, "max_memory": self.limits, "offload_folder": self.folder}
 
 
-def place(device_map: DeviceMap, memory: Mapping[str, str] | None, offload_folder: str | Path | None) -> Placement:
-    """What options about placement mean on this machine.
+def place(
+    device_map: DeviceMap = "auto",
+    memory: Mapping[str, str] | None = None,
+    offload_folder: str | Path | None = None,
+    *,
+    quantised: bool = False,
+) -> Placement:
+    """What options about placement mean on this machine. Where nothing is said, the surroundings are asked.
 
     Args:
         device_map: a way to spread (`auto`, ...), a device (`cpu`, `cuda:1`, `disk`), or a map of modules to devices;
             None: the processor.
         memory: device (`cpu`, or a GPU's number) -> the most that weights may take there, such as `20GB`.
         offload_folder: where weights are written that have to go to disk.
+        quantised: nothing goes to disk, then, whatever the surroundings say.
 
     Raises:
         ModelError: one of them cannot be read, or names a device that is not here.
     """
+    if device_map == "auto" and memory is None and offload_folder is None:
+        around = surroundings()
+        device_map, memory = around.device_map or "auto", around.memory
+        offload_folder = None if quantised else around.offload_folder
     room = _room(memory)
     mapped = _read_map(device_map)
     to_disk = isinstance(mapped, dict) and DISK in mapped.values()

@@ -10,7 +10,7 @@ from .boundary import quiet
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
     from .placement import Placement
 
@@ -49,8 +49,13 @@ def processor_has_bfloat16() -> bool:
     return not flags.isdisjoint({*BFLOAT16_INSTRUCTIONS, "svebf16"})
 
 
-def recast(model: PreTrainedModel, dtype: torch.dtype, placement: Placement | None = None) -> PreTrainedModel:
-    """The model as it would be had its float32 weights been loaded in `dtype` from a file.
+def recast(
+    model: PreTrainedModel,
+    dtype: torch.dtype,
+    placement: Placement | None = None,
+    bits: BitsAndBytesConfig | None = None,
+) -> PreTrainedModel:
+    """The model as it would be had its float32 weights been loaded in `dtype`, or in few bits, from a file.
 
     Unlike `model.to(dtype)` this rounds no buffers (rotary frequencies) and no module that the architecture keeps in
     float32. The given model shares its config with the new one and should be dropped.
@@ -63,6 +68,7 @@ def recast(model: PreTrainedModel, dtype: torch.dtype, placement: Placement | No
             state_dict=model.state_dict(),
             dtype=dtype,
             attn_implementation=attention,
+            quantization_config=bits,
             **({} if placement is None else placement.options()),
             local_files_only=True,
             trust_remote_code=False,

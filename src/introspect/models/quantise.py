@@ -28,7 +28,7 @@ PACKED_ROWS = 32
 """Processors with AVX512-BF16 read 4-bit weights in pieces of so many outputs, and one block of inputs."""
 
 
-def check_quantization(quantization: str | None, *, adapter: bool = False, offload: bool = False) -> None:
+def check_quantization(quantization: str | None, *, offload: bool = False) -> None:
     """Refuse what is not known, cannot be combined, or cannot run here for want of a package.
 
     Raises:
@@ -38,8 +38,6 @@ def check_quantization(quantization: str | None, *, adapter: bool = False, offlo
         return
     if quantization not in METHODS:
         raise ModelError(f"quantization {quantization!r} is not known: choose 4bit or 8bit")
-    if adapter:
-        raise ModelError("an adapter cannot be merged into quantised weights: leave quantization or the adapter out")
     if offload:
         raise ModelError(
             f"weights in {quantization} are not offloaded to disk: leave the offload folder or quantization out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,18 +34,18 @@ class WeightSizes:
 
     full: int
     """In the dtype asked for; of a model whose files are quantised, the size of these."""
-    loading: int
-    """While it is being loaded: an adapter or a GGUF file passes through float32, beside the final weights."""
     quantised: dict[str, int]
     """4bit and 8bit -> bytes, scales included; empty where they cannot be had."""
+    passing: int = 0
+    """In float32, beside those, while an adapter is merged or a GGUF file unpacked."""
 
     def of(self, quantization: str | None) -> int:
         """As it is loaded, once it is there."""
         return self.full if quantization is None else self.quantised[quantization]
 
-    def to_json(self) -> dict[str, int]:
-        """Format -> bytes."""
-        return {"full": self.full} | self.quantised
+    def loading(self, quantization: str | None) -> int:
+        """While it is being loaded."""
+        return self.of(quantization) + self.passing
 
 
 def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantization: str | None = None) -> WeightSizes:
@@ -59,17 +59,17 @@ def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantizati
 
         with one_line(source.name, "check or download the file again"):
             numbers = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
-        return WeightSizes(numbers * dtype.itemsize, _loading(numbers, dtype), {})
+        return WeightSizes(numbers * dtype.itemsize, {}, _passing(numbers, dtype, quantization))
     shell = empty_model(source.name, path, dtype)
     if getattr(shell.config, "quantization_config", None) is not None:
         size = sum(file.stat().st_size for file in weight_files(path))
-        return WeightSizes(size, size, {})
+        return WeightSizes(size, {})
     check_shapes(source.name, shell, quantization)
     tensors = [*shell.parameters(), *shell.buffers()]
     full = sum(each.numel() * each.element_size() for each in tensors)
-    if source.adapter is not None:
-        return WeightSizes(full, _loading(sum(each.numel() for each in tensors), dtype), {})
-    return WeightSizes(full, full, {each: _quantised(shell, full, each) for each in sorted(METHODS)})
+    quantised = {each: _quantised(shell, full, each) for each in sorted(METHODS)}
+    numbers = 0 if source.adapter is None else sum(each.numel() for each in tensors)
+    return WeightSizes(full, quantised, _passing(numbers, dtype, quantization))
 
 
 def empty_model(name: str, path: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -88,8 +88,8 @@ def empty_model(name: str, path: Path, dtype: torch.dtype) -> PreTrainedModel:
     return shell
 
 
-def _loading(numbers: int, dtype: torch.dtype) -> int:
-    return numbers * (FLOAT32 + (dtype.itemsize if dtype.itemsize < FLOAT32 else 0))
+def _passing(numbers: int, dtype: torch.dtype, quantization: str | None) -> int:
+    return 0 if dtype.itemsize == FLOAT32 and quantization is None else numbers * FLOAT32
 
 
 def _quantised(shell: PreTrainedModel, full: int, quantization: str) -> int:
@@ -153,25 +153,20 @@ def check_fits(
     Raises:
         ModelError: says what it needs, what there is, and what would fit.
     """
-    have, needed = sum(room.values()), sizes.of(quantization)
-    if quantization is None and not offload:
-        needed = max(needed, sizes.loading)
+    have, needed = sum(room.values()), sizes.loading(quantization)
     if offload or needed <= have:
         return
     devices = ", ".join(f"{_gb(free)} on {_device(device)}" for device, free in room.items())
+    then = f" while it is loaded ({_gb(sizes.of(quantization))} then)" if sizes.passing else ""
     raise ModelError(
-        f"{name} needs {_gb(needed)} in {quantization or dtype}{_passing(sizes, needed)}, and there is room for "
-        f"{devices}: {_remedies(sizes, have, quantization)}"
+        f"{name} needs {_gb(needed)} in {quantization or dtype}{then}, and there is room for {devices}: "
+        f"{_remedies(sizes, have, quantization)}"
     )
 
 
-def _passing(sizes: WeightSizes, needed: int) -> str:
-    return f" while it is loaded ({_gb(sizes.full)} then)" if needed == sizes.loading > sizes.full else ""
-
-
 def _remedies(sizes: WeightSizes, have: int, quantization: str | None) -> str:
-    others = {each: size for each, size in sizes.quantised.items() if each != quantization}
-    fits: Sequence[str] = [f"quantization {each} ({_gb(size)})" for each, size in others.items() if size <= have]
+    others = {each: sizes.loading(each) for each in sizes.quantised if each != quantization}
+    fits = [f"quantization {each} ({_gb(size)})" for each, size in others.items() if size <= have]
     ways = [*fits, *(["an offload folder on disk (slow)"] if quantization is None else []), "a smaller model"]
     too_large = [f"{each} ({_gb(size)})" for each, size in others.items() if size > have]
     return f"choose {', or '.join(ways)}" + (f"; {' and '.join(too_large)} would not fit" if too_large else "")
