@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .assets import find_card
 from .experiment import BackendName
-from .sections import Spec, Text
+from .sections import Quantised, Spec, Text
 
 
 class AskedSpec(Spec):
@@ -28,6 +28,8 @@ class AskedSpec(Spec):
     """Branch, tag or commit of a hub model."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the model."""
+    quantization: Quantised = None
+    """Weights in 4 or 8 bits, with bitsandbytes; null: in full, and then not written out."""
     attention: Text = "sdpa"
     """Attention implementation."""
     backend: BackendName = "auto"

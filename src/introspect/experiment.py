@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .assets import spec_path
 from .errors import SpecError
-from .sections import ChainSpec, HintSpec, Section, Spec, SteeringSpec, Text, VerdictSpec, distinct
+from .sections import ChainSpec, HintSpec, Quantised, Section, Spec, SteeringSpec, Text, VerdictSpec, distinct
 from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
 
@@ -209,6 +209,8 @@ class Experiment(Spec):
     """Engine that runs the model and records its activations; auto: the fastest that records what is asked for."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations; auto: bfloat16 where the processor multiplies it natively."""
+    quantization: Quantised = None
+    """Weights in 4 or 8 bits, with bitsandbytes; activations keep `dtype`. null: in full, and then not written out."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention implementation."""
     generation: GenerationSpec = GenerationSpec()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .assets import data_path
@@ -48,6 +48,10 @@ class Cost:
     bytes_on_disk: int
     seconds: float
     """Without the judge."""
+    bytes_of_weights: int = 0
+    """In memory, in the format asked for."""
+    if_quantised: dict[str, int] = field(default_factory=dict)
+    """4bit and 8bit -> bytes of the weights in that format."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
         revision=spec.revision,
         dtype=spec.dtype,
         attention=spec.attention,
+        quantization=spec.quantization,
         offline=offline,
     )
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
@@ -180,6 +185,7 @@ def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
         judge=None if judge is None else judge.url or judge.model,
         bytes_on_disk=runs * prepared.bytes_at_most(),
         seconds=seconds,
+        **prepared.loaded.memory(),
     )
 
 

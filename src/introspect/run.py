@@ -220,7 +220,14 @@ def base_stage(
         probed = None
     if probed is None and not spec.awareness:
         return None
-    base = load_model(spec.model, revision=spec.revision, dtype=spec.dtype, attention=spec.attention, offline=offline)
+    base = load_model(
+        spec.model,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        attention=spec.attention,
+        quantization=spec.quantization,
+        offline=offline,
+    )
     backend = make_backend(spec.backend, base.model, prepared.capture)
     if spec.awareness:
         lanes = spec.generation.batch_size

@@ -15,6 +15,10 @@ T = TypeVar("T")
 Text = Annotated[str, Field(min_length=1)]
 
 
+Quantised = Annotated[Literal["4bit", "8bit"] | None, Field(exclude_if=lambda value: value is None)]
+"""Not written out where nothing is quantised: specs written before it keep their text and digest."""
+
+
 class Section(BaseModel):
     """A part of a spec: frozen, and strict about its fields."""
 

@@ -75,6 +75,14 @@ def print_marks(rows: Sequence[tuple[str, str, str, str]]) -> None:
     Console().print(table)
 
 
+def weights_line(in_memory: int, if_quantised: Mapping[str, int]) -> dict[str, str]:
+    """The line of a cost that says what a model's weights take; none where that is not known."""
+    if not in_memory:
+        return {}
+    others = ", ".join(f"{size / 1e9:.2f} in {name}" for name, size in if_quantised.items())
+    return {"weights": f"{in_memory / 1e9:.2f} GB in memory{f' ({others})' if others else ''}"}
+
+
 def print_found(results: dict[str, Any], sentences: Iterable[str], folder: Path, as_json: bool) -> None:
     """What was found: as one JSON document, or in sentences and with the page's path."""
     if as_json:

@@ -15,6 +15,7 @@ def doctor(
     organism: Annotated[str | None, typer.Option(help="Adapter on the model: a name or a folder.")] = None,
     backend: Annotated[str, typer.Option(help="Engine to examine: native, nnsight or transformer-lens.")] = "native",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    quantization: Annotated[str | None, typer.Option(help="Weights in 4bit or 8bit, with bitsandbytes.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no hub.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as one JSON document.")] = False,
 ) -> None:
@@ -27,6 +28,7 @@ def doctor(
     introspect doctor
     introspect doctor --model Qwen/Qwen3-0.6B --dtype float32
     introspect doctor --model ./my-model --backend nnsight --json
+    introspect doctor --model Qwen/Qwen3-8B --quantization 4bit
     """
     from ..backends import make_backend
     from ..doctor import examine, failures
@@ -34,7 +36,11 @@ def doctor(
 
     with progress_bars() as progress:
         loaded = load_model(
-            model, adapter=organism if organism is None else Path(organism), dtype=dtype, offline=offline
+            model,
+            adapter=organism if organism is None else Path(organism),
+            dtype=dtype,
+            quantization=quantization,  # type: ignore[arg-type]
+            offline=offline,
         )
         checks = examine(loaded, make_backend(backend, loaded.model), progress=progress)
     red = failures(checks)

@@ -7,6 +7,7 @@ Verbs import what they call when they are called, so that help costs no torch.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..errors import IntrospectError
+from ..surroundings import DEVICE_MAP, MEMORY, OFFLOAD_FOLDER, read_memory
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
@@ -100,6 +102,19 @@ def introspect(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            envvar=DEVICE_MAP,
+            help="How weights are spread over devices: auto, balanced, sequential, cuda:0, cpu or disk.",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(envvar=MEMORY, help="The most that weights take on a device, such as 0=40GB,cpu=60GB.")
+    ] = None,
+    offload_folder: Annotated[
+        str | None, typer.Option(envvar=OFFLOAD_FOLDER, help="Where weights wait that fit on no device.")
+    ] = None,
 ) -> None:
     """Tests whether what a reasoning model says in its chain of thought is what its activations carry.
 
@@ -108,8 +123,14 @@ def introspect(
     introspect show probe-risk                 what it asks, and how
     introspect run probe-risk                  the whole experiment, ending in runs/probe-risk/report.html
     introspect run probe-risk --model Qwen/Qwen3-0.6B --limit 64
+    introspect --offload-folder /scratch doctor --model Qwen/Qwen3-32B
     introspect verify runs/probe-risk          every stored part against its digest
     """
+    read_memory(memory or "")
+    # Every model that is loaded from here on goes by them: that of a run, of its baseline, of a judge.
+    for name, value in ((DEVICE_MAP, device_map), (MEMORY, memory), (OFFLOAD_FOLDER, offload_folder)):
+        if value is not None:
+            os.environ[name] = value
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

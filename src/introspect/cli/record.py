@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import note, print_columns, print_json, progress_bars
+from .console import note, print_columns, print_json, progress_bars, weights_line
 
 if TYPE_CHECKING:
     from ..transcripts import Recorded, ReplayCost
@@ -29,6 +29,7 @@ def record(
     spans: Annotated[str, typer.Option(help="Of prompt, think, answer, completion; by commas.")] = "completion",
     tokens: Annotated[str, typer.Option(help="Of each span: every, every:4, mean, first or last.")] = "every",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    quantization: Annotated[str | None, typer.Option(help="Weights in 4bit or 8bit, with bitsandbytes.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/<file>")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many transcripts, from the first.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Refuse transcripts without token ids.")] = False,
@@ -52,6 +53,7 @@ def record(
     from ..transcripts import estimate_transcripts, read_replay_spec, record_transcripts
 
     given = {"model": model, "organism": organism, "revision": revision, "backend": backend, "dtype": dtype}
+    given |= {} if quantization is None else {"quantization": quantization}
     captured = {"layers": layers, "sites": sites, "spans": spans, "tokens": tokens}
     spec = read_replay_spec(given | captured | {"limit": limit})
     if dry_run:
@@ -74,6 +76,7 @@ def _print_cost(cost: ReplayCost, as_json: bool) -> None:
             "transcripts": f"{cost.n_transcripts:,}",
             "tokens": f"{cost.n_tokens:,}",
             "rows": f"{cost.n_rows:,}",
+            **weights_line(cost.bytes_of_weights, cost.if_quantised),
             "on disk": _size(cost.bytes_on_disk),
             "time": f"about {_duration(cost.seconds)} on this machine, after the model is loaded",
         },

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SpecError
-from .console import note, print_columns, print_found, print_json, progress_bars
+from .console import note, print_columns, print_found, print_json, progress_bars, weights_line
 from .inject import inject
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def run(
     ] = False,
     backend: Annotated[
         str | None, typer.Option(help="Engine: auto (the fastest that does it), native, nnsight or transformer-lens.")
+    ] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="Weights in 4bit or 8bit, with bitsandbytes; `none` for those in full.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/<name>")] = None,
     limit: Annotated[
@@ -71,15 +74,17 @@ def run(
     from ..studies.spec import is_study
     from ..validation.spec import is_validation
 
+    asked_in = [] if quantization is None else [f"quantization={'null' if quantization == 'none' else quantization}"]
     if is_injection(experiment):
         if negative_control is not None or no_negative_control:
             raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
-        inject(experiment, model, organism, backend, out, limit, seed, resume, set_, as_json, dry_run, offline)
+        given_too = [*asked_in, *(set_ or [])]
+        inject(experiment, model, organism, backend, out, limit, seed, resume, given_too, as_json, dry_run, offline)
         return
     if is_natural(experiment):
         if negative_control is not None or no_negative_control:
             raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
-        overrides = [*_subject_overrides(model, organism, backend), *_numbers(limit, seed), *(set_ or [])]
+        overrides = [*_subject_overrides(model, organism, backend), *asked_in, *_numbers(limit, seed), *(set_ or [])]
         _run_natural(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline)
         return
     if is_study(experiment):
@@ -89,6 +94,7 @@ def run(
             "--negative-control": negative_control is not None,
             "--no-negative-control": no_negative_control,
             "--backend": backend is not None,
+            "--quantization": quantization is not None,
         }
         _refuse(experiment, [flag for flag, was_given in one_run.items() if was_given])
         overrides = _numbers(limit, seed) + (set_ or [])
@@ -98,6 +104,7 @@ def run(
         _run_study(experiment, overrides, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline)
         return
     given = {"organism": organism, "negative_control": negative_control, "model": model, "backend": backend}
+    given["quantization"] = quantization
     flags = {key: value for key, value in given.items() if value is not None}
     if no_negative_control:
         if negative_control is not None:
@@ -246,6 +253,7 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
             "tokens": f"{cost.n_tokens:,} at most",
             **({"forced answers": f"{cost.n_forced:,} at most"} if cost.n_forced else {}),
             **({"judged": f"{cost.n_judged:,} chains, by {cost.judge}"} if cost.judge else {}),
+            **weights_line(cost.bytes_of_weights, cost.if_quantised),
             "on disk": f"{cost.bytes_on_disk / 1e9:.2f} GB at most",
             "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
         },

@@ -225,6 +225,7 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
         revision=spec.revision,
         dtype=spec.dtype,
         attention=spec.attention,
+        quantization=spec.quantization,
         offline=offline,
     )
     trained = read_trained(spec.organism)
@@ -232,7 +233,8 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
     backend = make_backend(spec.backend, loaded.model, Capture((SITE,), layers))
     size = spec.prompts
     if size == "auto":
-        n_parameters = sum(each.numel() for each in loaded.model.parameters())
+        # Weights in 4 bits are two to a byte, and counted so.
+        n_parameters = loaded.model.num_parameters()
         size = "full" if n_parameters >= FULL_FROM else "small"
     return Subject(spec, loaded, backend, materials, size, layers, _strengths(spec, trained), words, trained, norms)
 

@@ -76,6 +76,7 @@ def prepare_subject(spec: NaturalSpec, *, offline: bool = False) -> Subject:
         revision=spec.revision,
         dtype=spec.dtype,
         attention=spec.attention,
+        quantization=spec.quantization,
         offline=offline,
     )
     return Subject(spec, loaded, make_backend(spec.backend, loaded.model, Capture((SITE,), (0,))))

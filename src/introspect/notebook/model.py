@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -255,6 +255,7 @@ def load(
     organism: str | None = None,
     revision: str | None = None,
     dtype: str = "auto",
+    quantization: Literal["4bit", "8bit"] | None = None,
     backend: str = "auto",
     offline: bool = False,
 ) -> Model:
@@ -268,7 +269,9 @@ def load(
         ModelError: the model cannot be loaded, or the adapter does not fit it.
         SpecError: no such backend.
     """
-    loaded = load_model(name, adapter=organism, revision=revision, dtype=dtype, offline=offline)
+    loaded = load_model(
+        name, adapter=organism, revision=revision, dtype=dtype, quantization=quantization, offline=offline
+    )
     return Model(loaded, make_backend(backend, loaded.model))
 
 

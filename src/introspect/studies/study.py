@@ -156,7 +156,7 @@ def _compare(
 ) -> dict[str, Any]:
     members = spec.members()
     folders = {member.name: out / RUNS / member.name for member in members}
-    weights = {name: weights_of(source) for name, source in sources.items()}
+    weights = {each.name: weights_of(sources[each.name], spec.experiment(each).quantization) for each in members}
     check_weights(out, folders, weights)
     for place, member in enumerate(members):
         folder = folders[member.name]

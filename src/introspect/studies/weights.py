@@ -15,6 +15,7 @@ from ..atomic import write_atomic
 from ..errors import RunError
 from ..models import ModelSource
 from ..models.digests import digest_files, weight_files
+from ..models.quantise import quantised_digest
 from ..results import read_json, read_run_manifest
 
 RECORD = "weights.json"
@@ -23,8 +24,9 @@ Weights = Mapping[str, str | None]
 """`adapter_digest` (null: no adapter) and `weight_digest` of the model; null where it is not known yet."""
 
 
-def weights_of(source: ModelSource) -> dict[str, str | None]:
-    """The digests of a model and its adapter as they are now. A hub model's revision says enough, and is not read.
+def weights_of(source: ModelSource, quantization: str | None = None) -> dict[str, str | None]:
+    """The digests of a model and its adapter as they are now, loaded in so many bits. A hub model's revision says
+    enough, and is not read.
 
     Raises:
         ModelError: a file cannot be read.
@@ -32,7 +34,8 @@ def weights_of(source: ModelSource) -> dict[str, str | None]:
     model = source.weight_digest
     if model is None and source.kind in ("local", "gguf"):
         model = digest_files([source.path] if source.kind == "gguf" else weight_files(source.path))
-    return {ADAPTER: None if source.adapter is None else source.adapter.digest(), MODEL: model}
+    own = None if model is None else quantised_digest(model, quantization)
+    return {ADAPTER: None if source.adapter is None else source.adapter.digest(), MODEL: own}
 
 
 def run_weights(folder: Path) -> dict[str, str | None] | None:

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..atomic import write_atomic
@@ -55,6 +55,10 @@ class ReplayCost:
     n_rows: int
     bytes_on_disk: int
     seconds: float
+    bytes_of_weights: int = 0
+    """Of the model, in memory, in the format asked for."""
+    if_quantised: dict[str, int] = field(default_factory=dict)
+    """4bit and 8bit -> bytes of the weights in that format."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ def estimate_transcripts(
         n_rows=prepared.n_rows,
         bytes_on_disk=prepared.bytes_on_disk(),
         seconds=seconds_a_token(prepared.backend, prepared.capture, prepared.rollouts) * prepared.n_tokens,
+        **prepared.loaded.memory(),
     )
 
 
@@ -204,7 +209,14 @@ def _read(path: Path, spec: ReplaySpec, exact: bool) -> Source:
 
 
 def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, progress: Progress) -> _Prepared:
-    loaded = load_model(spec.model, adapter=spec.organism, revision=spec.revision, dtype=spec.dtype, offline=offline)
+    loaded = load_model(
+        spec.model,
+        adapter=spec.organism,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        quantization=spec.quantization,
+        offline=offline,
+    )
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
     selection = spec.capture.selection
     capture = wanted_capture(spec.capture.sites, layers, selection)

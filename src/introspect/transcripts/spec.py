@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import SpecError
 from ..experiment import BackendName, CaptureSpec
+from ..sections import Quantised
 
 
 class ReplaySpec(BaseModel):
@@ -27,6 +28,8 @@ class ReplaySpec(BaseModel):
     """Engine that runs the model."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations."""
+    quantization: Quantised = None
+    """Weights in 4 or 8 bits; null: in full."""
     capture: CaptureSpec = CaptureSpec()
     """Sites, layers, spans and tokens that are recorded."""
     limit: Annotated[int, Field(ge=1)] | None = None
