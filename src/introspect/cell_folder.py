@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -12,11 +13,12 @@ from .atomic import write_atomic, write_json
 from .backends import ModelBackend
 from .cells import Cells, Done, Row
 from .doctor import self_test
-from .errors import RunError
+from .errors import RunError, StoreError
 from .folder_results import FolderResults, Render
 from .lock import only_writer
 from .models import LoadedModel
 from .progress import Progress
+from .report import FAULTS
 from .results import read_run_manifest
 from .run_folder import check_folder, enough_memory, make_folder
 
@@ -73,7 +75,7 @@ class CellFolder:
             ModelError: the model or its adapter cannot be loaded.
             RunError: `out` holds something else, was made with other versions or weights, or cannot be written; or the
                 model fails its self-test.
-            StoreError: the rows that are there are damaged.
+            StoreError: the rows that are there are damaged, or are no rows of this study.
         """
         check_folder(out, self.marker, spec.to_yaml(), what="another study", links=[self.file], resume=resume)
         study = make()
@@ -94,13 +96,13 @@ class CellFolder:
                 _refuse_other(read_run_manifest(out / "manifest.json"), manifest, same, out)
             else:
                 write_json(out / "manifest.json", manifest)
-            with enough_memory(f"a {self.cell} of the study", self.less):
+            with enough_memory(f"a {self.cell} of the study", self.less), _as_ours(done.path, found=bool(done.cells)):
                 cells = study.cells()
                 progress(f"{self.cell}s", len(done.cells), len(cells))
                 for cell in cells[len(done.cells) :]:
                     done.commit(study.run_cell(cell, done.cells))
                     progress(f"{self.cell}s", len(done.cells), len(cells))
-            results = study.summary(done.cells)
+                results = study.summary(done.cells)
             self.results.write(out, results, self.render)
         return results
 
@@ -116,3 +118,20 @@ def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], same: Sequ
     for key in same:
         if before.get(key) != now[key]:
             raise RunError(f"the rows in {out} were made with another {key}; choose another --out")
+
+
+@contextmanager
+def _as_ours(path: Path, *, found: bool) -> Iterator[None]:
+    """Work with rows. Where some of them were found on disk, they may be a stranger's: what they lack, or say at odds
+    with one another, is damage. A fault in rows that were all just made is ours, and goes on.
+
+    Raises:
+        StoreError: names the file, and the fault.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        if not found:
+            raise
+        fault = f"{type(error).__name__}: {str(error)[:200]!r}"
+        raise StoreError(f"the rows of {path} do not hold together ({fault}); choose another --out") from error

@@ -7,6 +7,7 @@ what is left of one, which is made again.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ class Cells:
             return
         try:
             lines = read_at_most(self.path, MOST_BYTES).split(b"\n")[:-1]
-            rows = [json.loads(line) for line in lines]
+            rows = [json.loads(line, parse_constant=_number, parse_float=_number) for line in lines]
             kept = 0
             while kept < len(rows):
                 cell, many = rows[kept]["cell"], rows[kept]["of"]
@@ -76,3 +77,15 @@ class Cells:
             ) from error
         self.cells.append(whole)
         return whole
+
+
+def _number(text: str) -> float:
+    """A finite one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("no number")
+    return value
