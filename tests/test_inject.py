@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.stats import norm
 from typer.testing import CliRunner
 
@@ -21,6 +23,7 @@ from introspect.cli.main import app
 from introspect.concepts import covered, read_norms
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
 from introspect.injection import cells
+from introspect.injection import subject as subject_module
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.claims import Listener, is_coherent, read_claim, readable, repetition
 from introspect.injection.cost import injection_cost
@@ -29,8 +32,9 @@ from introspect.injection.page import render, report_injection
 from introspect.injection.results import INJECTION
 from introspect.injection.spec import CoherenceSpec, is_injection, load_injection
 from introspect.injection.study import NAMED, STUDIES, run_injection
-from introspect.injection.subject import VECTORS, pick_words
+from introspect.injection.subject import VECTORS, pick_words, prepare_subject
 from introspect.injection.thought import Thought
+from introspect.injection.trained import Trained
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
 from introspect.injection.verdict import above
 from introspect.injection.words import added_logits, final_scale, predictors
@@ -377,26 +381,29 @@ class TestPlantedTruth:
             "meta": "not tested",
         }
         table = rows_of(results, "Every condition, on words held out")
-        claims, apart, named, coherent, shift, balanced = (e["value"] for e in table["the word's concept vector"][:6])
-        assert claims >= 0.5 and named == claims and coherent == 1.0 and apart > 0.5
-        assert shift == pytest.approx(0.85 * 2, abs=0.1) and balanced == pytest.approx(0.85 * 2, abs=0.1)
-        assert abs(table["random direction, same norm"][4]["value"]) < 0.1
+        claims, apart, named, given, coherent, shift, told = (
+            each["value"] for each in table["the word's concept vector"][:7]
+        )
+        assert claims >= 0.5 and named == claims and given == coherent == 1.0 and apart > 0.5
+        assert shift == pytest.approx(0.85 * 2, abs=0.1)
+        assert told == pytest.approx((math.log(9) + math.log(19)) / 2, abs=0.2), "as it stands: less than it shifted by"
+        assert abs(table["random direction, same norm"][5]["value"]) < 0.1
         other = rows_of(results, "Controls that are asked another question")
         assert other["injected sentence found: letter that gained most"][0]["value"] == 1.0
         assert other["rank of the word's gain among the words, first token"][0]["value"] == 1.0
         assert other["the one minus the other"][0]["value"] > 0.3
-        assert other["asked about the injected word, minus about another"][0]["value"] > 1
-        assert abs(other["shift on unrelated questions, answer No"][0]["value"]) < 0.1
+        assert other["asked about the injected word, beyond about another"][0]["value"] > 1
+        assert abs(other["shift on unrelated questions, answer No"][0]["value"]) < 0.3
 
     def test_a_bias_to_yes_is_seen_through(self, monkeypatch, folder, tmp_path):
         results, verdict = self.run(monkeypatch, folder, tmp_path, BIASED)
         assert verdict["grounded"] == "not supported" and verdict["internal"] == "not supported"
         table = rows_of(results, "Every condition, on words held out")
         concept, random = table["the word's concept vector"], table["random direction, same norm"]
-        assert concept[4]["value"] > 1 and random[4]["value"] > 1, "it says yes, and to a random direction too"
-        assert abs(concept[5]["value"]) < 0.1, "with both polarities that cancels"
+        assert concept[5]["value"] > 1 and random[5]["value"] > 1, "it says yes, and to a random direction too"
+        assert abs(concept[6]["value"]) < 0.1 and abs(concept[7]["value"]) < 0.2, "with both polarities that cancels"
         line = rows_of(results, "Detection regressed on the bias to yes")
-        assert line["intercept"][0] == concept[7] and line["r, over words and cells"][0] == concept[6]
+        assert line["r, over words and cells"][0] == concept[8]
         other = rows_of(results, "Controls that are asked another question")
         assert other["shift on unrelated questions, answer No"][0]["value"] > 1
 
@@ -461,6 +468,65 @@ class TestDirectory:
         (out / "manifest.json").unlink()
         with pytest.raises(RunError, match=r"has rows and no manifest\.json"):
             run_injection(tiny_injection(folder), out, resume=True)
+
+    @pytest.mark.parametrize("said", ["layers", "strengths", "prompts", "words", "texts"])
+    def test_rows_of_another_plan_are_refused(self, finished, folder, tmp_path, said):
+        shutil.copytree(finished, tmp_path / "other")
+        manifest = json.loads((finished / "manifest.json").read_text())
+        change = {"layers": [0], "strengths": [0.5, 2.0], "prompts": "full", "words": {"exploration": []}, "texts": "0"}
+        assert manifest[said] != change[said]
+        (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest | {said: change[said]}))
+        with pytest.raises(RunError, match=f"another {said}; choose another --out"):
+            run_injection(tiny_injection(folder), tmp_path / "other", resume=True)
+
+    def test_a_card_that_was_edited_meanwhile_makes_another_plan(self, folder, tmp_path, monkeypatch):
+        def after_one(what: str, done: int, total: int) -> None:
+            if done == 1:
+                raise KeyboardInterrupt
+
+        spec = tiny_injection(folder, "inject-thought", "depths=null", "strengths=null")
+        said = Trained((0,), (0.4, 2.0), ("random",))
+        monkeypatch.setattr(subject_module, "read_trained", lambda organism: said)
+        with pytest.raises(KeyboardInterrupt):
+            run_injection(spec, tmp_path / "a", progress=after_one)
+        edited = replace(said, strengths=(0.4, 3.0))
+        monkeypatch.setattr(subject_module, "read_trained", lambda organism: edited)
+        with pytest.raises(RunError, match="another strengths"):
+            run_injection(spec, tmp_path / "a", resume=True)
+        assert len(Cells(tmp_path / "a" / "trials.jsonl", NAMED).cells) == 1
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda row: {key: row[key] for key in ("cell", "of", *NAMED)},
+            lambda row: {key: value for key, value in row.items() if key not in ("yes", "no")},
+            lambda row: row | {"layer": [1]},
+            lambda row: row | {"yes": "no"},
+        ],
+    )
+    def test_rows_that_do_not_hold_together_are_one_line(self, finished, folder, tmp_path, spoil):
+        shutil.copytree(finished, tmp_path / "odd")
+        rows = [json.loads(line) for line in (finished / "trials.jsonl").read_text().splitlines()]
+        text = "".join(json.dumps(spoil(row)) + "\n" for row in rows)
+        (tmp_path / "odd" / "trials.jsonl").write_text(text)
+        with pytest.raises(
+            StoreError, match=r"trials.jsonl do not hold together \(.*\); choose another --out"
+        ) as caught:
+            run_injection(tiny_injection(folder), tmp_path / "odd", resume=True)
+        assert len(str(caught.value).splitlines()) == 1
+        assert (tmp_path / "odd" / "trials.jsonl").read_text() == text, "nothing is lost"
+
+    def test_a_fault_of_our_own_in_rows_that_were_just_made_is_none_of_theirs(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr(Thought, "choose", lambda self, done: {}["ours"])
+        with pytest.raises(KeyError, match="ours"):
+            run_injection(tiny_injection(folder), tmp_path / "fresh")
+
+    @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+    def test_what_is_no_number_is_no_row(self, tmp_path, number):
+        named = "".join(f', "{key}": "x"' for key in NAMED)
+        (tmp_path / "trials.jsonl").write_text(f'{{"cell": 0, "of": 1{named}, "yes": {number}}}\n')
+        with pytest.raises(StoreError, match="does not hold this study's rows"):
+            Cells(tmp_path / "trials.jsonl", NAMED)
 
     @pytest.mark.parametrize("damage", [b"[]\n", b'{"cell": 1, "of": 1}\n', b"nonsense\n", b'{"cell": 0, "of": "a"}\n'])
     def test_damaged_trials_are_one_line(self, tmp_path, damage):
@@ -564,6 +630,23 @@ class TestOtherKinds:
             if each.about["kind"] == "concept":
                 wanted = study.subject.vector(each.about["word"], 1, "concept")
                 assert np.array_equal(each.vector, wanted)
+
+    def test_a_prefill_ends_before_the_word_wherever_else_the_chat_has_it(self, folder, tmp_path):
+        spec, own = tiny_injection(folder, "inject-prefill"), ["hat", "ant", "user", "assistant"]
+        told = yaml.safe_load((folder / "words.yaml").read_text())
+        told["categories"]["things"]["exploration"] = own
+        (tmp_path / "words.yaml").write_text(yaml.safe_dump(told))
+        study = STUDIES["inject-prefill"](
+            prepare_subject(spec.model_copy(update={"words_file": str(tmp_path / "words.yaml"), "limit": 12}))
+        )
+        trials = study.plan(Cell("exploration", 1, 1.0)).first
+        assert {each.about["word"] for each in trials} >= set(own)
+        for each in trials:
+            question = each.about["ask"].partition("_")[0]
+            after = study.loaded.tokenizer.decode(list(each.prompt[each.where.stop :]))
+            asked = getattr(study.subject.prompts.prefill[each.about["wording"]], question)
+            word, rest = after[: len(each.about["asked"])], after[len(each.about["asked"]) :]
+            assert word == each.about["asked"] and asked in rest and rest.index(asked) < 30
 
     def test_cosines_of_a_forced_sentence_are_those_of_its_tokens(self, folder):
         subject = tiny_subject(folder, "inject-intentional-control", "layers=[0, 2]")

@@ -315,7 +315,7 @@ class TestSwaps:
         labels = {row["label"]: row for row in shown["rows"]}
         swapped = next(row for label, row in labels.items() if label.startswith("swapped in"))
         assert swapped["note"].startswith("moves a token by") and any(label.startswith("natural:") for label in labels)
-        assert swapped["cells"][0]["n"] == 6 and swapped["cells"][4]["value"] is not None
+        assert swapped["cells"][0]["n"] == 6 and swapped["cells"][5]["value"] is not None
 
     def test_a_sentence_is_swapped_for_a_sentence(self, folder):
         study = STUDIES["inject-thought-vs-text"](tiny_subject(folder, "inject-thought-vs-text"))
@@ -468,7 +468,7 @@ class TestBias:
         found = yes_bias(Found(subject.spec, [lines], subject.every_word))
         assert (
             rows["reliability of the bias to yes"][0]["value"]
-            == found["reliability of the bias to yes"].to_json()["value"]
+            == found.shifts["reliability of the bias to yes"].to_json()["value"]
         )
 
 
@@ -486,8 +486,8 @@ class TestUnusable:
         # What is left of the broken cell would be chosen: the greatest there is.
         monkeypatch.setattr(
             STUDIES["inject-prefill"],
-            "_accepts",
-            lambda self, found, address, kind, mouth: dict.fromkeys(("a", "b"), (address[2] or 0) * (mouth == "own")),
+            "_effect",
+            lambda self, found, address, kind: dict.fromkeys(("a", "b"), address[2] or 0),
         )
         monkeypatch.setattr(
             STUDIES["inject-thought-vs-text"],

@@ -70,8 +70,15 @@ class Study(ABC):
         self._vectors: dict[tuple[str, int, str], np.ndarray] = {}
 
     def made_with(self) -> dict[str, Any]:
-        """What rows depend on besides the model."""
-        return {"texts": self.subject.materials.digest()}
+        """What rows depend on besides the model: the texts, and the plan, which an organism's card has a part in."""
+        subject = self.subject
+        return {
+            "texts": subject.materials.digest(),
+            "layers": list(subject.layers),
+            "strengths": list(subject.strengths),
+            "prompts": subject.size,
+            "words": {part: list(words) for part, words in subject.words.items()},
+        }
 
     def cells(self) -> list[Cell]:
         """In the order in which they are run."""

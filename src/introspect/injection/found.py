@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from ..cells import Done, Row
 from ..stats import Estimate
 from .cells import key_of
 from .claims import Listener, is_coherent
-from .measures import difference_of_shares, exact, mean, paired_difference_of_shares
+from .measures import difference_of_shares, exact, mean, paired_difference_of_shares, permuted
 from .spec import Injection
 from .subject import NONE
 
+T = TypeVar("T")
 Address = tuple[str, int | None, float | None]
 """Part, layer and strength of a cell."""
 USABLE = 0.5
@@ -119,48 +121,71 @@ class Found:
         """Mean shift of P(yes) - P(no)."""
         return self.mean(self.rows(address, kind, ask), self.shift)
 
-    def balanced(self, address: Address, kind: str) -> dict[str, float]:
-        """Word -> half of the shift where Yes reports a thought, minus the one where No does.
+    def raised(self, row: Row) -> float | None:
+        """By how much the log-odds of Yes (nats) are above those of the very same prompt without injection.
 
-        A bias to yes cancels as far as both questions leave as much room for it: where one was answered with Yes
-        already, it does not. So `apart` stands beside it, which no bias to yes alone raises above 0.
+        One push in log-odds is one shift here, whatever the prompt's own log-odds are; of P(yes) - P(no) it makes more
+        where they leave more room. Nothing is cut off: rows hold log-probabilities, which do not saturate.
         """
-        return self._halves(address, kind, self.shift)
+        before = self._none.get(key_of(row))
+        return None if before is None else log_odds(row) - log_odds(before)
 
-    def apart(self, address: Address, kind: str) -> dict[str, float]:
-        """Word -> half of P(yes) - P(no) where Yes reports a thought, minus the same where No does."""
-        return self._halves(address, kind, leaning)
-
-    def _halves(self, address: Address, kind: str, value: Callable[[Row], float | None]) -> dict[str, float]:
-        turned = {row["word"]: value(row) for row in self.rows(address, kind, "reversed")}
-        out = {}
-        for row in self.rows(address, kind, "detect"):
-            one, other = value(row), turned.get(row["word"])
-            if one is not None and other is not None:
-                out[row["word"]] = (one - other) / 2
+    def contrasts(self, address: Address, kind: str, ask: str, other: str) -> dict[str, list[Contrast]]:
+        """Word -> log-odds of Yes to one question against those to another, of each pair that is asked of it."""
+        out: dict[str, list[Contrast]] = {}
+        against = self.each(address, kind, other, self._log_odds)
+        for word, here in self.each(address, kind, ask, self._log_odds).items():
+            pairs = [
+                Contrast(shift - less, stands - lower)
+                for shift, stands in here
+                for less, lower in against.get(word, [])
+            ]
+            if pairs:
+                out[word] = pairs
         return out
 
-    def word_shifts(self, address: Address, ask: str) -> dict[str, float]:
-        """Word -> mean shift of P(yes) - P(no) under the concept vector, over what is asked of it."""
-        return {word: float(np.mean(each)) for word, each in self.each_shift(address, ask).items()}
+    def balanced(self, address: Address, kind: str) -> dict[str, float]:
+        """Word -> half of the shift of log-odds (nats) where Yes reports a thought, minus the one where No does.
 
-    def each_shift(self, address: Address, ask: str) -> dict[str, list[float]]:
-        """Word -> shift of P(yes) - P(no) under the concept vector, of each thing that is asked of it."""
-        shifts: dict[str, list[float]] = {}
-        for row in self.rows(address, "concept", ask):
-            shift = self.shift(row)
-            if shift is not None:
-                shifts.setdefault(row["word"], []).append(shift)
-        return shifts
+        A push of one size cancels. One that brings every answer to Yes does not: its shift is greatest where No was
+        surest. So `told` looks at how log-odds stand too.
+        """
+        return _mean_of(self.contrasts(address, kind, "detect", "reversed"), lambda each: each.shift / 2)
+
+    def told(self, address: Address, kind: str) -> dict[str, float]:
+        """Word -> half of the lesser `Contrast` of log-odds (nats) where Yes reports a thought and where No does."""
+        return _mean_of(self.contrasts(address, kind, "detect", "reversed"), lambda each: each.lesser / 2)
+
+    def beyond(self, address: Address, ask: str, other: str) -> dict[str, float]:
+        """Word -> lesser `Contrast` of log-odds (nats) to a question and to others, under the concept vector."""
+        return _mean_of(self.contrasts(address, "concept", ask, other), lambda each: each.lesser)
 
     def beyond_bias(self, address: Address) -> Estimate:
-        """The shift where a thought is asked for minus that on unrelated questions whose answer is No, word by word."""
-        return self.paired(self.word_shifts(address, "detect"), self.word_shifts(address, "unrelated_no"))
+        """`beyond` where a thought is asked for, and where unrelated questions are whose answer is No."""
+        return self.by_word(self.beyond(address, "detect", "unrelated_no"))
+
+    def each(self, address: Address, kind: str, ask: str, value: Callable[[Row], T | None]) -> dict[str, list[T]]:
+        """Word -> a value of a line, of each thing that is asked of it."""
+        out: dict[str, list[T]] = {}
+        for row in self.rows(address, kind, ask):
+            found = value(row)
+            if found is not None:
+                out.setdefault(row["word"], []).append(found)
+        return out
+
+    def _log_odds(self, row: Row) -> tuple[float, float] | None:
+        """By how much they have shifted, and how they stand."""
+        shift = self.raised(row)
+        return None if shift is None else (shift, standing(row))
 
     def by_word(self, values: dict[str, float], *, within_one: bool = False) -> Estimate:
         """The mean of one value a word; see `measures.mean`."""
         sizes = {"n": self.spec.bootstrap, "seed": self.spec.seed}
         return mean(list(values.values()), list(values), **sizes, within_one=within_one)
+
+    def level(self, address: Address, ask: str) -> Estimate:
+        """Mean shift of the log-odds of Yes (nats) under the concept vector."""
+        return self.mean(self.rows(address, "concept", ask), self.raised)
 
     def paired(self, one: dict[str, float], other: dict[str, float]) -> Estimate:
         """The mean difference of two values of the same words."""
@@ -185,9 +210,28 @@ class Found:
         """Whether a reply names its word, wherever."""
         return row["word"] in self.listener.anywhere(row["text"])
 
+    def with_claim(self, row: Row) -> list[str]:
+        """The words that a coherent reply names with its claim of a thought or after it."""
+        return self.listener.with_claim(row["text"]) if self.coherent(row) else []
+
     def identified(self, row: Row) -> bool:
         """Whether a coherent reply claims a thought and names its word with that claim or after it."""
-        return row["word"] in self.listener.with_claim(row["text"]) and self.coherent(row)
+        return row["word"] in self.with_claim(row)
+
+    def given_claim(self, rows: Sequence[Row]) -> Estimate:
+        """Identification given detection: the share of replies that name their word, of those that claim a thought."""
+        claims = [row for row, claimed in zip(rows, self.claims(rows), strict=True) if claimed]
+        return self.share(claims, self.identified) if claims else Estimate.undefined("no reply claims a thought")
+
+    def dealt_out(self, rows: Sequence[Row], names: Callable[[Row], Sequence[str]]) -> tuple[Estimate, float | None]:
+        """How often replies would name their word if words were dealt out to them again; see `measures.permuted`.
+
+        Args:
+            names: the words that a reply names.
+        """
+        said = [set(names(row)) for row in rows]
+        named = np.array([[row["word"] in each for row in rows] for each in said])
+        return permuted(named, n=self.spec.permutations, seed=self.spec.seed)
 
     def net(self, address: Address) -> Estimate:
         """Correct identifications minus false positives: claims of a thought without injection.
@@ -221,6 +265,45 @@ def _usable(asks: Sequence[str]) -> str:
 def leaning(row: Row) -> float:
     """P(yes) - P(no) at the first token."""
     return float(np.exp(row["yes"]) - np.exp(row["no"]))
+
+
+def log_odds(row: Row) -> float:
+    """Of Yes against No at the first token, nats."""
+    return float(row["yes"] - row["no"])
+
+
+SUREST = math.log(99)
+"""Log-odds (nats) of 99% against 1%."""
+
+
+def standing(row: Row) -> float:
+    """Log-odds of Yes (nats) as they stand, held to 1% and 99%: two answers that are surer than that are alike, though
+    their log-odds are not.
+    """
+    return min(SUREST, max(-SUREST, log_odds(row)))
+
+
+class Contrast(NamedTuple):
+    """Log-odds of Yes (nats) to one question against those to another, under one injection."""
+
+    shift: float
+    """By how much more the injection shifts them."""
+    stands: float
+    """By how much higher they then stand."""
+
+    @property
+    def lesser(self) -> float:
+        """The lesser of the two: what a bias cannot make.
+
+        A bias that takes log-odds to others, whatever is asked, and brings no two of them further apart, leaves one of
+        the two at 0 or below: a push of one size the shift, a push up to one level how they stand, and so all between.
+        Where they stand apart still, they were apart before, and have shifted alike at most.
+        """
+        return min(self.shift, self.stands)
+
+
+def _mean_of(found: Mapping[str, Sequence[Contrast]], value: Callable[[Contrast], float]) -> dict[str, float]:
+    return {word: float(np.mean([value(each) for each in pairs])) for word, pairs in found.items()}
 
 
 def table(title: str, note: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> dict[str, Any]:

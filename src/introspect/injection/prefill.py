@@ -1,45 +1,54 @@
 """Prefill: a word is put in the model's mouth, and it is asked whether it meant it, with and without a vector before.
 
 The word's own vector is added to the request that the word answers, up to the word itself; or to the request that
-another word answers. What counts is by how much more the own word is accepted then than the other: a shift that any
-addition brings cancels, and so does a bias to yes, since one question takes Yes for accepting and its twin takes No.
+another word answers. What counts is by how much more the own word is accepted then than the other, in log-odds, where
+Yes accepts and where No does: the lesser of how much more they shift and of how much further they stand, which no bias
+to yes alone brings above 0 (`found.Contrast`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..cells import Done
 from ..concepts import fill
+from ..report import number
 from ..stats import Estimate
 from .cells import Cell, Place, Plan, Study
 from .found import Address, Found, leaning, line_of, table
 from .subject import SWAPPED, VECTORS
 from .trials import Trial
-from .verdict import AGAINST, UNTESTED, above
+from .verdict import AGAINST, UNTESTED, above, said_of
 from .wordings import wordings_table
 
 GRID = {
-    "effect": "own word accepted more than another",
+    "effect": "own word accepted more than another, log-odds",
     "own": "own word, shift of acceptance",
     "other": "another word, shift of acceptance",
-    "random": "own word, random direction",
+    "random": "own word, random direction, shift",
 }
 MOUTHS = ("own", "other")
 QUESTIONS = ("meant", "slip")
+COLUMNS = (("own word, shift", "number"), ("another word, shift", "number"), ("own word beyond another", "number"))
+ROLES = ("user", "assistant", "user")
+"""Who says the request, the word, and the question."""
 SHOWN = (*VECTORS, SWAPPED)
 
 
 class Prefill(Study):
     """See the module."""
 
+    METHOD: ClassVar[int] = 3
+    """3: an injection ends where the word is that is put in the mouth, not where a question holds the same word."""
+
     def plan(self, cell: Cell) -> Plan:
         """See `Study.plan`."""
         first = []
-        for number, word in enumerate(self.subject.words[cell.part]):
-            place = Place(number, word)
+        for index, word in enumerate(self.subject.words[cell.part]):
+            place = Place(index, word)
             for mouth in MOUTHS:
                 for kind in self.kinds(cell):
                     first += [self._one(cell, place, kind, mouth, question) for question in QUESTIONS]
@@ -52,8 +61,8 @@ class Prefill(Study):
     def _best(self, found: Found) -> tuple[tuple[int, float], str]:
         def worth(place: tuple[int, float]) -> tuple[float, ...]:
             address: Address = ("exploration", *place)
-            gaps = _gap(*(self._accepts(found, address, "concept", mouth) for mouth in MOUTHS))
-            return (float(np.mean(list(gaps.values()))) if gaps else -2.0,)
+            effect = self._effect(found, address, "concept")
+            return (float(np.mean(list(effect.values()))) if effect else -math.inf,)
 
         return found.best(worth, "own word accepted most beyond another")
 
@@ -62,16 +71,10 @@ class Prefill(Study):
         found = Found(self.spec, done, self.subject.every_word)
         (layer, strength), why = self._best(found)
         address: Address = ("confirmation", layer, strength)
-        accepted = {(kind, mouth): self._accepts(found, address, kind, mouth) for kind in SHOWN for mouth in MOUTHS}
-        gaps = {kind: _gap(accepted[kind, "own"], accepted[kind, "other"]) for kind in SHOWN}
         rows = [
             line_of(
                 f"{kind} vector before" if kind != SWAPPED else "another prompt's activations swapped in before",
-                [
-                    found.by_word(accepted[kind, "own"]),
-                    found.by_word(accepted[kind, "other"]),
-                    found.by_word(gaps[kind]),
-                ],
+                self._estimates(found, address, kind),
             )
             for kind in SHOWN
         ]
@@ -82,18 +85,24 @@ class Prefill(Study):
             )
             for mouth in MOUTHS
         ]
-        effect = found.by_word(gaps["concept"])
-        beyond = [found.paired(gaps["concept"], gaps[kind]) for kind in AGAINST]
+        effect = found.by_word(self._effect(found, address, "concept"))
+        gaps = {kind: self._gap(found, address, kind) for kind in SHOWN}
+        beyond = {kind: found.paired(gaps["concept"], gaps[kind]) for kind in AGAINST}
+        said = ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
         return {
             "grid": {"labels": GRID, "shares": [], "cells": [self._cell(found, each) for each in found.grid]},
             "chosen": {"layer": layer, "strength": strength, "why": why},
             "tables": [
                 table(
                     "Accepting the word in one's mouth, on words held out",
-                    f"Layer {layer}, strength {strength}. Shift of acceptance against the same chat without injection: "
-                    "half of the shift of P(yes) - P(no) where Yes accepts, minus the one where No does. Bootstrap "
-                    "over words. Only the last column of the first row is about what was injected.",
-                    [("own word", "number"), ("another word", "number"), ("difference", "number")],
+                    f"Layer {layer}, strength {strength}. Log-odds of Yes against No, nats. Shift of acceptance "
+                    "against the same chat without injection: half of the shift where Yes accepts, minus the one where "
+                    "No does. Own word beyond another: by how much further they go towards accepting it, mean of both "
+                    "questions; in each the lesser of how much further they shift and of how much further they then "
+                    "stand, held to 1% and 99%. A bias that takes log-odds to others, whatever is asked, and brings no "
+                    "two further apart, leaves that at 0 or below. Bootstrap over words. Only the last column of the "
+                    "first row is about what was injected.",
+                    COLUMNS,
                     rows,
                 ),
                 table(
@@ -106,21 +115,22 @@ class Prefill(Study):
                 wordings_table(
                     found,
                     [each.meant for each in self.subject.prompts.prefill],
-                    [("own word", "number"), ("another word", "number"), ("difference", "number")],
-                    lambda part: _cells(part, *(self._accepts(part, address, "concept", mouth) for mouth in MOUTHS)),
+                    COLUMNS,
+                    lambda part: self._estimates(part, address, "concept"),
                 ),
             ],
             "verdict": [
                 {
                     "criterion": "accurate",
                     "finding": above([effect], 0),
-                    "reason": "the own word is accepted more than another under the same vector",
+                    "reason": "the own word is accepted more than another under the same vector, by "
+                    f"{number(effect.to_json())} nats of log-odds",
                 },
                 {
                     "criterion": "grounded",
-                    "finding": above(beyond, 0),
-                    "reason": "that difference, beyond that of vectors of equal norm that stand for no word, and of "
-                    "another prompt's activations",
+                    "finding": above([effect, *beyond.values()], 0),
+                    "reason": "that difference; and the difference of shifts beyond that of vectors of equal norm that "
+                    f"stand for no word, and of another prompt's activations: {said}{said_of(self.subject.trained)}",
                 },
                 {
                     "criterion": "internal",
@@ -145,34 +155,47 @@ class Prefill(Study):
         said = place.word if mouth == "own" else controls[place.number % len(controls)]
         ask = fill(wordings[wording].ask, sentence=sentence).text
         texts = (ask, said, getattr(wordings[wording], question))
-        roles = ("user", "assistant", "user")
-        prompt = self.chats.render([{"role": r, "content": t} for r, t in zip(roles, texts, strict=True)])
+        chat = [{"role": role, "content": text} for role, text in zip(ROLES, texts, strict=True)]
+        prompt = self.chats.render(chat)
         start = max(1, self.chats.tokens_of(prompt, ask).start - 1)
-        where = range(start, self.chats.tokens_of(prompt, said).start)
+        where = range(start, self.chats.start_of(chat, ROLES.index("assistant")))
         about = self.about(cell, place, kind, f"{question}_{mouth}", wording, said)
         watch = tuple(self.yes_no.tokens.values())
         shown, swap = self.chats.led(prompt, self.yes_no), self.swap(place.number) if kind == SWAPPED else None
         return Trial(about, shown, self.added(cell, place.word, kind), where, start, watch, swap=swap)
 
     def _accepts(self, found: Found, address: Address, kind: str, mouth: str) -> dict[str, float]:
-        """Word -> shift of acceptance of what is in the mouth of its trial."""
-        slips = {row["word"]: found.shift(row) for row in found.rows(address, kind, f"slip_{mouth}")}
-        out = {}
-        for row in found.rows(address, kind, f"meant_{mouth}"):
-            one, other = found.shift(row), slips.get(row["word"])
-            if one is not None and other is not None:
-                out[row["word"]] = (one - other) / 2
-        return out
+        """Word -> shift of acceptance of what is in the mouth of its trial, nats."""
+        pairs = found.contrasts(address, kind, f"meant_{mouth}", f"slip_{mouth}")
+        return {word: float(np.mean([each.shift / 2 for each in here])) for word, here in pairs.items()}
+
+    def _gap(self, found: Found, address: Address, kind: str) -> dict[str, float]:
+        """Word -> shift of acceptance of it, minus that of another word, nats."""
+        own, other = (self._accepts(found, address, kind, mouth) for mouth in MOUTHS)
+        return {word: own[word] - other[word] for word in own if word in other}
+
+    def _effect(self, found: Found, address: Address, kind: str) -> dict[str, float]:
+        """Word -> log-odds of accepting it beyond those of accepting another word, nats: the mean of both questions'
+        lesser `Contrast`.
+        """
+        meant = found.contrasts(address, kind, "meant_own", "meant_other")
+        slip = found.contrasts(address, kind, "slip_other", "slip_own")
+        return {
+            word: float(np.mean([each.lesser for each in (*meant[word], *slip[word])]))
+            for word in meant
+            if word in slip
+        }
+
+    def _estimates(self, found: Found, address: Address, kind: str) -> list[Estimate]:
+        """As `COLUMNS`."""
+        accepted = [self._accepts(found, address, kind, mouth) for mouth in MOUTHS]
+        return [found.by_word(each) for each in (*accepted, self._effect(found, address, kind))]
 
     def _cell(self, found: Found, place: tuple[int, float]) -> dict[str, Any]:
         address: Address = ("exploration", *place)
-        own, other = (self._accepts(found, address, "concept", mouth) for mouth in MOUTHS)
-        estimates = {
-            "effect": found.by_word(_gap(own, other)),
-            "own": found.by_word(own),
-            "other": found.by_word(other),
-            "random": found.by_word(self._accepts(found, address, "random", "own")),
-        }
+        own, other, effect = self._estimates(found, address, "concept")
+        random = found.by_word(self._accepts(found, address, "random", "own"))
+        estimates = {"effect": effect, "own": own, "other": other, "random": random}
         return {
             "layer": place[0],
             "strength": place[1],
@@ -180,11 +203,3 @@ class Prefill(Study):
             "n_not_finite": found.not_finite.get(address, 0),
             "measures": {name: each.to_json() for name, each in estimates.items()},
         }
-
-
-def _cells(found: Found, own: dict[str, float], other: dict[str, float]) -> list[Estimate]:
-    return [found.by_word(each) for each in (own, other, _gap(own, other))]
-
-
-def _gap(own: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    return {word: own[word] - other[word] for word in own if word in other}

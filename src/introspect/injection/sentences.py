@@ -63,15 +63,19 @@ def _of_table(results: dict[str, Any]) -> list[str]:
     """What replies and first tokens of the first table say, for the study that has both."""
     if results["injection"]["kind"] != "inject-thought" or not results["tables"]:
         return []
-    rows = {row["label"]: row["cells"] for row in results["tables"][0]["rows"]}
-    none, concept, random, *_ = rows.values()
+    columns = [each["label"] for each in results["tables"][0]["columns"]]
+    none, concept, random, *_ = (dict(zip(columns, row["cells"], strict=True)) for row in results["tables"][0]["rows"])
+    claims, shift, told = "claims a thought", "P(yes) - P(no), shift", "both polarities, log-odds"
     return [
-        f"A thought is claimed in {share(concept[0])} of replies with a word's vector, in {share(random[0])} with a "
-        f"random one and in {share(none[0])} without injection; the word is named with the claim in "
-        f"{share(concept[2])}, and {share(concept[3])} of those replies are coherent.",
-        f"At the first token, P(yes) - P(no) shifts by {number(concept[4])} with a word's vector and by "
-        f"{number(random[4])} with a random one; with the question asked both ways round, by {number(concept[5])} and "
-        f"{number(random[5])}.",
+        f"A thought is claimed in {share(concept[claims])} of replies with a word's vector, in {share(random[claims])} "
+        f"with a random one and in {share(none[claims])} without injection. With a word's vector "
+        f"{share(concept['names it'])} of all replies are coherent and name the word with the claim, "
+        f"{share(concept['names it, of those that claim'])} of those that claim a thought; coherent are "
+        f"{share(concept['coherent'])} of all.",
+        f"At the first token, P(yes) - P(no) shifts by {number(concept[shift])} with a word's vector and by "
+        f"{number(random[shift])} with a random one. With the question asked both ways round, log-odds of Yes are for "
+        f"a thought by {number(concept[told])} and {number(random[told])} nats; a push towards Yes alone leaves that "
+        "at 0 or below.",
     ]
 
 
@@ -115,9 +119,11 @@ def warnings_of(results: dict[str, Any]) -> list[str]:
     for each in results["tables"]:
         for row in each["rows"]:
             mass = row["cells"][0]
-            if row["label"].startswith("probability that is on Yes or No") and (mass["value"] or 1.0) < 0.5:
+            little = mass["value"] is not None and mass["value"] < 0.5
+            if little and row["label"].startswith("probability that is on Yes or No"):
                 out.append(
                     f"Only {number(mass)} of the first token's probability is on Yes or No: this model hardly answers "
-                    "the question, and shifts of P(yes) - P(no) are small for that reason too."
+                    "the question; shifts of P(yes) - P(no) are small for that reason too, and log-odds compare two "
+                    "answers that are hardly given."
                 )
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from ..cells import Done, Row
 from ..concepts import count_tokens
 from ..stats import Estimate
-from .bias import bias_table, yes_bias
+from .bias import Lines, bias_table, yes_bias
 from .found import Address, Found, line_of, table
 from .localised import localisation, located, said_chance
-from .measures import d_prime, exact, mean, permuted
+from .measures import d_prime, exact, mean
 from .spec import Injection
 from .subject import KINDS, NONE, SWAPPED, Subject
 from .trials import Names
@@ -27,13 +27,14 @@ GRID = {
     "claims": "claims a thought",
     "coherent": "coherent replies",
     "detection": "P(yes) - P(no), shift",
-    "balanced": "the same, both polarities",
     "random": "the same, random direction",
-    "yes_bias": "shift on unrelated questions (No)",
+    "told": "log-odds, both polarities",
+    "yes_bias": "log-odds on unrelated questions (No), shift",
+    "beyond_bias": "log-odds beyond the bias to yes",
     "gain_rank": "rank of the word's gain, first token",
     "localised": "sentence found",
 }
-"""Measure of a cell -> its label; each is a heat map."""
+"""Measure of a cell -> its label; each is a heat map. Log-odds are of Yes against No, in nats."""
 SHARES = ("identified", "claims", "coherent", "localised", "gain_rank")
 
 
@@ -76,7 +77,7 @@ def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, An
             controls(found, same, "The same cell, on the words that it was chosen on", lines),
             *word_regressions(subject, found, layer),
         ],
-        "verdict": verdict(found, chosen),
+        "verdict": verdict(found, chosen, subject.trained),
         "examples": examples(found, chosen),
         "counts": counts(subject, found, names) | {"n_wordings": len(subject.prompts.trials)},
     }
@@ -87,7 +88,7 @@ WORDINGS = (
     ("claims a thought", "share"),
     ("names it", "share"),
     ("P(yes) - P(no), shift", "number"),
-    ("both polarities", "number"),
+    ("both polarities, log-odds", "number"),
 )
 
 
@@ -99,7 +100,7 @@ def _a_wording(address: Address) -> Callable[[Found], list[Estimate]]:
             exact(found.claims(texts)),
             found.share(texts, found.identified),
             found.shifts(address, "concept"),
-            found.by_word(found.balanced(address, "concept")),
+            found.by_word(found.told(address, "concept")),
         ]
 
     return cells
@@ -121,9 +122,10 @@ def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
         "claims": exact(found.claims(texts)),
         "coherent": found.share(texts, found.coherent),
         "detection": found.shifts(address, "concept"),
-        "balanced": found.by_word(found.balanced(address, "concept")),
         "random": found.shifts(address, "random"),
-        "yes_bias": found.shifts(address, "concept", "unrelated_no"),
+        "told": found.by_word(found.told(address, "concept")),
+        "yes_bias": found.level(address, "unrelated_no"),
+        "beyond_bias": found.beyond_bias(address),
         "gain_rank": found.mean(found.rows(address, "concept", "which"), _gain_rank, within_one=True),
         "localised": found.share(found.rows(address, "concept", "localise"), lambda row: located(found, row)),
     }
@@ -136,8 +138,8 @@ def cell(found: Found, place: tuple[int, float]) -> dict[str, Any]:
     }
 
 
-def controls(found: Found, address: Address, title: str, lines: dict[str, Estimate]) -> dict[str, Any]:
-    """Every kind of injection in one table: replies, first tokens, and the regression on the bias to yes."""
+def controls(found: Found, address: Address, title: str, lines: Lines) -> dict[str, Any]:
+    """Every kind of injection in one table: replies, first tokens, and the bias to yes."""
     rows = []
     unasked = Estimate.undefined("asked of the concept vector")
     none = found.rows(address, NONE, "detect", "text")
@@ -149,19 +151,25 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
             apart, logits = held, [held, held]
         else:
             apart = d_prime(found.claims(texts), false, seed=found.spec.seed) if texts else skipped
-            logits = [found.shifts(address, kind), found.by_word(found.balanced(address, kind))]
-        shares = [exact(found.claims(texts)), apart, found.share(texts, found.identified)]
-        bias = [lines["r, over words and cells"], lines["intercept"]] if kind == "concept" else [unasked, unasked]
+            logits = [found.shifts(address, kind), found.by_word(found.told(address, kind))]
+        shares = [exact(found.claims(texts)), apart, found.share(texts, found.identified), found.given_claim(texts)]
+        bias = [unasked, unasked]
+        if kind == "concept":
+            bias = [found.beyond_bias(address), lines.shifts["r, over words and cells"]]
         cells = [*shares, found.share(texts, found.coherent), *logits, *bias]
         rows.append(line_of(KINDS[kind], cells, said_of_swaps(found, address) if kind == SWAPPED else ""))
     return table(
         title,
         f"Layer {address[1]}, strength {address[2]} of a typical activation's norm. Replies: claims of a thought, d' "
-        "of claims against no injection, claims that name the word (or, for controls, the word whose trial it is), "
-        "coherent replies. First token: shift of P(yes) - P(no) against the same prompt without injection; both "
-        "polarities: half of that shift minus the one of the question turned round, in which a bias to yes cancels as "
-        "far as both leave it as much room; over the words and cells of the grid, correlation with the shift on "
-        "unrelated questions, and what is left where that is zero. "
+        "of claims against no injection, coherent claims that name the word (or, for controls, the word whose trial it "
+        "is), as a share of all replies and of those that claim a thought, coherent replies among all. First token: "
+        "shift of P(yes) - P(no) against the same prompt without injection, of which one push makes more where a "
+        "prompt leaves it more room. So the rest is in log-odds of Yes against No (nats). Both polarities: half of the "
+        "log-odds where Yes reports a thought, minus those where No does; the lesser of by how much these have shifted "
+        "and of how they then stand, held to 1% and 99%. A bias that takes log-odds to others, whatever is asked, and "
+        "brings no two further apart, leaves that at 0 or below: a push of one size, a push up to one level, and all "
+        "between. Beyond the bias to yes: the same of the question against unrelated ones whose answer is No, not "
+        "halved. Over the words and cells of the grid: correlation of their shifts. "
         "Shares have exact intervals (Clopper and Pearson); d' has one of draws of both rates under Jeffreys' prior; "
         "the rest a bootstrap over words. Swapped in: the prompt's tokens from just before the question on get the "
         "activations of another prompt at this layer, at their own size; the reply's tokens are not swapped.",
@@ -169,11 +177,12 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
             ("claims a thought", "share"),
             ("d' of claims", "number"),
             ("names it", "share"),
+            ("names it, of those that claim", "share"),
             ("coherent", "share"),
             ("P(yes) - P(no), shift", "number"),
-            ("both polarities", "number"),
+            ("both polarities, log-odds", "number"),
+            ("beyond the bias to yes, log-odds", "number"),
             ("grid: r with the bias to yes", "number"),
-            ("grid: left without it", "number"),
         ],
         rows,
     )
@@ -181,26 +190,28 @@ def controls(found: Found, address: Address, title: str, lines: dict[str, Estima
 
 def others(found: Found, address: Address) -> dict[str, Any]:
     """What else could explain a detection or an identification."""
-    spec = found.spec
-    texts = found.rows(address, "concept", "which", "text")
+    detect, texts = (found.rows(address, "concept", ask, "text") for ask in ("detect", "which"))
     silent = found.rows(address, NONE, "which", "text")
-    named = np.array([[row["word"] in found.listener.anywhere(other["text"]) for row in texts] for other in texts])
-    null, p = permuted(named, n=spec.permutations, seed=spec.seed)
     unrelated = found.rows(address, "concept", "unrelated_no", "text")
-    asked = {ask: found.word_shifts(address, ask) for ask in ("concept", "concept_other")}
     ranks = found.rows(address, "concept", "which")
-    said = "" if p is None else f"p = {p:.3g} that the words as they were are named as often"
     rows = [
         line_of("net score: identified - claims without injection", [found.net(address)]),
-        line_of("shift on unrelated questions, answer No", [found.shifts(address, "concept", "unrelated_no")]),
-        line_of("shift on unrelated questions, answer Yes", [found.shifts(address, "concept", "unrelated_yes")]),
         line_of(
-            "asked about the injected word, minus about another",
-            [found.paired(asked["concept"], asked["concept_other"])],
-            "shift of P(yes) - P(no) each; the mismatched question",
+            "claims a thought and names it",
+            [found.share(detect, found.identified)],
+            "coherent replies, asked whether there is one",
+        ),
+        dealt_out(found, detect, found.with_claim),
+        line_of("shift on unrelated questions, answer No", [found.level(address, "unrelated_no")], NATS),
+        line_of("shift on unrelated questions, answer Yes", [found.level(address, "unrelated_yes")], NATS),
+        line_of(
+            "asked about the injected word, beyond about another",
+            [found.by_word(found.beyond(address, "concept", "concept_other"))],
+            f"{NATS}: the lesser of how much more they shift, and of how much higher they stand; the mismatched "
+            "question",
         ),
         line_of("names the word, asked which", [found.share(texts, found.names)], "needs no yes"),
-        line_of("the same with words dealt out to trials again", [null], said),
+        dealt_out(found, texts, lambda row: found.listener.anywhere(row["text"])),
         line_of("the same without injection", [found.share(silent, found.names)], "what is guessed anyway"),
         line_of(
             "names it in answers to unrelated questions", [found.share(unrelated, found.names)], "leaks into any text"
@@ -233,6 +244,16 @@ def others(found: Found, address: Address) -> dict[str, Any]:
         [("estimate", "number")],
         rows,
     )
+
+
+NATS = "log-odds of Yes, nats"
+
+
+def dealt_out(found: Found, rows: Sequence[Row], names: Callable[[Row], Sequence[str]]) -> dict[str, Any]:
+    """A row of a table: what is named by guesses."""
+    null, p = found.dealt_out(rows, names)
+    said = "" if p is None else f"p = {p:.3g} that the words as they were are named as often"
+    return line_of("the same with words dealt out to trials again", [null], said)
 
 
 def said_of_swaps(found: Found, address: Address, ask: str = "detect") -> str:

@@ -17,11 +17,11 @@ from ..report import number
 from ..stats import Estimate
 from .cells import Cell, Place, Plan, Study
 from .found import Address, Found, line_of, table
-from .measures import exact, permuted
+from .measures import exact
 from .subject import KINDS, NONE, SWAPPED, VECTORS
 from .thought_results import said_of_swaps
 from .trials import Swap, Trial
-from .verdict import AGAINST, UNTESTED, above
+from .verdict import AGAINST, UNTESTED, above, said_of
 from .wordings import wordings_table
 
 GRID = {
@@ -78,8 +78,7 @@ class ThoughtText(Study):
         (layer, strength), why = self._best(found)
         address: Address = ("confirmation", layer, strength)
         texts = found.rows(address, "concept", "thought", "text")
-        named = np.array([[row["word"] in found.listener.anywhere(each["text"]) for row in texts] for each in texts])
-        null, p = permuted(named, n=self.spec.permutations, seed=self.spec.seed)
+        null, p = found.dealt_out(texts, lambda row: found.listener.anywhere(row["text"]))
         shown = (*VECTORS, SWAPPED)
         gains = {kind: self._gains(found, address, kind) for kind in shown}
         beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in AGAINST}
@@ -132,7 +131,8 @@ class ThoughtText(Study):
                     "finding": above(list(beyond.values()), 0),
                     "reason": "the rank of the injected word's gain at the first token, "
                     f"{number(own.to_json())} (chance .5), is beyond that under vectors of equal norm that stand for "
-                    "no word and under another sentence's activations; a vector may push its word after any question",
+                    "no word and under another sentence's activations; a vector may push its word after any question"
+                    + said_of(self.subject.trained),
                 },
                 {"criterion": "internal", "finding": UNTESTED, "reason": "the text is the same in all conditions"},
                 {"criterion": "meta", "finding": UNTESTED, "reason": "no trial asks for more than a word"},

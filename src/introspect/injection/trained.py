@@ -13,7 +13,7 @@ CONTROLS = ("random", "negated", "shuffled")
 """Vectors that stand for no word, of which organisms of injected concepts are shown that there is nothing to report
 (`training/injected_course.py`); for cards that do not say so themselves."""
 HELD_OUT = ("natural", "swapped")
-"""Controls of the studies that no training has."""
+"""Further controls of the studies; a training has none of them where its card says nothing."""
 ASKED = ("the question turned round", "unrelated questions", "the mismatched concept question")
 """What else is asked in training, of other words and questions."""
 NEVER_ASKED = (

@@ -7,6 +7,7 @@ vectors are rows of one batch, each with a vector of its own.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -199,10 +200,7 @@ class Chats:
         spelled, starts = self._spell(prompt)
         at = spelled.rfind(text)
         if at < 0:
-            raise ModelError(
-                f"the chat template of {self.loaded.info.name} changes {text[:60]!r}: what is to be injected there "
-                "has no place; choose other wordings (prompts_file) or another model"
-            )
+            raise self._changed(text)
         begin, end = inside or (0, len(text))
         stops = [*starts[1:], len(spelled)]
         touched = [
@@ -211,6 +209,30 @@ class Chats:
             if start < at + end and stop > at + begin
         ]
         return range(touched[0], touched[-1] + 1)
+
+    def start_of(self, messages: Sequence[Mapping[str, str]], number: int) -> int:
+        """The token of a chat with which a message begins, wherever else the chat holds the same text: what the chat
+        and one in which that message begins otherwise have in common goes so far.
+
+        Raises:
+            ModelError: the chat template did not leave the message as it was.
+        """
+        text = messages[number]["content"]
+        other = {**messages[number], "content": "1" if text.startswith("0") else "0"}
+        spelled, starts = self._spell(self.render(messages))
+        changed, _ = self._spell(self.render([*messages[:number], other, *messages[number + 1 :]]))
+        same = zip(spelled, changed, strict=False)
+        at = next((i for i, (one, two) in enumerate(same) if one != two), min(len(spelled), len(changed)))
+        if not text or not spelled.startswith(text, at):
+            raise self._changed(text)
+        token = bisect_left(starts, at)
+        return token if token < len(starts) and starts[token] == at else token - 1
+
+    def _changed(self, text: str) -> ModelError:
+        return ModelError(
+            f"the chat template of {self.loaded.info.name} changes {text[:60]!r}: what is to be injected there "
+            "has no place; choose other wordings (prompts_file) or another model"
+        )
 
     def _spell(self, prompt: Ids) -> tuple[str, list[int]]:
         if prompt not in self._spelled:

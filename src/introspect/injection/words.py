@@ -46,11 +46,11 @@ def word_regressions(subject: Subject, found: Found, layer: int) -> list[dict[st
     regression = table(
         "Which words are detected and identified",
         "Standardised coefficients of linear regressions, one row a word, with bootstrap intervals over words: each "
-        "predictor alone, and together with all that are known of every word. Detection: shift of P(yes) - P(no), mean "
-        f"over the grid; identification: rank of the word's gain at the first token. Concreteness is that of {source}. "
-        f"Vectors at layer {layer}; logits that a vector adds pass through the final norm's scale, not through its "
-        "division by the activation's size, and through no later layer. Predictors go together, and words were not "
-        "drawn at random: no coefficient is a cause.",
+        "predictor alone, and together with all that are known of every word. Detection: shift of the log-odds of Yes, "
+        "mean over the grid; identification: rank of the word's gain at the first token. Concreteness is that of "
+        f"{source}. Vectors at layer {layer}; logits that a vector adds pass through the final norm's scale, not "
+        "through its division by the activation's size, and through no later layer. Predictors go together, and words "
+        "were not drawn at random: no coefficient is a cause.",
         columns,
         rows,
     )
@@ -66,8 +66,8 @@ def word_regressions(subject: Subject, found: Found, layer: int) -> list[dict[st
         )
     categories = table(
         "Categories",
-        "Means over words: shift of P(yes) - P(no) where a thought is asked for, and rank of the word's gain (chance "
-        ".5); over the cells of the grid.",
+        "Means over words: shift of the log-odds of Yes (nats) where a thought is asked for, and rank of the word's "
+        "gain (chance .5); over the cells of the grid.",
         [("detection", "number"), ("identification", "number")],
         rows,
     )
@@ -94,7 +94,7 @@ def _outcome(found: Found, ask: str) -> dict[str, float]:
     for place in found.grid:
         address: Address = ("exploration", *place)
         for row in found.rows(address, "concept", ask):
-            value = found.shift(row) if ask == "detect" else row.get("gain_rank")
+            value = found.raised(row) if ask == "detect" else row.get("gain_rank")
             if value is not None:
                 values.setdefault(row["word"], []).append(value)
     return {word: float(np.mean(each)) for word, each in values.items()}
