@@ -17,7 +17,7 @@ from introspect.causal import SteerSettings, sampled, stage, steer_run
 from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
-from introspect.causal.log import Log, Sampled, read_log
+from introspect.causal.log import Log, Sampled, cell_name, read_log
 from introspect.causal.replayed import replay_case, steered_range
 from introspect.causal.sampled import repeated, rotation, sample_plain, sample_unit
 from introspect.causal.section import steering_section
@@ -33,6 +33,7 @@ from introspect.models import load_model
 from introspect.report.link_tables import MISSING
 from introspect.report.link_tables import _verdicts as verdict_table
 from introspect.report.page import render
+from introspect.report.steering_tables import steering_tables
 from introspect.rescore import link_again
 from introspect.results import read_results, read_run_manifest, validate_results
 from introspect.steering import Direction, ModelMark, from_gguf, load_direction, save_direction
@@ -111,7 +112,7 @@ def test_a_direction_of_chance_is_measured_and_claims_nothing(steered):
     assert all(each["n"] == 6 for each in found["sampled"]["both"])
     assert found["map"]["layers"] == [0, 1]
     assert "4 control directions are fewer than the 40" in " ".join(found["sentences"])
-    assert "is not tested: added (4 control directions cannot reach p = 0.05)" in found["sentences"][-1]
+    assert "is not tested: added (4 control directions cannot reach p = 0.05 in 2 tests)" in found["sentences"][-1]
 
 
 def test_a_planted_direction_exceeds_every_control(run, planted, tmp_path):
@@ -371,13 +372,61 @@ def test_a_layer_whose_unsteered_log_odds_are_no_numbers_is_missing_with_its_rea
     } in none["missing"]
 
 
-def test_the_plan_is_of_a_method_and_an_engine(plan, monkeypatch):
+def test_the_plan_is_of_a_method_an_engine_and_versions(plan, monkeypatch):
     before = plan.digest
-    monkeypatch.setattr(plan.subject.backend, "name", "another")
-    assert plan.digest != before
-    monkeypatch.undo()
-    monkeypatch.setattr(stage, "METHOD", 1)
-    assert plan.digest != before
+    for owner, name, other in (
+        (plan.subject.backend, "name", "another"),
+        (stage, "METHOD", 1),
+        (stage, "package_versions", lambda: {"torch": "0"}),
+        (stage, "machine_facts", lambda: {"processor": "another", "accelerator": None}),
+        (stage, "stop_ids", lambda _: {0}),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, other)
+            assert plan.digest != before, name
+    assert plan.digest == before
+
+
+def of_model(plan: SteerPlan, **info) -> SteerPlan:
+    """The plan as if its model had been loaded otherwise."""
+    prepared = plan.subject.prepared
+    loaded = replace(prepared.loaded, info=replace(prepared.loaded.info, **info))
+    return replace(plan, subject=replace(plan.subject, prepared=replace(prepared, loaded=loaded)))
+
+
+@pytest.mark.parametrize(
+    "info", [{"device": "cuda:0"}, {"attention": "eager"}, {"dtype": "bfloat16"}, {"quantization": "4bit"}]
+)
+def test_the_plan_is_of_a_model_as_it_was_loaded(plan, info):
+    assert of_model(plan).digest == plan.digest
+    assert of_model(plan, **info).digest != plan.digest
+
+
+def test_the_plan_is_of_how_was_sampled_and_of_the_chat_s_format(plan):
+    subject, loaded = plan.subject, plan.subject.loaded
+    for name, other in (("temperature", 0.5), ("max_new_tokens", 13)):
+        generation = subject.spec.generation.model_copy(update={name: other})
+        spec = subject.spec.model_copy(update={"generation": generation})
+        assert replace(plan, subject=replace(subject, spec=spec)).digest != plan.digest, name
+    prepared = replace(subject.prepared, loaded=replace(loaded, format=replace(loaded.format, closes=("<end>",))))
+    assert replace(plan, subject=replace(subject, prepared=prepared)).digest != plan.digest
+
+
+def test_the_plan_is_of_what_settings_come_to(plan):
+    """Equal measurements are not done again because they were asked for in other words."""
+    same = replace(SMALL, kl_bound=3.0, layers="0:2", doses=(40.0, 0.5, -0.5, 0.0), recipe="probe")
+    assert plan_steer(plan.subject.run, same).digest == plan.digest
+    few = rotation(plan.subject.groups, 4, 1)
+    direction = replace(plan.tested.direction, layer=0)
+    for other in (
+        {"settings": replace(SMALL, lanes=63)},
+        {"settings": replace(SMALL, doses=(0.5,))},
+        {"mapped": []},
+        {"wanted": few},
+        {"tested": replace(plan.tested, vectors=-plan.tested.vectors)},
+        {"tested": replace(plan.tested, direction=direction)},
+    ):
+        assert replace(plan, **other).digest != plan.digest, other
 
 
 def test_scores_that_are_not_of_32_bits_are_said_with_their_steps(plan, steered, monkeypatch):
@@ -528,6 +577,12 @@ def test_a_direction_of_another_width_model_or_site_is_refused(run, model, tmp_p
         ({"controls": -1}, "--controls"),
         ({"items": 0}, "--items"),
         ({"kl_bound": 0.0}, "--kl-bound"),
+        ({"site": "attn_out"}, "--site attn_out is of a file that --direction names"),
+        ({"tensor": "x"}, "--tensor x is of a file that --direction names"),
+        ({"direction": "d", "recipe": "probe"}, "leave --recipe out"),
+        ({"direction": "d", "recipe": "pairs"}, "leave --recipe out"),
+        ({"direction": "d", "position": "last_prompt"}, "leave --position out"),
+        ({"direction": "d", "layers": (0, 1)}, "leave --layers out"),
     ],
 )
 def test_settings_that_cannot_be_done(options, said):
@@ -718,14 +773,26 @@ def test_the_report_shows_what_was_steered(steered):
     assert len(read_lines(steered / "steering.jsonl")) == 1 + 6 + len(found["map"]["layers"]) + 1 + 12 + 6
 
 
-def verdict_of(added: dict, removed: dict) -> str:
-    """The closing sentence, of effects on log-odds in think and answer alike."""
-    cells = [{"operator": "project", "dose": 1.0, "log_odds": removed}]
-    section = {
-        "replayed": {scope: {"slope": added, "doses": cells} for scope in SCOPES},
-        "causal": [{"scope": "both", "what": "project out", "same": {"level": estimate(0.9)}}],
+def section_of(added: dict, removed: dict, **own: dict) -> dict:
+    """Of effects on log-odds in think and answer alike, but for what a scope has of its own."""
+
+    def cells(scope):
+        usable = {"usable": True, "n_not_finite": 0}
+        add = {"operator": "add", "dose": 0.5, **usable, "log_odds": added}
+        project = {"operator": "project", "dose": 1.0, **usable, "log_odds": removed, "own_out": {}}
+        project["removed"] = {"direction": estimate(1.0), "controls": estimate(1.0)}
+        project["own_out"] = {"controls": estimate(0.0)}
+        return [add, project | own.get(scope, {})]
+
+    return {
+        "replayed": {scope: {"slope": added, "doses": cells(scope)} for scope in SCOPES},
+        "causal": [{"scope": each, "what": "project out", "same": {"level": estimate(0.9)}} for each in SCOPES],
     }
-    return sentences_module._verdict(section)
+
+
+def verdict_of(added: dict, removed: dict, **own: dict) -> str:
+    """The closing sentence."""
+    return sentences_module._verdict(section_of(added, removed, **own))
 
 
 def estimate(value: float) -> dict:
@@ -733,7 +800,8 @@ def estimate(value: float) -> dict:
 
 
 def effect_of(value: float, p: float = 0.024, n: int = 40) -> dict:
-    return {"beyond": estimate(value), "p": p, "n_controls": n, "level": estimate(3.0)}
+    changes = {"change": estimate(value), "controls": estimate(0.0), "level": estimate(3.0)}
+    return {**changes, "beyond": estimate(value), "p": p, "n_controls": n, "n_items": 12}
 
 
 @pytest.mark.parametrize(
@@ -747,11 +815,79 @@ def effect_of(value: float, p: float = 0.024, n: int = 40) -> dict:
         (
             effect_of(2.0, n=10),
             effect_of(-1.0, n=10),
-            "not tested: added (10 control directions cannot reach p = 0.05)",
+            "not tested: added (10 control directions cannot reach p = 0.05 in 2 tests)",
         ),
+        (
+            effect_of(2.0, n=38),
+            effect_of(-1.0, n=38),
+            "not tested: added (38 control directions cannot reach p = 0.05 in 2 tests)",
+        ),
+        (effect_of(2.0, p=0.04), effect_of(-1.0, p=0.04), "is not shown to move the choice"),
+        (effect_of(2.0, p=0.04), effect_of(-1.0, p=0.3), "is not shown to move the choice"),
+        (effect_of(2.0, p=0.02), effect_of(-1.0, p=0.045), "(p = 0.04 and 0.045 by Holm; by itself not shown): at"),
         (effect_of(2.0, p=None, n=0), effect_of(-1.0, p=None, n=0), "not tested: added (0 control directions cannot"),
         ({"value": None, "reason": "no dose is usable"}, effect_of(-1.0), "not tested: added (no dose is usable)"),
     ],
 )
 def test_the_closing_sentence_claims_what_was_found(added, removed, said):
     assert said in verdict_of(added, removed)
+
+
+def test_what_is_projected_out_outside_the_usable_range_is_no_test():
+    added, removed = effect_of(2.0), effect_of(-1.0)
+    assert "the choice uses it" in verdict_of(added, removed)
+    lost = {"usable": False, "n_not_finite": 3}
+    said = verdict_of(added, removed, both=lost)
+    assert "not tested: projected out (outside the usable range: NaN or infinity in 3 items)." in said
+    assert "the choice uses it" not in said
+    far = {"usable": False, "n_not_finite": 0}
+    assert "not tested: projected out (outside the usable range)." in verdict_of(added, removed, both=far)
+    think = verdict_of(added, removed, think=far)
+    assert "the choice uses it" in think and "by itself in answer only, p = 0.024 by Holm" in think
+    assert "think only not tested, outside the usable range)" in think
+    for scope, is_said in (("think", False), ("answer", True)):
+        sentence = sentences_module._projected(section_of(added, removed, think=far), scope)
+        assert ("it exceeds them" in sentence) is is_said
+        assert ("Beyond the controls: not tested (outside the usable range)." in sentence) is not is_said
+
+
+def test_where_by_itself_is_two_tests_of_its_own():
+    added, removed = effect_of(2.0), effect_of(-1.0)
+    both = verdict_of(added, removed)
+    assert "by itself in think only, p = 0.048 and answer only, p = 0.048 by Holm)" in both
+    weak = {"log_odds": effect_of(-1.0, p=0.04)}
+    assert "by itself not shown)" in verdict_of(added, removed, think=weak, answer=weak)
+    assert "in think only, p = 0.048 and answer only, p = 0.048" in verdict_of(added, removed, think=weak)
+    none = {"log_odds": effect_of(-1.0, p=0.3)}
+    assert "by itself in answer only, p = 0.048 by Holm)" in verdict_of(added, removed, think=none)
+
+
+@pytest.mark.parametrize("where", ["NaN in a stored chain", "far apart", "NaN sampled anew"])
+def test_the_link_s_column_is_no_test_outside_the_usable_range(plan, steered, where):
+    _, units = read_log(steered / "steering.jsonl")
+    scope, j = SCOPES.index("both"), len(plan.acts) - 1
+    assert "change" in steering_section(plan.subject, plan.tested, SMALL, plan.mapped, units)["by_verdict"]["silent"]
+    if where == "NaN sampled anew":
+        name = cell_name("both", plan.acts[j])
+        first = units[name].sampled[0].model_copy(update={"finish": "not_finite", "acted": None})
+        units[name] = units[name].model_copy(update={"sampled": [first, *units[name].sampled[1:]]})
+    else:
+        name = f"replayed/{plan.subject.cases[0].rollout.rollout}"
+        rows = list(units[name].replayed)
+        field, value = ("log_odds", None) if where == "NaN in a stored chain" else ("kl", 60.0)
+        grid = [list(each) for each in getattr(rows[scope], field)]
+        grid[0][j] = value
+        rows[scope] = rows[scope].model_copy(update={field: grid})
+        units[name] = units[name].model_copy(update={"replayed": rows})
+    section = steering_section(plan.subject, plan.tested, SMALL, plan.mapped, units)
+    broken = "" if where == "far apart" else " (NaN or infinity in 1 item)"
+    for verdict in VERDICTS:
+        said = section["by_verdict"][verdict]["reason"]
+        assert said == f"not tested: projected out of think and answer, the model is outside the usable range{broken}"
+    table = verdict_table({"table": {"silent": {"policy": 3, "none": 1, "causal": section["by_verdict"]["silent"]}}})
+    assert table.rows[0][-1].text == "not tested" and said in table.notes
+    if where != "NaN sampled anew":
+        assert "projected out (outside the usable range" in section["sentences"][-1]
+        (chains,) = (each for each in steering_tables(section) if each.title.startswith("Stored chains"))
+        row = next(row for row in chains.rows if [c.text for c in row[:2]] == ["think and answer", "projected out"])
+        assert "not tested" in [cell.text for cell in row]

@@ -212,12 +212,17 @@ class _Making:
                 )
         return out
 
-    def by_verdict(self) -> dict[str, Json]:
+    def by_verdict(self, replayed: Json, sampled: Json) -> dict[str, Json]:
         """The link's column: what the chain of the run's own rollout says, by the headline classifier -> P(acts) under
         projecting out of both, against without steering: both sampled anew from seeds that played no part in choosing
-        the items.
+        the items. Where that takes the model out of the usable range, nothing is said of the choice.
         """
-        act = next(act for act in self.acts if act.operator == "project")
+        j, act = next((j, act) for j, act in enumerate(self.acts) if act.operator == "project")
+        lost = max(replayed["both"]["doses"][j]["n_not_finite"], sampled["both"][j]["n_not_finite"])
+        if lost or not replayed["both"]["doses"][j]["usable"]:
+            broken = f" (NaN or infinity in {lost} item{'s' * (lost != 1)})" if lost else ""
+            why = f"not tested: projected out of think and answer, the model is outside the usable range{broken}"
+            return dict.fromkeys(VERDICTS, Estimate.undefined(why).to_json())
         rows, said = self.units[cell_name("both", act)].sampled, self.subject.said
         out: dict[str, Json] = {}
         for verdict in VERDICTS:
@@ -264,7 +269,7 @@ def steering_section(
         "sampled": sampled,
         "map": making.map(),
         "causal": making.causal(replayed, sampled),
-        "by_verdict": making.by_verdict(),
+        "by_verdict": making.by_verdict(replayed, sampled),
     }
     return {**section, "sentences": sentences(section)}
 

@@ -1,15 +1,24 @@
-"""What a causal check found, in sentences: the effect, its controls, and what it does not show."""
+"""What a causal check found, in sentences: the effect, its controls, and what it does not show.
+
+What is concluded rests on two tests, of the direction added to think and answer and of it projected out of both, with
+p-values corrected by Holm (1979). Only where both are passed is it asked where by itself, in think or in answer: two
+tests more, corrected among themselves. A second step that is taken only after the whole first one needs no other
+correction (Westfall & Krishen 2001), so a wrong claim of any of the four has at most the level's chance.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ..metrics.hint_section import holm
 from ..report import number, share
 
 FULL = 20
 """Controls of each kind that a claim is to have."""
 PLACES = {"think": "think only", "answer": "answer only", "both": "think and answer"}
 LEVEL = 0.05
+OUTSIDE = "outside the usable range"
 Json = dict[str, Any]
 
 
@@ -36,6 +45,11 @@ def sentences(section: Json) -> list[str]:
     out += [_added(section, scope) for scope in PLACES]
     out += [_projected(section, scope) for scope in PLACES]
     out += _rollouts(section)
+    if n:
+        out.append(
+            f"Each rank above is of one test by itself, at {LEVEL:g}. What is concluded rests on two of them, added to "
+            "and projected out of think and answer, and p is corrected for two (Holm)."
+        )
     out.append(_verdict(section))
     return out
 
@@ -70,18 +84,18 @@ def _added(section: Json, scope: str) -> str:
 
 
 def _projected(section: Json, scope: str) -> str:
-    cell = next(each for each in section["replayed"][scope]["doses"] if each["operator"] == "project")
+    cell = _project_cell(section, scope)
     odds, same = cell["log_odds"], _causal(section, scope, "project out")["same"]
-    outside = "" if cell["usable"] else ", outside the usable range"
+    outside = f", {OUTSIDE}{_lost(cell)}" if not cell["usable"] else ""
     decide = "" if same["level"]["value"] is None else " decide as without steering"
     removed, own = cell["removed"], cell["own_out"]
     return (
         f"Projected out of {PLACES[scope]}{outside}, it changes the log-odds of the answer that was given by "
         f"{number(odds['change'])} nats, of {number(odds['level'])} that are left; the controls by "
-        f"{number(odds['controls'])}, where as much is moved along them ({_rank(odds)}). {_beyond(odds)} It removes "
-        f"{number(removed['direction'])} a token; a control's own component is {number(removed['controls'])}, and "
-        f"without that the log-odds change by {number(own['controls'])}. Sampled anew, "
-        f"{share(same['level'])}{decide}."
+        f"{number(odds['controls'])}, where as much is moved along them ({_rank(odds)}). "
+        f"{_beyond(_without(section, scope))} It removes {number(removed['direction'])} a token; a control's own "
+        f"component is {number(removed['controls'])}, and without that the log-odds change by "
+        f"{number(own['controls'])}. Sampled anew, {share(same['level'])}{decide}."
     )
 
 
@@ -108,77 +122,105 @@ def _rollouts(section: Json) -> list[str]:
 
 def _verdict(section: Json) -> str:
     """The claim, no larger than what was found."""
-    slope, out = section["replayed"]["both"]["slope"], _without(section, "both")
-    untested = [
-        f"{name} ({why})" for name, each in (("added", slope), ("projected out", out)) if (why := _not_tested(each))
-    ]
+    tests = {"added": section["replayed"]["both"]["slope"], "projected out": _without(section, "both")}
+    untested = [f"{name} ({why})" for name, each in tests.items() if (why := _not_tested(each, len(tests)))]
     if untested:
         return f"Whether the direction moves the choice by more than others is not tested: {'; '.join(untested)}."
-    adds, removes = _exceeds(slope, 1), _exceeds(out, -1)
+    slope, out = _corrected(tests).values()
+    adds, removes, p = _exceeds(slope, 1), _exceeds(out, -1), f"p = {slope['p']:.2g} and {out['p']:.2g} by Holm"
     if adds and removes:
         same = _causal(section, "both", "project out")["same"]["level"]
-        alone = [PLACES[scope] for scope in ("think", "answer") if _exceeds(_without(section, scope), -1)]
-        where = f" (by itself in: {', '.join(alone)})" if alone else " (in neither by itself)"
         return (
             "Along this direction the log-odds of the choice are moved by more than along control directions, towards "
             "acting when it is added, and away from the answer that was given when it is projected out of think and "
-            f"answer{where}: at this layer, on these items, the choice uses it. How much hangs on it: without it "
-            f"{number(out['level'])} nats are left for the answer that was given, and {share(same)} decide as before."
+            f"answer ({p}; {_alone(section)}): at this layer, on these items, the choice uses it. How much hangs on "
+            f"it: without it {number(out['level'])} nats are left for the answer that was given, and {share(same)} "
+            "decide as before."
         )
     turned = [name for name, each, sign in (("added", slope, -1), ("projected out", out, 1)) if _exceeds(each, sign)]
     if turned:
         done = " and when it is ".join(turned)
         return (
             f"The direction moves the choice by more than control directions when it is {done}, the other way than it "
-            "points: what is read along it is not shown to be used."
+            f"points ({p}): what is read along it is not shown to be used."
         )
     if adds or removes:
         which, other = ("added", "projected out") if adds else ("projected out", "added")
         return (
             f"The direction moves the choice by more than control directions when it is {which}, and is not shown to "
-            f"when it is {other}: it can push the choice"
+            f"when it is {other} ({p}): it can push the choice"
             + (", which does not show that the model uses it so." if adds else ", at this layer, on these items.")
         )
     return (
-        "The direction is not shown to move the choice by more than control directions do: what is read along it is "
-        "present, and not shown to be used."
+        f"The direction is not shown to move the choice by more than control directions do ({p}): what is read along "
+        "it is present, and not shown to be used."
     )
 
 
-def _without(section: Json, scope: str) -> Json:
-    """What projecting out of a scope does to the log-odds of the answer that was given."""
+def _alone(section: Json) -> str:
+    """Where projecting out does it by itself."""
+    found = {place: _without(section, scope) for scope, place in PLACES.items() if scope != "both"}
+    tests = {place: each for place, each in found.items() if _not_tested(each, len(found)) is None}
+    passed = [f"{place}, p = {each['p']:.2g}" for place, each in _corrected(tests).items() if _exceeds(each, -1)]
+    said = [f"by itself in {' and '.join(passed)} by Holm" if passed else "by itself not shown"]
+    said += [
+        f"{place} not tested, {_not_tested(each, len(found))}" for place, each in found.items() if place not in tests
+    ]
+    return "; ".join(said)
+
+
+def _project_cell(section: Json, scope: str) -> Json:
     found: Json = next(each for each in section["replayed"][scope]["doses"] if each["operator"] == "project")
-    return dict(found["log_odds"])
+    return found
 
 
-def _not_tested(found: Json) -> str | None:
-    """Why an effect could not have exceeded the controls; None where it could."""
+def _without(section: Json, scope: str) -> Json:
+    """What projecting out of a scope does to the log-odds of the answer that was given; outside the usable range, where
+    the model is no longer near itself, why that is no test.
+    """
+    cell = _project_cell(section, scope)
+    return dict(cell["log_odds"]) if cell["usable"] else {"value": None, "reason": f"{OUTSIDE}{_lost(cell)}"}
+
+
+def _lost(cell: Json) -> str:
+    n = cell["n_not_finite"]
+    return f": NaN or infinity in {n} item{'s' * (n != 1)}" if n else ""
+
+
+def _corrected(tests: Mapping[str, Json]) -> dict[str, Json]:
+    """The same tests, their p-values corrected for how many they are."""
+    found = holm([each["p"] for each in tests.values()])
+    return {name: {**each, "p": p} for (name, each), p in zip(tests.items(), found, strict=True)}
+
+
+def _not_tested(found: Json, n_tests: int = 1) -> str | None:
+    """Why an effect could not have exceeded the controls, as one of so many tests; None where it could."""
     beyond = found.get("beyond", {"value": None, "reason": found.get("reason")})
     if beyond["value"] is None:
         return str(beyond["reason"])
-    if found["p"] is None or 1 / (1 + found["n_controls"]) > LEVEL:
-        return f"{found['n_controls']} control directions cannot reach p = {LEVEL:g}"
+    if found["p"] is None or n_tests / (1 + found["n_controls"]) > LEVEL:
+        among = "" if n_tests == 1 else f" in {n_tests} tests"
+        return f"{found['n_controls']} control directions cannot reach p = {LEVEL:g}{among}"
     return None
 
 
-def _exceeds(found: Json, sign: int = 0) -> bool:
-    """Whether an effect is larger than those of the controls by more than chance allows.
+def _exceeds(found: Json, sign: int) -> bool:
+    """Whether an effect that is tested is larger than those of the controls by more than chance allows.
 
     Args:
-        sign: 1 or -1: and of that sign; 0: of any.
+        sign: 1 or -1: and of that sign.
     """
-    if _not_tested(found):
-        return False
     low, high = found["beyond"]["ci95"]
-    return bool(found["p"] <= LEVEL and ((low > 0 and sign >= 0) or (high < 0 and sign <= 0)))
+    return bool(found["p"] <= LEVEL and (low > 0 if sign > 0 else high < 0))
 
 
 def _beyond(found: Json) -> str:
-    if found["beyond"]["value"] is None:
-        return f"Beyond the controls: {number(found['beyond'])}."
-    if _exceeds(found):
+    why = _not_tested(found)
+    if why is not None:
+        return f"Beyond the controls: not tested ({why})."
+    if _exceeds(found, 1) or _exceeds(found, -1):
         return f"Beyond the controls' mean: {number(found['beyond'])}; it exceeds them."
-    return f"{_not_tested(found) or 'It is not shown to exceed them'}."
+    return "It is not shown to exceed them."
 
 
 def _rank(found: Json) -> str:

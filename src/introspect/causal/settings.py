@@ -19,6 +19,7 @@ SPANS: dict[ScopeName, SteeredSpan] = {"think": "think", "answer": "answer", "bo
 DOSES = (-0.5, -0.25, -0.1, 0.1, 0.25, 0.5)
 CONTROLS = 20
 KL_BOUND = 0.1
+MAP = "::4"
 METHOD = 2
 """Of measuring: goes up whenever the same settings come to mean other numbers."""
 MOST = 1000
@@ -48,8 +49,9 @@ class SteerSettings:
     """Of a safetensors file: which tensor; None: the only one."""
     site: str | None = None
     """Of a safetensors file: of which site its tensor is; None: what the file says, or resid_post."""
-    recipe: Recipe = "probe"
-    """What it is made of: the run's probe, the difference of means, or the differences of pairs within groups."""
+    recipe: Recipe | None = None
+    """What it is made of: the run's probe (None as well), the difference of means, or the differences of pairs within
+    groups."""
     layer: int | None = None
     position: str | None = None
     """Where it is made; None: where the run's headline probe reads. Of a file of other tools, the layer is its own."""
@@ -60,8 +62,9 @@ class SteerSettings:
     """Test items that are steered."""
     control_items: int = 6
     """Items that each control direction is sampled on, in rotation."""
-    layers: LayerSelection | None = "::4"
-    """Of the map: a slice of those that the run has recorded, or numbers, of which each has to be; None: no map."""
+    layers: LayerSelection | None = MAP
+    """Of the map: a slice of those that the run has recorded, or numbers, of which each has to be; None: no map. A
+    saved direction is of one layer, and has none."""
     kl_bound: float = KL_BOUND
     """Nats a token."""
     lanes: int = 192
@@ -76,6 +79,22 @@ class SteerSettings:
             raise SpecError("--doses: give finite numbers that are not all 0, such as -0.25,0.25")
         if not self.kl_bound > 0:
             raise SpecError(f"--kl-bound {self.kl_bound}: choose a number of nats above 0")
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """Refuse what would be without effect: of a saved direction where none is given, and the other way round."""
+        if self.direction is None:
+            for name in ("site", "tensor"):
+                if getattr(self, name) is not None:
+                    raise SpecError(
+                        f"--{name} {getattr(self, name)} is of a file that --direction names: give one, or leave it out"
+                    )
+            return
+        for name in ("recipe", "position"):
+            if getattr(self, name) is not None:
+                raise SpecError(f"--direction was made somewhere else: leave --{name} out")
+        if self.layers not in (None, MAP):
+            raise SpecError("--direction is of one layer, of which there is no map: leave --layers out")
 
     @property
     def acts(self) -> tuple[Act, ...]:

@@ -11,7 +11,9 @@ from typing import Any
 from ..atomic import write_json
 from ..link import with_causal
 from ..lock import only_writer
+from ..manifest import machine_facts, package_versions
 from ..progress import Progress, silent
+from ..record import stop_ids
 from ..report import write_report
 from ..results import read_results, validate_results
 from ..stage_file import plan_digest
@@ -46,14 +48,18 @@ class SteerPlan:
 
     @property
     def digest(self) -> str:
-        """Of all that decides what is measured."""
-        info, asked = self.subject.loaded.info, asdict(self.settings)
-        asked.pop("kl_bound")
+        """Of all that decides what is measured: of what the settings come to, and of what measures it. What the model
+        was asked for and what it answered are in the cases.
+        """
+        subject, loaded, machine = self.subject, self.subject.loaded, machine_facts()
+        how = [METHOD, package_versions(), loaded.info.to_json(), subject.backend.name]
+        how += [machine["processor"], machine["accelerator"]]
+        said = [subject.spec.task, subject.spec.generation.model_dump(mode="json"), asdict(loaded.format)]
+        said += [sorted(stop_ids(loaded)), self.settings.lanes]
         place = [self.tested.direction.site, self.tested.direction.layer, self.tested.digest, self.tested.typical]
-        cases = [[c.rollout.rollout, c.rollout.token_ids, c.seed] for c in self.subject.cases]
+        cases = [[c.rollout.rollout, c.rollout.token_ids, c.seed] for c in subject.cases]
         maps = [[each.layer, each.vector.tolist()] for each in self.mapped]
-        how = [METHOD, self.subject.backend.name, info.weight_digest, info.adapter_digest, info.dtype]
-        return plan_digest([how, asked, place, maps, *cases])
+        return plan_digest([how, said, self.acts, self.wanted, place, maps, *cases])
 
     @property
     def expected(self) -> Expected:

@@ -64,13 +64,11 @@ def make_tested(subject: Subject, settings: SteerSettings) -> Tested:
     """
     position = None
     if settings.direction is not None:
-        if settings.position is not None:
-            raise SpecError("--direction was made somewhere else: leave --position out")
         direction = read_given(settings.direction, layer=settings.layer, site=settings.site, tensor=settings.tensor)
     else:
         layer, position = place(subject, settings)
         check_reproduced(subject.source, subject.source.results["probe"]["headline"])
-        direction = fitted(subject, settings.recipe, layer, position)
+        direction = fitted(subject, settings.recipe or "probe", layer, position)
     if not direction.norm:
         raise EstimateError(f"the direction ({direction.made}) is zero, and points nowhere: give another")
     subject.backend.check_steer(make_steers([Intervention(direction)], [], subject.loaded))
@@ -139,7 +137,8 @@ def map_directions(subject: Subject, settings: SteerSettings) -> list[Direction]
     if settings.direction is not None or settings.layers is None:
         return []
     _, position = place(subject, settings)
-    return [fitted(subject, settings.recipe, layer, position) for layer in _of_map(subject, settings.layers)]
+    recipe = settings.recipe or "probe"
+    return [fitted(subject, recipe, layer, position) for layer in _of_map(subject, settings.layers)]
 
 
 def _of_map(subject: Subject, wanted: LayerSelection) -> list[int]:

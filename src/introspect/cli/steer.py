@@ -46,12 +46,13 @@ def steer(
         ),
     ] = None,
     recipe: Annotated[
-        Recipe,
+        Recipe | None,
         typer.Option(
             help="The run's own: its probe, the difference of means of acting and not, or the first principal "
-            "component of the differences within groups."
+            "component of the differences within groups; its probe when not given.",
+            show_default=False,
         ),
-    ] = Recipe.probe,
+    ] = None,
     layer: Annotated[
         int | None,
         typer.Option(
@@ -84,7 +85,7 @@ def steer(
         str,
         typer.Option(
             help="Layers of the map of layers and doses: all or a slice such as 4:28:4 of those recorded, numbers by "
-            "commas, or none."
+            "commas, or none. Of the run's own direction only."
         ),
     ] = "::4",
     kl_bound: Annotated[
@@ -127,7 +128,7 @@ def steer(
 
     settings = SteerSettings(
         direction=direction,
-        recipe=recipe.value,
+        recipe=None if recipe is None else recipe.value,
         tensor=tensor,
         site=None if site is None else site.value,
         layer=layer,

@@ -13,7 +13,10 @@ MATCHED = (
     "Controls are of the direction's norm where they are added; where it is projected out, as much is moved along each "
     "control, at every token, as projecting the direction out removes there."
 )
-BEYOND = f"Beyond the controls: shown where the change's rank among them has p of {LEVEL:g} or less."
+BEYOND = (
+    f"Beyond the controls: shown where the change's rank among them has p of {LEVEL:g} or less, each row by itself, "
+    "and not tested outside the usable range."
+)
 WHAT = {"add": "added", "subtract": "subtracted", "project out": "projected out"}
 
 
@@ -83,7 +86,7 @@ def _chains(steering: Found) -> LinkTable:
                 f"{cell['dose']:g}",
                 _ranked(table, odds, shares=False),
                 table.cell(odds["controls"], auroc=True),
-                beyond_cell(table, odds),
+                beyond_cell(table, odds) if cell["usable"] else "not tested",
                 table.cell(cell["kl"], auroc=True),
                 table.cell(cell["controls_kl"], auroc=True),
                 f"no: NaN or infinity in {cell['n_not_finite']}"
