@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from introspect.analysis import Model, analyse
 from introspect.cli import main
 from introspect.errors import EstimateError, IntrospectError, RunError, SpecError, StoreError
 from introspect.experiment import load_experiment
+from introspect.features import probed_positions
 from introspect.notebook import open_run
 from introspect.notebook.transfer import span_means
 from introspect.progress import silent
-from introspect.rollout import Rollout
-from introspect.rows import Rows, encode_rows
+from introspect.rollout import Rollout, read_rollouts
+from introspect.rows import Rows, choose_rows, encode_rows
 from introspect.saved_probes import save_run_probe
+from introspect.selection import Selection
 from introspect.stats import auroc
 from introspect.store import StoreSpec, StoreWriter
+from introspect.store.spec import EVERY_TOKEN
 from introspect.transfer import matrix as matrix_module
 from introspect.transfer.cells import CARRIED, ESTIMATES
 from introspect.transfer.common_split import split_together
@@ -292,6 +296,69 @@ def test_spans_are_read_by_their_means(run):
     labels = opened.rollouts.acted.to_numpy(dtype=bool)
     mean = values[labels].mean(axis=0) - values[~labels].mean(axis=0)
     assert mean[0] > 1
+
+
+def spanned(run: Path, folder: Path, selection: Selection = EVERY_TOKEN) -> Path:
+    """A run recorded otherwise: layer 0 carries the choice in every token of a span, and so in its mean; layer 1 far
+    more in the last token, which the others make up for, so that its mean carries nothing.
+    """
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("activations"))
+    rows = [row.model_copy(update={"finish": "length"}) for row in read_rollouts(run / "rollouts.jsonl")]
+    (folder / "rollouts.jsonl").write_text("".join(row.line() for row in rows))
+    store = StoreSpec(("resid_post",), LAYERS, WIDTH, "float32", {"model": "made by hand"}, selection)
+    generator, probed = torch.Generator().manual_seed(1), load_experiment(folder / "experiment.yaml").probe.positions
+    chosen, held, captured = [], [], []
+    for row in rows:
+        start, end = len(row.prompt_ids) - 1, len(row.token_ids)
+        values = {pair: torch.randn(end - start, WIDTH, generator=generator) for pair in store.pairs()}
+        side = bool(row.acted) - 0.5
+        for begin, stop in (row.spans.think, row.spans.answer):
+            n = stop - begin
+            values["resid_post", 0][begin - start : stop - start, 0] += 2 * side
+            values["resid_post", 1][begin - start : stop - start - 1, 0] -= 8 * side / (n - 1)
+            values["resid_post", 1][stop - start - 1, 0] += 8 * side
+        chosen.append(choose_rows(selection, row, end, probed_positions(row, probed)))
+        held.append(list(range(start, end)))
+        captured.append(values)
+    with StoreWriter(folder / "activations", store) as written:
+        written.commit_part(0, encode_rows(store, rows, chosen, captured, held))
+        written.finish()
+    return folder
+
+
+def test_the_layer_of_a_span_is_chosen_by_the_mean_that_its_probe_reads(run, tmp_path):
+    """Also of a run that keeps the means, and no token of a span."""
+    inner = []
+    for selection in (EVERY_TOKEN, Selection(("think", "answer"), "mean")):
+        folder = spanned(run, tmp_path / selection.tokens, selection)
+        means = span_means(open_run(folder)._aligned)
+        out = transfer_matrix(kinds_of_run(folder, "span", span_means=means), by="span", n=20)
+        for name in ("think", "answer"):
+            assert out["kinds"][name]["layer"] == 0
+            assert out["auroc"][name][name]["probe"]["value"] > 0.9
+            inner.append(out["kinds"][name]["inner_auroc"])
+            assert inner[-1] == pytest.approx(out["auroc"][name][name]["probe"]["value"], abs=0.03)
+    assert inner[:2] == pytest.approx(inner[2:], abs=1e-3)
+
+
+def test_activations_are_read_once_and_let_go_of_before_those_of_another_place(run, monkeypatch):
+    places = {"metadata": ("last_prompt", 0), "grader": ("think_100", 1), "visual": ("last_prompt", 0)}
+    arrays, held, original = [], [], Recorded.at
+
+    def at(self, *where, **more):
+        values = original(self, *where, **more)
+        arrays.append(weakref.ref(values))
+        held.append(sum(array() is not None for array in arrays))
+        return values
+
+    monkeypatch.setattr(Recorded, "at", at)
+    monkeypatch.setattr(
+        matrix_module, "choose_place", lambda choosing, *_, stage, **__: (places[stage], dict.fromkeys(choosing, 0.5))
+    )
+    out = transfer_matrix(kinds_of_run(run, "hint_kind"), by="hint_kind", n=20)
+    assert {name: (each["position"], each["layer"]) for name, each in out["kinds"].items()} == places
+    assert len(arrays) == 2 * len(KINDS) and max(held) == len(KINDS)
+    assert out["auroc"]["grader"]["metadata"]["probe"]["value"] > 0.9
 
 
 # Statistics by themselves

@@ -24,7 +24,7 @@ from ..errors import EstimateError, RunError
 from ..probes import fit_grid, split_groups
 from ..progress import Progress, silent
 from ..stats import Estimate
-from ..transfer.carried import Carried, Part, Row, carried_words, fit_at
+from ..transfer.carried import Carried, Part, Row, carried_words, fit_at, scored
 from ..transfer.common_split import Organism, split_together
 from ..transfer.cosines import Labelled, beyond_base, cosine_matrix, difference, too_small, whitened
 from ..transfer.places import RULE, choose_place
@@ -173,18 +173,22 @@ def _transfer(
     values = {name: each.recorded.at(site, layer, position) for name, each in organisms.items()}
     whole = {name: each.recorded.whole_texts for name, each in organisms.items()}
     visible = {name: each.recorded.visible_texts(position) for name, each in organisms.items()}
+    cells = {
+        name: fit_at(each, values[name], place, settings.penalties)
+        for name, each in organisms.items()
+        if name in fitted
+    }
     rows = {
         name: Row(
             place,
-            fit_at(each, values[name], place, settings.penalties),
-            values,
+            cell,
+            scored(cell, values),
             {
                 "text": carried_words(organisms, name, whole),
                 "text_visible": carried_words(organisms, name, visible),
             },
         )
-        for name, each in organisms.items()
-        if name in fitted
+        for name, cell in cells.items()
     }
     study = Carried(organisms, rows, n, seed)
     base = {
@@ -211,7 +215,7 @@ def _transfer(
         "organisms": {name: _about(each, rows.get(name)) for name, each in organisms.items()},
         "auroc": study.matrix(lambda each: each.split.test),
         "auroc_ood": study.matrix(lambda each: each.ood),
-        "base": {name: study.base(name, base.get(name), settings.penalties) for name in organisms},
+        "base": {name: study.base(name, values[name], base.get(name), settings.penalties) for name in organisms},
         "cosines": _cosines(organisms, values, base, seed),
         "warnings": warnings,
     }

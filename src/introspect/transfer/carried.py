@@ -51,6 +51,11 @@ def carried_words(
     return {other: scores[begins[other] : begins[other] + size] for other, size in zip(organisms, sizes, strict=True)}
 
 
+def scored(cell: Cell, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Name -> log-odds [row] by a probe, of activations [row, width]."""
+    return {name: cell.direction.score(each) for name, each in values.items()}
+
+
 @dataclass(frozen=True)
 class Row:
     """What is carried from one organism to the others."""
@@ -58,8 +63,8 @@ class Row:
     place: Place
     cell: Cell
     """Its probe there."""
-    values: Mapping[str, np.ndarray]
-    """Tested on -> activations that the probe is put to, [row, width]."""
+    scores: Mapping[str, np.ndarray]
+    """Tested on -> log-odds by the probe, [row]."""
     texts: Mapping[str, dict[str, np.ndarray] | str]
     """Of `TEXTS` -> as `carried_words`."""
 
@@ -104,21 +109,25 @@ class Carried:
 
     def scores(self, row: str, column: str) -> np.ndarray:
         """Log-odds [row of the column] by the row's probe."""
-        return self.rows[row].cell.direction.score(self.rows[row].values[column])
+        return self.rows[row].scores[column]
 
-    def base(self, name: str, values: np.ndarray | None, penalties: Sequence[float]) -> dict:
-        """An organism against the untrained model on the same tokens, whose activations at its place are given."""
+    def base(self, name: str, ours: np.ndarray, values: np.ndarray | None, penalties: Sequence[float]) -> dict:
+        """An organism against the untrained model on the same tokens; activations of both at its place, [row, width].
+
+        Args:
+            values: the untrained model's; None: there are none.
+        """
         if values is None or name not in self.rows:
             return {"reason": "there is no untrained model beside this run" if values is None else "no probe is fitted"}
         organism, row = self.organisms[name], self.rows[name]
         rows = organism.split.test
         own = fit_at(organism, values, row.place, penalties)
-        ours = (organism.recorded.labelled(each) for each in (row.values[name], values))
+        labelled = (organism.recorded.labelled(each) for each in (ours, values))
         return {
             "probe": self.auroc(name, row.cell.direction.score(values), rows),
             "own": self.auroc(name, own.scores, rows),
             "beyond": self.increment(name, row.cell.scores, own.scores, rows),
-            "cosine": cosine_estimate(*ours).to_json(),
+            "cosine": cosine_estimate(*labelled).to_json(),
         }
 
     def auroc(self, name: str, scores: np.ndarray, rows: np.ndarray) -> dict:

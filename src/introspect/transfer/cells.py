@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..probes import Cell
 from ..probes.splits import MIN_PER_CLASS
 from ..stats import Estimate
-from .carried import TEXTS, Carried, Place
+from .carried import TEXTS, Carried
 from .common_split import Organism
 from .differences import Scored, auroc_difference
-from .shuffled import against
+from .shuffled import Drawn, against
 
 NO_BASE = "there is no untrained model beside these rollouts"
 ITSELF = "the row's own rollouts"
 CARRIED = ("probe", *TEXTS, "increment")
 ESTIMATES = (*CARRIED, "base", "beyond_base", "ceiling", "below_ceiling", "drop")
 """Estimates of a cell."""
-
-
-@dataclass
-class Read:
-    """Activations of the columns, each read once."""
-
-    organisms: Mapping[str, Organism]
-    positions: Mapping[str, str] | None
-    site: str
-    base: bool = False
-    kept: dict[tuple[str, Place], np.ndarray] = field(default_factory=dict)
-
-    def at(self, place: Place) -> dict[str, np.ndarray]:
-        """Column -> [row, width], where a probe of that place reads it."""
-        return {name: self.one(name, place) for name in self.organisms}
-
-    def one(self, name: str, place: Place) -> np.ndarray:
-        where = (self.positions[name], place[1]) if self.positions else place
-        if (name, where) not in self.kept:
-            position, layer = where
-            self.kept[name, where] = self.organisms[name].recorded.at(self.site, layer, position, base=self.base)
-        return self.kept[name, where]
 
 
 def untested(organism: Organism, rows: np.ndarray) -> str | None:
@@ -61,11 +38,10 @@ class Cells:
     """Cells of the matrix, with what stands beside them."""
 
     study: Carried
-    bases: Mapping[str, Cell]
-    """Fitted on -> the same probe on the untrained model's activations; empty where there are none."""
-    base: Read
-    shuffled: Mapping[str, dict[str, np.ndarray] | str]
-    """Fitted on -> as `shuffled_scores`."""
+    bases: Mapping[str, Mapping[str, np.ndarray]]
+    """Fitted on -> tested on -> log-odds [row] by the same probe of the untrained model; empty where there is none."""
+    shuffled: Mapping[str, Mapping[str, Drawn] | str]
+    """Fitted on -> as `shuffled_aurocs`."""
 
     def matrix(self) -> dict[str, dict[str, Any]]:
         """Row -> column -> `n_rows`, `n_groups`, `best_text`, `shuffled` and `ESTIMATES`."""
@@ -89,11 +65,10 @@ class Cells:
             return {**sizes, "best_text": None, "shuffled": {"reason": reason}, **nothing}
         found = sizes | self.study.pair(row, column, rows)
         drawn = self.shuffled[row]
-        labels = organism.recorded.acted[rows]
         found["shuffled"] = (
             {"reason": drawn}
             if isinstance(drawn, str)
-            else against(found["probe"]["value"], drawn[column][:, rows], labels)
+            else against(found["probe"]["value"], drawn[column].ood if ood else drawn[column].test)
         )
         return found if ood else found | self._untrained(row, column, rows) | self._own(row, column, rows)
 
@@ -105,7 +80,7 @@ class Cells:
     def _untrained(self, row: str, column: str, rows: np.ndarray) -> dict[str, Any]:
         if row not in self.bases:
             return dict.fromkeys(("base", "beyond_base"), Estimate.undefined(NO_BASE).to_json())
-        scores = self.bases[row].direction.score(self.base.one(column, self.study.rows[row].place))
+        scores = self.bases[row][column]
         return {
             "base": self.study.auroc(column, scores, rows),
             "beyond_base": self.study.increment(column, self.study.scores(row, column), scores, rows),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import EstimateError, RunError, SpecError
+from ..probes import Streamed
 from ..report.page import plain
 from ..rollout import Rollout
 from .recorded import Recorded, check_one_model, read_recorded
@@ -62,6 +63,11 @@ class Spanned(Recorded):
             read = [self.means(site, layer, span) for layer in layers]
             out[span] = np.stack([np.stack([each[r.rollout] for r in self.probed.rollouts]) for each in read])
         return out
+
+    def streamed(self, site: str, positions: Sequence[str]) -> Streamed:
+        """As of `Recorded`, of spans: the same means as `values`."""
+        site_bytes = 4 * len(self.probed.rollouts) * self.width
+        return Streamed(tuple(positions), lambda spans, layers: self.values(site, layers, spans), site_bytes)
 
     @property
     def has_base(self) -> bool:

@@ -20,14 +20,13 @@ from ..probes.grid import TIE
 from ..progress import Progress, silent
 from ..stats import Estimate
 from ..tasks.registry import find_task
-from .carried import TEXTS, Carried, Place, Row, carried_words, fit_at
-from .cells import Cells, Read, untested
+from .carried import Carried, Place, Row
+from .cells import Cells, untested
 from .common_split import Organism, split_together, too_few_rows
-from .cosines import cosine_matrix, too_small
 from .kinds import Kinds
 from .places import RULE, choose_place
 from .recorded import Recorded
-from .shuffled import shuffled_scores
+from .rows import Fitted, Reading, fit_rows, without_direction
 
 WHAT = (
     "probes (logistic regressions, whatever estimator a run's own probe has) fitted on the development groups of the "
@@ -94,24 +93,20 @@ def transfer_matrix(
     if not any(untested(each, each.split.test) is None for name, each in organisms.items() if name not in fitted[:1]):
         why = "; ".join(f"{name}: {each.reason}" for name, each in organisms.items() if each.reason)
         raise EstimateError(f"a probe is fitted on {fitted[0]}, and there is no other {by} to test it on: {why}")
-    read = Read(organisms, kinds.positions, site)
-    base = Read(organisms, kinds.positions, site, base=True)
-    has_base = all(each.has_base for each in members.values())
-    rows, bases, inner = {}, {}, {}
+    places: dict[str, Place] = {}
+    inner: dict[str, float] = {}
     for done, name in enumerate(fitted):
         progress("transfer", done, len(fitted) + 1)
-        place, found = choose_place(
+        places[name], found = choose_place(
             {name: organisms[name]}, settings.penalties, site, silent, stage=name, position=position, layer=layer
         )
-        inner[name] = found[name]
-        values, texts = read.at(place), _texts(organisms, kinds.positions, name, place)
-        rows[name] = Row(place, fit_at(organisms[name], values[name], place, settings.penalties), values, texts)
-        if has_base:
-            bases[name] = fit_at(organisms[name], base.one(name, place), place, settings.penalties)
+        inner |= found
     progress("transfer", len(fitted), len(fitted) + 1)
-    study = Carried(organisms, rows, n, seed)
-    shuffled = {name: shuffled_scores(organisms[name], row, name, seed=seed) for name, row in rows.items()}
-    cells = Cells(study, bases, base, shuffled)
+    has_base = all(each.has_base for each in members.values())
+    reading = Reading(organisms, kinds.positions, site)
+    carried = fit_rows(reading, places, settings.penalties, base=has_base, seed=seed)
+    study = carried.study(organisms, fitted, n, seed)
+    cells = Cells(study, carried.bases, carried.shuffled)
     out = {
         "by": by,
         "what": WHAT,
@@ -126,10 +121,10 @@ def transfer_matrix(
             "test_groups": _names(organisms, lambda each: each.split.test),
             "ood_groups": _names(organisms, lambda each: each.ood),
         },
-        "kinds": {name: _about(each, rows.get(name), inner.get(name)) for name, each in organisms.items()},
+        "kinds": {name: _about(each, study.rows.get(name), inner.get(name)) for name, each in organisms.items()},
         "auroc": cells.matrix(),
         "auroc_ood": cells.ood(),
-        "cosines": {"what": DIRECTIONS, "matrix": _cosines(study, seed)},
+        "cosines": {"what": DIRECTIONS, "matrix": _cosines(study, carried)},
         "warnings": [
             *kinds.notes,
             *(f"No probe is fitted on {name}: {each.reason}." for name, each in organisms.items() if each.reason),
@@ -188,23 +183,8 @@ def _dealt(members: Mapping[str, Recorded], by: str, seed: int) -> dict[str, Org
     raise EstimateError(f"no probe can be fitted on any {by}: {told}")
 
 
-def _texts(
-    organisms: Mapping[str, Organism], positions: Mapping[str, str] | None, name: str, place: Place
-) -> dict[str, dict[str, np.ndarray] | str]:
-    whole = {each: organism.recorded.whole_texts for each, organism in organisms.items()}
-    visible = {
-        each: organism.recorded.visible_texts(positions[each] if positions else place[0])
-        for each, organism in organisms.items()
-    }
-    found = (carried_words(organisms, name, whole), carried_words(organisms, name, visible))
-    return dict(zip(TEXTS, found, strict=True))
-
-
-def _cosines(study: Carried, seed: int) -> dict[str, Any]:
-    usable = {
-        name: too_small(*(column[~each.recorded.ood] for column in (each.recorded.acted, each.recorded.groups)))
-        for name, each in study.organisms.items()
-    }
+def _cosines(study: Carried, carried: Fitted) -> dict[str, Any]:
+    without = without_direction(study.organisms)
     out: dict[str, Any] = {}
     keys = {
         name: {key for key, ood in zip(each.recorded.keys, each.recorded.ood, strict=True) if not ood}
@@ -212,17 +192,9 @@ def _cosines(study: Carried, seed: int) -> dict[str, Any]:
     }
     for row in study.organisms:
         out[row] = {}
-        found: dict[str, Any] = {}
-        if row in study.rows and usable[row] is None:
-            values = study.rows[row].values
-            labelled = {
-                name: each.recorded.labelled(values[name])
-                for name, each in study.organisms.items()
-                if usable[name] is None
-            }
-            found = cosine_matrix(labelled, rows=[row], seed=seed)[row]
+        found = carried.cosines.get(row, {})
         for column in study.organisms:
-            reason = usable[row] or usable[column] or f"no probe is fitted on {row}, so it has no place"
+            reason = without[row] or without[column] or f"no probe is fitted on {row}, so it has no place"
             cell = dict(found.get(column, Estimate.undefined(reason).to_json()))
             if row != column:
                 cell["n_shared"] = len(keys[row] & keys[column])

@@ -8,50 +8,64 @@ the penalty that was chosen, and put to the column's true labels.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import EstimateError
-from ..probes import NotConverged
+from ..probes import Cell, NotConverged
 from ..probes.null import TOLERANCE, shuffled_by_group
 from ..probes.site import Site
 from ..stats import aurocs, permutation_p
-from .carried import Row
 from .common_split import Organism
 
 N_SHUFFLED = 100
 
 
-def shuffled_scores(organism: Organism, row: Row, name: str, *, seed: int) -> dict[str, np.ndarray] | str:
-    """Tested on -> log-odds [draw, row] of probes fitted on shuffled labels of an organism; or why there are none.
+class Drawn(NamedTuple):
+    """AUROCs [draw] on a column's own labels; NaN where its rows are of one class, or none."""
+
+    test: np.ndarray
+    """On the rows of its test groups."""
+    ood: np.ndarray
+    """On its out-of-distribution rows."""
+
+
+def shuffled_aurocs(
+    organisms: Mapping[str, Organism], name: str, cell: Cell, values: Mapping[str, np.ndarray], *, seed: int
+) -> dict[str, Drawn] | str:
+    """Tested on -> AUROCs of probes fitted on shuffled labels of one organism; or why there are none.
 
     Args:
-        row: what is carried from it; name: how it is called there.
+        name: the organism that they are fitted on; cell: its probe.
+        values: organism -> activations at the probe's place, [row, width].
     """
+    organism = organisms[name]
     rng, dev = np.random.default_rng(seed), organism.split.dev
     labels, groups = organism.recorded.acted[dev], organism.recorded.groups[dev]
     drawn = np.stack([shuffled_by_group(labels, groups, rng) for _ in range(N_SHUFFLED)])
-    fitted = torch.from_numpy(row.values[name][dev])
+    fitted = torch.from_numpy(values[name][dev])
     try:
         site = Site.of(fitted, torch.ones(1, len(dev), dtype=torch.bool))
         turned, axes = site.turned(N_SHUFFLED)
-        fits = turned.path(torch.from_numpy(drawn), [row.cell.penalty], TOLERANCE)[row.cell.penalty]
+        fits = turned.path(torch.from_numpy(drawn), [cell.penalty], TOLERANCE)[cell.penalty]
     except (EstimateError, NotConverged) as error:
         return f"shuffled labels could not be fitted: {error}"
     weights, bias = fits.w.double(), fits.b.double()
-    return {
-        column: (weights @ (site.standardised(torch.from_numpy(values)) @ axes).T + bias).numpy()
-        for column, values in row.values.items()
-    }
+    out = {}
+    for column, each in values.items():
+        scores = (weights @ (site.standardised(torch.from_numpy(each)) @ axes).T + bias).numpy()
+        tested, acted = organisms[column], organisms[column].recorded.acted
+        out[column] = Drawn(*(aurocs(scores[:, rows], acted[None, rows]) for rows in (tested.split.test, tested.ood)))
+    return out
 
 
-def against(found: float | None, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """AUROCs of scores [draw, row] on labels [row]: `mean`, `low` and `high` (the central 95%), `n`, and `p_value`, the
-    share of them as high as what was found; or a `reason`.
+def against(found: float | None, drawn: np.ndarray) -> dict[str, Any]:
+    """What AUROCs [draw] come to: `mean`, `low` and `high` (the central 95%), `n`, and `p_value`, the share of them as
+    high as what was found; or a `reason`.
     """
-    drawn = aurocs(scores, labels[None])
     if found is None or np.isnan(drawn).any():
         return {"reason": "there is no AUROC to set it against"}
     low, high = np.quantile(drawn, [0.025, 0.975])
