@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from introspect.errors import EstimateError
 from introspect.experiment import ProbeSpec
@@ -206,6 +207,53 @@ def test_two_classifiers_that_agree_change_nothing_but_the_interval(planted):
     test = planted.split.test
     assert found["auroc_corrected"]["value"] == pytest.approx(auroc(scores[test], planted.labels[test]))
     assert found["called_yes_of_no"] == 0
+
+
+def test_labels_that_are_nearly_guessed_make_nothing_certain(planted):
+    """Errors of .42 and .52 leave 6% of what there is to be seen; the AUROC that was seen would come to more than 1."""
+    few = np.arange(48)
+    labels = np.arange(N) % 2 == 0
+    wrong = np.where(labels, np.arange(N) % 24 < 10, np.arange(N) % 23 < 12)
+    read = np.isin(np.arange(N), few)
+    test = np.setdiff1d(few, np.arange(0, 48, 5))
+    table = replace(
+        planted,
+        labels=labels,
+        second=SecondLabels("judge", labels ^ wrong, read),
+        split=replace(planted.split, test=test, dev=np.setdiff1d(np.arange(N), test)),
+    )
+    found = label_noise(table, np.random.default_rng(1).normal(size=N) + 0.6 * labels)
+    assert 0.8 < found["called_no_of_yes"] + found["called_yes_of_no"] < 1
+    assert found["auroc_corrected"]["value"] is None
+    assert "in more than a tenth of the replicates judge contradicts the labels" in found["auroc_corrected"]["reason"]
+
+
+def test_what_is_seen_beyond_what_errors_would_leave_is_no_number(planted):
+    scores = np.random.default_rng(6).normal(size=N) + 20 * planted.labels
+    found = label_noise(replace(planted, second=second(planted.labels, 0.25)), scores)
+    assert "and 1.00 is seen: they are related" in found["auroc_corrected"]["reason"]
+
+
+def test_a_corrected_auroc_of_one_has_a_width(planted):
+    scores = np.random.default_rng(6).normal(size=N) + 20 * planted.labels
+    certain = label_noise(replace(planted, second=second(planted.labels, 0.0)), scores)["auroc_corrected"]
+    assert certain["value"] == certain["ci95"][1] == 1 and certain["ci95"][0] < 0.97
+    assert certain["method"].endswith("widened by newcombe's")
+
+
+def test_intervals_hold_the_auroc_that_clean_labels_would_show(planted):
+    """Twelve test groups, a fifth of either label wrong: 95 of 100 intervals should hold the truth."""
+    held, certain = 0, 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        clean = rng.random(N) < 0.5
+        scores = rng.normal(size=N) + 2 * clean + 0.5 * np.repeat(rng.normal(size=N_GROUPS), PER_GROUP)
+        noisy = SecondLabels("labels", clean, np.ones(N, dtype=bool))
+        table = replace(planted, labels=clean ^ (rng.random(N) < 0.2), second=noisy, seed=seed)
+        low, high = label_noise(table, scores)["auroc_corrected"]["ci95"]
+        held += low <= norm.cdf(2 / np.sqrt(2.5)) <= high
+        certain += high - low < 0.1
+    assert 92 <= held <= 100 and certain == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,11 @@ errors do not depend on the activations, the AUROC seen is that of the second on
 and beta from Beta(1/2 + errors, 1/2 + agreements), with groups for cases. Beside it stands the AUROC of the same scores
 on the second one's own labels, where it has read enough rows: errors that do depend on the activations show as a
 difference of the two.
+
+Where alpha and beta come to 1 or more, labels say nothing and the AUROC may be anything: such a replicate counts as 0
+at the lower end and as 1 at the upper one, and with too many of them nothing is given. A corrected value beyond 0 or 1
+stands at that end, with an interval that has a width; nothing is given where the whole interval lies beyond it: so many
+errors, were they unrelated to the activations, would leave less to be seen than is.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..stats import (
+    CHANCE,
     MIN_GROUPS,
     Estimate,
     auroc,
@@ -26,11 +32,14 @@ from ..stats import (
     bootstrap_counts,
     group_codes,
     interval,
+    newcombe_interval,
 )
 from .stage import ProbeStage, SecondLabels
 
 MIN_READ = 10
 """Fewest rows of either label that the second classifier has read."""
+MOST_UNDEFINED = 0.1
+METHOD = "bootstrap over groups; error rates from Beta(1/2 + k, 1/2 + n - k)"
 
 
 def label_noise(stage: ProbeStage, scores: np.ndarray) -> dict[str, Any]:
@@ -75,10 +84,33 @@ def _corrected(stage: ProbeStage, scores: np.ndarray, second: SecondLabels, read
         drawn += rng.beta(0.5 + wrong * cases, 0.5 + (1 - wrong) * cases, size=n)
     if errors >= 1:
         return Estimate.undefined(f"{second.classifier} contradicts the labels: nothing can be corrected by it")
-    seen = auroc(scores[test], stage.labels[test])
-    replicates = auroc_replicates(scores[test], stage.labels[test], bootstrap_counts(n_groups, n, stage.seed)[:, codes])
-    kept = np.where(drawn < 1, 1 - drawn, np.nan)
-    limits = interval(np.clip(0.5 + (replicates - 0.5) / kept, 0, 1), n_groups)
-    value = float(np.clip(0.5 + (seen - 0.5) / (1 - errors), 0, 1))
-    limits = min(limits[0], value), max(limits[1], value)
-    return Estimate(value, limits, len(test), "bootstrap over groups; error rates from Beta(1/2 + k, 1/2 + n - k)")
+    labels = stage.labels[test]
+    seen = auroc(scores[test], labels)
+    value = CHANCE + (seen - CHANCE) / (1 - errors)
+    replicates = auroc_replicates(scores[test], labels, bootstrap_counts(n_groups, n, stage.seed)[:, codes])
+    nothing = np.isnan(replicates) | (drawn >= 1)
+    if nothing.mean() > MOST_UNDEFINED:
+        return Estimate.undefined(
+            f"in more than a tenth of the replicates {second.classifier} contradicts the labels, or one class only is "
+            "drawn: too little data"
+        )
+    corrected = CHANCE + (replicates - CHANCE) / np.where(nothing, 1.0, 1 - drawn)
+    low, _ = interval(np.where(nothing, 0.0, corrected), n_groups)
+    _, high = interval(np.where(nothing, 1.0, corrected), n_groups)
+    method = METHOD
+    if low <= 0 or high >= 1:
+        of_seen = newcombe_interval(seen, len(set(codes[labels])), len(set(codes[~labels])))
+        wide = [CHANCE + (limit - CHANCE) / (1 - errors) for limit in of_seen]
+        low, high, method = min(low, wide[0]), max(high, wide[1]), f"{METHOD}, widened by newcombe's"
+    if low > 1 or high < 0:
+        return Estimate.undefined(
+            f"errors as frequent as {second.classifier} finds them leave an AUROC of at most {_farthest(errors):.2f} "
+            f"where they are unrelated to the activations, and {max(seen, 1 - seen):.2f} is seen: they are related"
+        )
+    value, low, high = (float(np.clip(each, 0, 1)) for each in (value, min(low, value), max(high, value)))
+    return Estimate(value, (low, high), len(test), method)
+
+
+def _farthest(errors: float) -> float:
+    """The largest AUROC that can be seen with such errors."""
+    return CHANCE + (1 - errors) / 2
