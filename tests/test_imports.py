@@ -21,6 +21,7 @@ LEVELS = (
     {
         "errors",
         "experiment",
+        "free_memory",
         "selection",
         "spec_file",
         "strict_yaml",
@@ -45,6 +46,7 @@ LEVELS = (
         "rollout",
         "readout",
         "sandbox",
+        "hands",
     },
     {
         *("record", "rows", "doctor", "run_folder", "features", "metrics", "probes", "probing", "link", "steering"),
@@ -72,6 +74,8 @@ LEVELS = (
             "folder_results",
             "prepare",
             "run",
+            "turns",
+            "cluster",
             "rescore",
             "refit",
             "bench",
@@ -239,10 +243,14 @@ def test_every_import_is_a_declared_dependency():
         | {"introspect"}
     )
     allowed.add("pydantic_core")  # pydantic's own other half
-    explorer = {re.split(r"[<>=\[;]", requirement)[0] for requirement in project["optional-dependencies"]["explore"]}
+    rooms = {"explore": "explore", "cluster": "ray"}
+    extras = {
+        each: {re.split(r"[<>=\[;]", requirement)[0] for requirement in project["optional-dependencies"][extra]}
+        for each, extra in rooms.items()
+    }
     undeclared = {}
     for path in MODULES:
-        known = allowed | explorer if room(path) == "explore" else allowed
+        known = allowed | extras.get(room(path), set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level and node.module:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -175,7 +174,7 @@ def test_too_little_memory_is_one_line(tiny, tmp_path, monkeypatch):
 
 
 def test_activations_that_memory_cannot_hold_are_refused_before_the_start(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10_000))
+    monkeypatch.setattr("introspect.run_folder.free_memory", lambda: 10_000)
     with pytest.raises(RunError, match=r"0\.0 GB of memory free .* generation\.part_size"):
         run_experiment(spec_for(tiny), tmp_path / "run")
     assert not (tmp_path / "run" / "rollouts.partial.jsonl").exists()

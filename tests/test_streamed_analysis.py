@@ -15,7 +15,10 @@ from introspect.experiment import Experiment, load_experiment
 from introspect.probes import Streamed
 from introspect.progress import silent
 from introspect.results import validate_results
+from introspect.run import run_experiment
 from introspect.store import StoreSpec, StoreWriter
+from introspect.validation.spec import load_validation
+from introspect.validation.validate import run_validation
 from planted_runs import LAYERS, TOKENIZER, planted_run, record_by_hand, rollout
 
 POSITIONS = ("last_prompt", "think_100")
@@ -93,6 +96,17 @@ def test_memory_that_is_no_number_is_refused(monkeypatch, said):
     monkeypatch.setenv("INTROSPECT_MEMORY_GB", said)
     with pytest.raises(SpecError, match=f"INTROSPECT_MEMORY_GB is '{said}': set it"):
         features.memory_budget()
+
+
+def test_a_word_for_memory_is_refused_before_anything_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTROSPECT_MEMORY_GB", "2GB")
+    monkeypatch.setattr("introspect.prepare.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    spec = load_experiment("probe-risk", ["organism=null", "negative_control=null"])
+    with pytest.raises(SpecError, match="INTROSPECT_MEMORY_GB is '2GB': set it"):
+        run_experiment(spec, tmp_path / "run")
+    with pytest.raises(SpecError, match="INTROSPECT_MEMORY_GB is '2GB': set it"):
+        run_validation(load_validation("validate-instrument"), tmp_path / "validation")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_quarter_of_what_is_free_is_used_where_nothing_is_said(monkeypatch):

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 
 from .errors import EstimateError, SpecError
+from .free_memory import free_memory
 from .probes.stream import BUDGET, Activations, Streamed
 from .rollout import Rollout
 from .store import StoreReader
@@ -182,7 +182,7 @@ def memory_budget() -> int:
     """
     said = os.environ.get(MEMORY, "").strip()
     if not said:
-        return int(psutil.virtual_memory().available) // 4
+        return free_memory() // 4
     try:
         number = float(said)
     except ValueError:

@@ -11,6 +11,7 @@ from .awareness import self_reports
 from .backends import Capture, ModelBackend, Sampling, check_ids, make_backend
 from .errors import SpecError
 from .experiment import Experiment, resolve_layers
+from .features import memory_budget
 from .judging import check_judge
 from .models import LoadedModel, load_model
 from .plan import Job, make_parts, select_items
@@ -113,6 +114,7 @@ def spec_items(spec: Experiment) -> list[Item]:
 
 def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     """Load the model and lay out the work. Writes nothing."""
+    memory_budget()
     items = spec_items(spec)
     if spec.awareness:
         self_reports(spec.task)

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from .backends import is_out_of_memory
 from .errors import RunError
+from .free_memory import free_memory
 
 
 def check_folder(out: Path, marker: str, content: str, *, what: str, links: Sequence[str], resume: bool) -> None:
@@ -86,10 +85,10 @@ def check_memory(needed: int) -> None:
     Raises:
         RunError: names both sizes and the remedy.
     """
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if needed > free:
         raise RunError(
-            f"this machine has {free / 1e9:.1f} GB of memory free and the activations of a part may take "
+            f"there are {free / 1e9:.1f} GB of memory free and the activations of a part may take "
             f"{needed / 1e9:.1f} GB; set a smaller generation.part_size, or fewer capture.layers or sites"
         )
 

@@ -24,6 +24,7 @@ import torch
 
 from ..atomic import write_atomic, write_json
 from ..errors import RunError, StoreError
+from ..features import memory_budget
 from ..lock import only_writer
 from ..manifest import package_versions
 from ..progress import Progress, silent
@@ -70,10 +71,12 @@ def run_validation(
         The content of `results.json`.
 
     Raises:
+        SpecError: `INTROSPECT_MEMORY_GB` is no number above 0.
         RunError: `out` holds something else or cannot be written.
         StoreError: draws.jsonl is not this validation's or was made with other versions, or a run that is given holds
             no results.
     """
+    memory_budget()
     lasting = spec.lasting()
     check_folder(out, MARKER, lasting.to_yaml(), what="another validation", links=[DRAWS], resume=resume)
     planted = organisms(spec.runs)
