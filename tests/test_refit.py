@@ -14,6 +14,8 @@ from introspect.cli import main
 from introspect.errors import ModelError, RunError, SpecError, StoreError
 from introspect.experiment import load_experiment
 from introspect.link import read_readouts
+from introspect.models import load_model
+from introspect.notebook.tokenizer import run_tokenizer
 from introspect.refit import fit_again
 from introspect.results import read_results
 from introspect.saved_probes import save_run_probe
@@ -34,8 +36,17 @@ def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "one"
     spec = load_experiment("probe-risk", [*planted_organisms.QUICK, f"model={model}", "dtype=float32"])
     organism(folder, ONE, seed=1, ood=30, base=OTHER, analysed=True, spec=spec)
-    manifest = {"model": {"name": str(model), "revision": None, "n_layers": 2}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    weights = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    said = {"name": str(model), "revision": None, "n_layers": 2, "weight_digest": weights, "adapter_digest": None}
+    (folder / "manifest.json").write_text(json.dumps({"model": said}))
+    return folder
+
+
+def stating(run: Path, folder: Path, **model: object) -> Path:
+    """A copy of a run whose manifest says something else of its model."""
+    shutil.copytree(run, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({"model": manifest["model"] | model}))
     return folder
 
 
@@ -83,6 +94,34 @@ def test_embeddings_are_a_stricter_kind_of_words(run):
         entry = found["baselines"][name]
         assert entry["auroc"]["value"] is not None and "own input embeddings" in entry["what"]
     assert "largest of 5" in found["baselines"]["best_text"]["strictest"]["increment"]["method"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"weight_digest": "f" * 64}, r"other weights of the model than are here \(ffffffffffff, not"),
+        ({"adapter_digest": "e" * 64}, r"other weights of the organism than are here \(eeeeeeeeeeee, not none\)"),
+    ],
+)
+def test_embeddings_of_other_weights_than_were_run_are_refused(run, tmp_path, other, said):
+    copy = stating(run, tmp_path / "other", **other)
+    assert fit_again(copy, offline=True)["probe"]["headline"]
+    with pytest.raises(ModelError, match=said):
+        fit_again(copy, ["probe.embedding=input"], offline=True)
+
+
+def test_the_revision_that_was_run_is_loaded_wherever_the_main_branch_points_now(run, tmp_path, monkeypatch):
+    asked = []
+
+    def load(name, *, revision, **options):
+        asked.append(revision)
+        return load_model(name, **options)
+
+    monkeypatch.setattr("introspect.refit.load_model", load)
+    monkeypatch.setattr("introspect.refit.run_tokenizer", lambda model: run_tokenizer({**model, "revision": None}))
+    fit_again(stating(run, tmp_path / "hub", revision="4" * 40), ["probe.embedding=input"], offline=True)
+    fit_again(run, ["probe.embedding=input"], offline=True)
+    assert asked == ["4" * 40, None]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from .link import READOUTS
 from .link.stored import CONTROL, MAX_VERDICTS, VERDICTS_FILE, check_headline
 from .lock import only_writer
 from .models import input_embeddings, load_model
-from .notebook.folder import RunFolder
+from .notebook.folder import RunFolder, check_same_weights
 from .notebook.tokenizer import check_tokenizer, run_tokenizer
 from .probing import check_encoder
 from .progress import Progress, silent
@@ -57,6 +57,7 @@ def fit_again(
     Raises:
         RunError: `run` is no finished run of an experiment, or `out` is inside it or not empty.
         SpecError: an override is not one of the section, or asks for what the run has not recorded.
+        ModelError: an override asks for the model's embeddings, and its weights are not here or are others.
         StoreError: what the run holds is damaged.
     """
     outside = [override for override in overrides if not override.startswith(SECTION)]
@@ -108,9 +109,16 @@ def _fit(
     check_encoder(spec.probe.embedding, offline=offline or not asked)
 
     def embeddings() -> Any:
+        revision = folder.model["revision"] or spec.revision
         loaded = load_model(
-            spec.model, adapter=spec.organism, revision=spec.revision, dtype=spec.dtype, offline=offline or not asked
+            spec.model,
+            adapter=spec.organism,
+            revision=revision,
+            dtype=spec.dtype,
+            quantization=spec.quantization,
+            offline=offline or not asked,
         )
+        check_same_weights(folder.path, folder.model, loaded.info)
         return input_embeddings(loaded)
 
     layers = tuple(folder.store.spec.layers)

@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError, StoreError
+from ..errors import ModelError, RunError, StoreError
 from ..experiment import Experiment, load_experiment
 from ..link import READOUTS, Readout, read_readouts
 from ..link.stored import CONTROL, VERDICTS_FILE, read_verdicts
+from ..models import ModelInfo
 from ..results import read_results, read_run_manifest
 from ..rollout import Rollout, read_rollouts
 from ..run import MARKER, MARKERS, STORES
@@ -130,6 +131,31 @@ class RunFolder:
         """Rollout -> what was read in it; empty where no probe was fitted."""
         there = os.path.lexists(self.path / READOUTS)
         return {line.rollout: line for line in read_readouts(self.path)} if there else {}
+
+
+def check_same_weights(run: Path, model: Mapping[str, Any], info: ModelInfo) -> None:
+    """Refuse a model that was loaded and is not the one that was run.
+
+    Args:
+        run: its folder; model: what its manifest says of the model.
+
+    Raises:
+        ModelError: other weights, or another organism's.
+    """
+    for what, part, ours in (
+        ("weight_digest", "the model", info.weight_digest),
+        ("adapter_digest", "the organism", info.adapter_digest),
+    ):
+        theirs = model.get(what)
+        if theirs != ours:
+            raise ModelError(
+                f"{run} was made with other weights of {part} than are here ({_short(theirs)}, not {_short(ours)}): "
+                "put those back, or run the experiment again"
+            )
+
+
+def _short(digest: object) -> str:
+    return digest[:12] if isinstance(digest, str) else "none"
 
 
 def _fits(rollout: Rollout) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, RunError, SpecError, StoreError
+from ..errors import RunError, SpecError, StoreError
 from ..experiment import Experiment, Limit
 from ..models import ModelInfo
-from ..notebook.folder import RunFolder
+from ..notebook.folder import RunFolder, check_same_weights
 from ..plan import Job
 from ..prepare import Prepared
 from ..results import read_run_manifest
@@ -114,18 +114,7 @@ def _digest(path: Path) -> str:
 
 def check_model(source: Source, info: ModelInfo) -> None:
     """Refuse a model that is not the one that was run, with a ModelError."""
-    for what, ours in (("weight_digest", info.weight_digest), ("adapter_digest", info.adapter_digest)):
-        theirs = source.model.get(what)
-        if theirs != ours:
-            part = "the model" if what == "weight_digest" else "the organism"
-            raise ModelError(
-                f"{source.folder} was made with other weights of {part} than are here ({_short(theirs)}, not "
-                f"{_short(ours)}): put those back, or run the experiment again"
-            )
-
-
-def _short(digest: object) -> str:
-    return digest[:12] if isinstance(digest, str) else "none"
+    check_same_weights(source.folder, source.model, info)
 
 
 def matched(source: Source, prepared: Prepared) -> list[tuple[Job, Rollout]]:
