@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,14 @@ def stored() -> tuple[dict[str, np.ndarray], dict[Site, np.ndarray]]:
     return whole, {pair: np.concatenate([each[pair] for each in values]) for pair in SPEC.pairs()}
 
 
-def small_run(folder: Path, *, results: bool = False) -> Path:
-    """Write the run; with `results`, those of another run of the same shape, so that there is something to tell."""
+def small_run(folder: Path, *, results: bool = False, model: str = "made by hand") -> Path:
+    """Write the run; with `results`, those of another run of the same shape, so that there is something to tell.
+
+    Args:
+        model: what the store's manifest calls it.
+    """
     made = rollouts()
-    with StoreWriter(folder / "activations", SPEC) as store:
+    with StoreWriter(folder / "activations", replace(SPEC, meta={"model": model})) as store:
         for part, some in enumerate((made[:IN_A_PART], made[IN_A_PART:])):
             about = columns(some)
             store.write_part(part, values=bits(part, len(about["rollout"])), **about)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +20,7 @@ import introspect
 from interchange_materials import HOSTILE, SPEC, N, rollouts, small_run, stored
 from introspect.cli import main
 from introspect.errors import RunError, SpecError, StoreError
-from introspect.interchange import tables
+from introspect.interchange import inspect_log, outputs, tables
 from introspect.interchange.arrays import export_arrays
 from introspect.interchange.inspect_log import read_inspect_log, read_logged_rollouts
 from introspect.interchange.lens import activation_cache, export_lens, read_lens
@@ -152,6 +156,23 @@ class TestTransformerLens:
             for name, values in made.cache.items():
                 assert torch.equal(read.cache[name].view(torch.int16), values.view(torch.int16))
 
+    def test_room_is_asked_for_what_is_written(self, store, tmp_path, monkeypatch):
+        whole = sum(path.stat().st_size for path in store.path.glob("*.h5"))
+        own = (COLUMNS["rollout"] == 3).sum() / len(COLUMNS["rollout"])
+        free = SimpleNamespace(free=int(2 * own * whole))
+        assert free.free < whole / 2
+        monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: free)
+        assert export_lens(store, tmp_path / "out", rollouts=[3]) == 1
+        with pytest.raises(RunError, match="free space"):
+            export_lens(store, tmp_path / "all")
+
+    def test_columns_of_other_parts_are_not_kept(self, store, monkeypatch):
+        monkeypatch.setattr(StoreReader, "columns", lambda _: pytest.fail("all columns at once"))
+        found = activation_cache(store, [8, 0, 8])
+        assert found.rollouts == (8, 0, 8) and np.array_equal(found.positions[0], found.positions[2])
+        assert not np.array_equal(found.token_ids[0], found.token_ids[1])
+        assert activation_cache(store, []).positions.shape == (0, 0)
+
     def test_a_rollout_that_is_not_there_is_named(self, store, tmp_path):
         with pytest.raises(RunError, match="keeps none of rollout 99"):
             activation_cache(store, [0, 99])
@@ -242,8 +263,52 @@ class TestParquet:
             read_tables(tmp_path / "out")
         path.unlink()
         path.symlink_to(tmp_path / "out" / "verdicts.parquet")
-        with pytest.raises(StoreError, match="a link"):
+        with pytest.raises(StoreError, match=r"cannot read .*rollouts\.parquet"):
             read_tables(tmp_path / "out")
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(StoreError, match="not a regular file"):
+            read_tables(tmp_path / "out")
+
+    @staticmethod
+    def _hostile(run: Path, out: Path, change: dict, times: int) -> Path:
+        """A table of one row so many times."""
+        export_tables(RunFolder(run), out)
+        table = pq.read_table(out / "rollouts.parquet")
+        row = table.to_pylist()[0] | change
+        pq.write_table(pa.Table.from_pylist([row] * times, table.schema), out / "rollouts.parquet", compression="zstd")
+        return out
+
+    def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(self, run, tmp_path, monkeypatch):
+        out = self._hostile(run, tmp_path / "out", {"prompt_text": "a" * 3_000_000}, 1)
+        assert (out / "rollouts.parquet").stat().st_size < 20_000
+        monkeypatch.setattr(tables, "UNSUSPECTED_BYTES", 100_000)
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("it was unpacked"))
+        with pytest.raises(StoreError, match="row group 0 unpacks to more than a run's tables do; do not use it"):
+            read_tables(out)
+
+    @pytest.mark.parametrize(
+        ("change", "times", "said"),
+        [
+            ({"prompt_text": "a" * 20_000}, 100, "row 1 to 100: unpacks to more"),
+            ({"prompt_ids": [5] * 60_000}, 1, "row group 0 unpacks to more"),
+            ({}, 1001, "row group 0 unpacks to more"),
+        ],
+    )
+    def test_what_is_said_once_and_meant_often_is_counted_as_often(
+        self, run, tmp_path, monkeypatch, change, times, said
+    ):
+        out = self._hostile(run, tmp_path / "out", change, times)
+        monkeypatch.setattr(tables, "UNSUSPECTED_BYTES", 300_000)
+        monkeypatch.setattr(tables, "MAX_RATIO", 1)
+        with pytest.raises(StoreError, match=said):
+            read_tables(out)
+
+    def test_long_rollouts_are_fewer_to_a_group(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(tables, "GROUP_BYTES", 1)
+        export_tables(RunFolder(run), tmp_path / "out")
+        assert pq.read_metadata(tmp_path / "out" / "rollouts.parquet").num_row_groups == N
+        assert read_tables(tmp_path / "out").rollouts == rollouts()
 
 
 class TestOutputs:
@@ -269,6 +334,76 @@ class TestOutputs:
         with pytest.raises(ZeroDivisionError):
             failing()
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("links", [True, False])
+    def test_what_appears_meanwhile_is_not_written_over(self, tmp_path, monkeypatch, links):
+        if not links:
+            refused = OSError(errno.EPERM, "no hard links here")
+            monkeypatch.setattr(outputs.os, "link", lambda *_: (_ for _ in ()).throw(refused))
+        with new_place(tmp_path / "free.json", 0) as file:
+            file.write_text("mine")
+        assert (tmp_path / "free.json").read_text() == "mine"
+
+        def exporting(name: str, write, meanwhile) -> None:
+            with new_place(tmp_path / name, 0) as place:
+                write(place)
+                meanwhile(tmp_path / name)
+
+        def theirs(folder: Path) -> None:
+            folder.mkdir()
+            (folder / "theirs").touch()
+
+        for name, write, meanwhile in (
+            ("a.json", lambda place: place.write_text("mine"), Path.touch),
+            ("b.json", lambda place: place.write_text("mine"), Path.mkdir),
+            ("folder", Path.mkdir, theirs),
+        ):
+            with pytest.raises(RunError, match="is there already, since the export began"):
+                exporting(name, write, meanwhile)
+        assert (tmp_path / "a.json").read_text() == ""
+        assert [path.name for path in (tmp_path / "folder").iterdir()] == ["theirs"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json", "folder", "free.json"]
+
+    def test_callers_from_python_are_checked_too(self, store, tmp_path):
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").touch()
+        with pytest.raises(RunError, match="is there already"):
+            export_arrays(store, tmp_path / "full")
+        assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+
+    def test_what_a_kill_left_is_removed_by_the_next_and_only_that(self, store, tmp_path):
+        left = tmp_path / ".out.0123456789abcdef.tmp"
+        left.mkdir()
+        (left / "half.npy").touch()
+        kept = [tmp_path / name for name in (".out.mine.tmp", ".out2.0123456789abcdef.tmp", "out.0123456789abcdef.tmp")]
+        for path in kept:
+            path.touch()
+        export_arrays(store, tmp_path / "out")
+        assert not left.exists() and all(path.exists() for path in kept)
+        assert {path.name for path in tmp_path.iterdir()} == {"out", *(path.name for path in kept)}
+
+    def test_one_export_to_a_place_at_a_time(self, store, tmp_path):
+        with new_place(tmp_path / "out", 0) as folder:
+            folder.mkdir()
+            with pytest.raises(RunError, match="another process"):
+                export_arrays(store, tmp_path / "out")
+        assert (tmp_path / "out").is_dir() and list((tmp_path / "out").iterdir()) == []
+
+    def test_everything_is_on_the_disk_before_it_has_its_name(self, store, tmp_path, monkeypatch):
+        told, real = set(), outputs.sync
+        monkeypatch.setattr(outputs, "sync", lambda path: (told.add(path.name), real(path)))
+        monkeypatch.setattr(outputs, "_put", lambda *_: pytest.fail(str(sorted(told))))
+        with pytest.raises(pytest.fail.Exception) as stopped:
+            export_arrays(store, tmp_path / "out")
+        assert all(name in str(stopped.value) for name in ("index.json", "mlp_out.2.npy", "token_id.npy", ".out."))
+
+    def test_the_folder_one_is_in_is_not_taken_away(self, store, tmp_path, monkeypatch):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(SpecError, match="is the folder that you are in"):
+            export_arrays(store, Path())
+        export_arrays(store, Path("out"))
+        assert (tmp_path / "here" / "out" / "index.json").is_file()
 
     def test_a_disk_without_room_is_known_before(self, tmp_path):
         with pytest.raises(RunError, match=r"may need 1000000000\.0 GB"), new_place(tmp_path / "out", 10**18):
@@ -365,8 +500,6 @@ class TestTokenIdsOfLogs:
 
     @pytest.fixture
     def logged(self, monkeypatch, tmp_path):
-        from types import SimpleNamespace
-
         samples: list[SimpleNamespace] = []
         reader = SimpleNamespace(read_eval_log=lambda *_, **__: SimpleNamespace(samples=samples))
         monkeypatch.setitem(sys.modules, "inspect_ai", SimpleNamespace())
@@ -374,8 +507,8 @@ class TestTokenIdsOfLogs:
         path = tmp_path / "log.json"
         path.touch()
 
-        def logging(**own):
-            said = SimpleNamespace(role="assistant", content="4", tool_calls=None)
+        def logging(said="4", **own):
+            said = SimpleNamespace(role="assistant", content=said, tool_calls=None)
             asked = SimpleNamespace(role="user", content="2 + 2?")
             samples.append(
                 SimpleNamespace(
@@ -428,8 +561,65 @@ class TestTokenIdsOfLogs:
         with pytest.raises(SpecError, match="sample s0 of epoch 1: it holds no token ids; give a log that"):
             read_logged_rollouts(path)
 
+    def test_a_text_that_stands_for_more_than_a_message_is_left_out(self, logged, monkeypatch):
+        monkeypatch.setattr(inspect_log, "MAX_MESSAGE", 1000)
+        block = SimpleNamespace(type="text", text="a" * 101)
+        logged()
+        path = logged(said=[block] * 10)
+        found = read_inspect_log(path)
+        assert len(found.samples) == 1 and found.left_out == {"with a message of more than 1,000 characters": 1}
+        assert len(read_inspect_log(logged(said=[block] * 9)).samples) == 2
+        monkeypatch.setattr(inspect_log, "MAX_TEXTS", 1000)
+        logged(said=[block] * 9)
+        with pytest.raises(SpecError, match="comes to more than 1,000 characters; split the log"):
+            read_inspect_log(path)
+
+    @pytest.mark.parametrize(
+        ("limit", "said"),
+        [
+            ("MAX_UNPACKED_BYTES", "unpacks to more than 50,000 bytes"),
+            ("MAX_MEMBER_BYTES", r"'samples/1_epoch_1\.json' unpacks to more than 50,000 bytes"),
+            ("UNSUSPECTED_BYTES", r"unpacks to more than [0-9]{3},[0-9]{3} bytes"),
+        ],
+    )
+    def test_an_archive_that_unpacks_to_much_is_not_read(self, logged, monkeypatch, limit, said):
+        path = logged().with_suffix(".eval")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("samples/1_epoch_1.json", b" " * 1_000_000)
+        assert len(read_inspect_log(path).samples) == 1
+        monkeypatch.setattr(inspect_log, limit, 50_000)
+        with pytest.raises(SpecError, match=said):
+            read_inspect_log(path)
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+    @pytest.mark.parametrize("said", [10, 99_999])
+    def test_an_archive_that_says_a_wrong_size_is_not_read(self, logged, method, said):
+        path = logged().with_suffix(".eval")
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("samples/1_epoch_1.json", b" " * 100_000)
+        content = bytearray(path.read_bytes())
+        at = content.index(b"PK\x01\x02") + 24
+        assert int.from_bytes(content[at : at + 4], "little") == 100_000
+        content[at : at + 4] = said.to_bytes(4, "little")
+        path.write_bytes(content)
+        with pytest.raises(SpecError, match=r"is not of the size that it says|cannot be read as an Inspect log"):
+            read_inspect_log(path)
+
 
 class TestCommand:
+    def test_a_run_that_was_not_recorded_to_its_end_is_not_exported_unasked(self, tmp_path, invoke):
+        run = small_run(tmp_path / "half")
+        (run / "activations" / "DONE").unlink()
+        for to in ("parquet", "numpy", "transformer-lens", "inspect"):
+            code, _, err = invoke(run, "--to", to, "--out", tmp_path / "out.json")
+            assert code == 2 and "--resume`, or add --unfinished" in err and err.count("\n") == 1
+        assert not (tmp_path / "out.json").exists()
+        code, out, _ = invoke(run, "--to", "parquet", "--out", tmp_path / "out", "--unfinished", "--json")
+        assert code == 0 and json.loads(out)["finished"] is False
+        assert invoke(run, "--to", "numpy", "--out", tmp_path / "n", "--unfinished")[1].endswith(
+            "of an unfinished run\n"
+        )
+
     def test_each_format_says_what_was_written(self, run, tmp_path, invoke):
         assert invoke(run, "--to", "parquet", "--out", tmp_path / "t")[1].startswith(f"{tmp_path / 't'}: 9 rollouts")
         code, out, _ = invoke(run, "--to", "numpy", "--out", tmp_path / "a", "--layers", "-1", "--json")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import fsspec
@@ -15,10 +20,11 @@ from fsspec.registry import known_implementations
 from huggingface_hub.utils._http import default_client_factory
 
 from fake_hub import TOKEN, FakeHub, Repository
-from interchange_materials import HOSTILE, small_run
+from interchange_materials import HOSTILE, rollouts, small_run
 from introspect.cli import main
 from introspect.errors import RunError, SpecError, StoreError
 from introspect.interchange import hub, places
+from introspect.interchange import push as pushing
 from introspect.interchange.card import escaped, make_card
 from introspect.interchange.cargo import gather
 from introspect.interchange.file_index import INDEX, MARKER, is_plain, parse_index
@@ -29,9 +35,44 @@ from introspect.probe_folders import probe_folder
 from introspect.probes.saved import load_probe
 from introspect.results import read_results
 from introspect.run import verify_run
+from introspect.transcripts import read_replay_spec, record_transcripts
+from tiny_folders import save_tiny
 
 PROBE = "risk-silent"
 SECRET = "hf_" + "x1Y" * 12
+
+HALF_A_PUSH = """
+import sys, time
+from introspect.interchange import places, push
+
+class Stalling:
+    def __init__(self, file):
+        self.file, self.begun = file, False
+
+    def read(self, n):
+        if self.begun:
+            print("half", flush=True)
+            time.sleep(600)
+        self.begun = True
+        return self.file.read(100)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+real = places.FolderPlace._write
+
+def write(place, cargo, path, entry):
+    if path == "rollouts.jsonl":
+        whole = cargo.folder / path
+        type(cargo).opened = lambda cargo, path: Stalling(whole.open("rb"))
+    real(place, cargo, path, entry)
+
+places.FolderPlace._write = write
+push.push(sys.argv[1], sys.argv[2])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +206,82 @@ class TestFolders:
         pull(place, tmp_path / "theirs")
         same_but_paths(contents(tmp_path / "theirs"), run)
 
+    @pytest.mark.slow
+    def test_a_push_that_was_killed_goes_on(self, run, tmp_path):
+        """SIGKILL, in the middle of a file."""
+        place = tmp_path / "shared"
+        command = [sys.executable, "-c", HALF_A_PUSH, str(run), str(place)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "half\n"
+            process.kill()
+        left = contents(place)
+        assert process.returncode == -9 and MARKER in left and INDEX not in left and "experiment.yaml" in left
+        assert len(left["rollouts.jsonl"]) < (run / "rollouts.jsonl").stat().st_size
+        with pytest.raises(RunError, match="is not finished: let it go on"):
+            pull(str(place), tmp_path / "theirs")
+        push(run, str(place))
+        assert MARKER not in contents(place)
+        pull(str(place), tmp_path / "theirs")
+        same_but_paths(contents(tmp_path / "theirs"), run)
+
+    def test_what_a_power_cut_left_of_the_right_size_is_written_again(self, run, tmp_path, monkeypatch):
+        real = places.FolderPlace._write
+
+        def stopping(place, cargo, path, entry):
+            if path == "verdicts.jsonl":
+                raise KeyboardInterrupt
+            real(place, cargo, path, entry)
+
+        monkeypatch.setattr(places.FolderPlace, "_write", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            push(run, str(tmp_path / "shared"))
+        monkeypatch.setattr(places.FolderPlace, "_write", real)
+        there = tmp_path / "shared" / "rollouts.jsonl"
+        there.write_bytes(bytes(there.stat().st_size))
+        push(run, str(tmp_path / "shared"))
+        pull(str(tmp_path / "shared"), tmp_path / "theirs")
+        same_but_paths(contents(tmp_path / "theirs"), run)
+
+    def test_files_are_on_the_disk_before_the_index_says_that_they_are(self, run, tmp_path, monkeypatch):
+        told, real = [], os.fsync
+        monkeypatch.setattr(
+            os, "fsync", lambda file: (told.append(str(Path(f"/proc/self/fd/{file}").readlink())), real(file))
+        )
+        pipe = fsspec.implementations.local.LocalFileSystem.pipe_file
+        monkeypatch.setattr(
+            fsspec.implementations.local.LocalFileSystem,
+            "pipe_file",
+            lambda files, path, value, **more: (told.append(f"written {path}"), pipe(files, path, value, **more))[1],
+        )
+        place = tmp_path / "shared"
+        push(run, str(place))
+        before = told[: told.index(f"written {place / INDEX}")]
+        assert {str(place / path) for path in gather(run).index.files} | {str(place)} <= set(before)
+        assert str(place / INDEX) in told[len(before) :]
+
+    @pytest.mark.parametrize("address", ["{}/shared", "memory://{}/changed", "hf://me/run"])
+    def test_what_is_written_to_while_it_is_pushed_is_not_pushed(self, copy, tmp_path, monkeypatch, fake, address):
+        real, address = pushing.gather, address.format(tmp_path)
+
+        def gathered(*args, **named):
+            found = real(*args, **named)
+            (copy / "verdicts.jsonl").write_bytes(b"x" * (copy / "verdicts.jsonl").stat().st_size)
+            return found
+
+        monkeypatch.setattr(pushing, "gather", gathered)
+        with pytest.raises(StoreError, match=r"verdicts\.jsonl was written to while it was pushed; push again"):
+            push(copy, address)
+        with pytest.raises(RunError):
+            pull(address, tmp_path / "theirs")
+        assert not any(INDEX in each.files for each in fake.repositories.values())
+
+    def test_what_was_pushed_and_is_damaged_is_not_said_to_be_there(self, run, pushed):
+        content = (pushed / "rollouts.jsonl").read_bytes()
+        (pushed / "rollouts.jsonl").write_bytes(content[:-7])
+        said = rf"rollouts\.jsonl has {len(content) - 7:,} bytes and not {len(content):,}: damaged since it was pushed"
+        with pytest.raises(StoreError, match=said):
+            push(run, str(pushed))
+
     def test_an_unfinished_push_of_something_else_is_not_gone_on_with(self, run, tmp_path):
         (tmp_path / "shared").mkdir()
         (tmp_path / "shared" / MARKER).write_text("{}")
@@ -226,6 +343,18 @@ class TestFolders:
         with pytest.raises(RunError, match="holds something else; choose another folder"):
             pull(str(pushed), tmp_path / "full")
 
+    def test_the_folder_one_is_in_is_not_taken_away(self, pushed, tmp_path, monkeypatch):
+        here = tmp_path / "here"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        for out in (".", "../here", "../here/."):
+            with pytest.raises(SpecError, match="is the folder that you are in"):
+                pull(str(pushed), Path(out))
+        assert here.is_dir() and list(here.iterdir()) == [] and here.stat().st_ino == Path.cwd().stat().st_ino
+        pull(str(pushed), Path("theirs"))
+        monkeypatch.chdir(here / "theirs")
+        assert pull(str(pushed), Path()).fetched == 0
+
 
 class TestWhatGoesAlong:
     def test_hidden_foreign_and_set_aside_files_stay(self, copy, tmp_path):
@@ -272,6 +401,74 @@ class TestWhatGoesAlong:
         assert contents(copy) == before
         assert "secret-lab" in json.dumps(contents_of(gather(copy, keep_paths=True), "manifest.json"))
 
+    def test_a_run_of_a_model_in_a_local_folder_comes_back(self, tmp_path):
+        save_tiny(tmp_path / "model")
+        lines = [{"prompt_ids": each.prompt_ids, "completion_ids": each.completion_ids} for each in rollouts()]
+        (tmp_path / "given.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+        spec = read_replay_spec({"model": str(tmp_path / "model"), "spans": "prompt,completion"})
+        record_transcripts(tmp_path / "given.jsonl", spec, tmp_path / "run")
+        assert json.loads((tmp_path / "run" / "activations" / "manifest.json").read_text())["meta"]["model"] == "model"
+        push(tmp_path / "run", str(tmp_path / "shared"))
+        pull(str(tmp_path / "shared"), tmp_path / "theirs")
+        pulled = contents(tmp_path / "theirs")
+        assert [path for path, content in pulled.items() if str(tmp_path).encode() in content] == []
+        assert verify_run(tmp_path / "theirs") == []
+
+    def test_a_path_in_the_manifest_of_a_store_stops_it_and_is_never_shortened(self, tmp_path):
+        run = small_run(tmp_path / "old", results=True, model="/data/lab/models/tiny")
+        said = (
+            r"activations/manifest\.json:\d+ holds /data/lab/models/tiny, .* record the run again, or add --keep-paths"
+        )
+        with pytest.raises(RunError, match=said):
+            push(run, str(tmp_path / "shared"))
+        push(run, str(tmp_path / "shared"), keep_paths=True)
+        pull(str(tmp_path / "shared"), tmp_path / "theirs")
+        own, pulled = contents(run), contents(tmp_path / "theirs")
+        assert pulled["activations/manifest.json"] == own["activations/manifest.json"]
+        assert verify_run(tmp_path / "theirs") == []
+
+    @pytest.mark.parametrize("path", ["/data/lab/models/tiny", "/data/Übung&Co/tiny"])
+    def test_a_path_that_a_manifest_names_stops_it_in_the_data(self, copy, path):
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["model"]["name"] = path
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        assert gather(copy).shortened == ["manifest.json"]
+        lines = [json.loads(line) for line in (copy / "verdicts.jsonl").read_text().splitlines()]
+        lines[8]["problem"] = f"cannot load {path}"
+        (copy / "verdicts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(RunError, match=r"verdicts\.jsonl:9 holds /data/[^,]*, a path of this machine"):
+            gather(copy)
+        assert "verdicts.jsonl" in gather(copy, keep_paths=True).index.files
+
+    def test_paths_are_shortened_however_a_file_writes_them(self, copy):
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["model"]["name"] = "/data/Übung&1/tiny"
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        (copy / "report.html").write_text("<td>/data/Übung&amp;1/tiny</td>")
+        (copy / "experiment.yaml").write_text(
+            (copy / "experiment.yaml").read_text() + "# /data/Übung&1/tiny\n", encoding="utf-8"
+        )
+        cargo = gather(copy)
+        assert not [path for path, content in cargo.contents.items() if b"bung" in content]
+        assert cargo.contents["report.html"] == b"<td>tiny</td>"
+
+    def test_memory_does_not_grow_with_the_number_of_rollouts(self, copy):
+        """Of what checks a run before it is pushed."""
+        one = (copy / "rollouts.jsonl").read_text(encoding="utf-8")
+
+        def peak(times: int) -> int:
+            (copy / "rollouts.jsonl").write_text(one * times, encoding="utf-8")
+            tracemalloc.start()
+            try:
+                assert verify_run(copy) == []
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        peak(1)
+        few, many = peak(5), peak(60)
+        assert many < 1.2 * few
+
     def test_a_path_in_the_data_stops_it(self, copy):
         line = json.loads((copy / "rollouts.jsonl").read_text().split("\n")[0])
         line["fields"]["log"] = f"{copy}/logs/a.eval"
@@ -296,7 +493,7 @@ class TestWhatGoesAlong:
 
     def test_ordinary_words_are_no_keys(self, tmp_path):
         words = b"risk-money-helicopter-loss-risky-0 task-sk-learn ask-someone-who-knows-more-about-it hf_short\n"
-        Private(tmp_path, []).check([words], "words", paths=True)
+        Private(tmp_path, []).check([words], "words", paths="all")
 
     def test_what_is_neither_is_named(self, tmp_path):
         (tmp_path / "other").mkdir()
@@ -356,6 +553,20 @@ class TestStrangers:
         with pytest.raises(StoreError, match="was not pushed by introspect, or is damaged") as refused:
             pull(str(pushed), tmp_path / "theirs")
         assert "\n" not in str(refused.value)
+
+    def test_many_names_are_compared_in_no_time(self):
+        names = [f"part-{i}.h5" for i in range(30_000)]
+        index = {
+            "format": 1,
+            "kind": "run",
+            "introspect": "0",
+            "files": dict.fromkeys([*names, "Part-9.h5"], entry(b"")),
+        }
+        content = json.dumps(index).encode()
+        begun = time.process_time()
+        with pytest.raises(StoreError, match="twice, or as a file and a folder"):
+            parse_index(content, "place")
+        assert time.process_time() - begun < 2
 
     def test_a_huge_index_or_run_is_refused_before_it_is_fetched(self, pushed, tmp_path, monkeypatch):
         with pytest.raises(RunError, match=r"more than the 0\.0 GB that are allowed: raise --max-gb"):
@@ -634,6 +845,12 @@ class TestCommands:
         assert (code, said["kind"], said["pulled"]) == (0, "run", True) and said["fetched"] == said["bytes"]
         code, out, _ = invoke("verify", tmp_path / "theirs")
         assert code == 0 and "every part matches its digest" in out
+
+    @pytest.mark.parametrize("size", ["inf", "nan", "-1"])
+    def test_a_size_that_is_none_is_one_line(self, pushed, tmp_path, invoke, size):
+        code, _, err = invoke("pull", pushed, tmp_path / "theirs", f"--max-gb={size}")
+        assert code == 2 and "--max-gb" in err and "Traceback" not in err
+        assert not (tmp_path / "theirs").exists()
 
     def test_damage_is_exit_3_and_a_wrong_address_exit_2(self, pushed, tmp_path, invoke):
         assert invoke("pull", "nowhere://x", tmp_path / "theirs")[0] == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import SpecError
+from ..errors import RunError, SpecError
 from .console import print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def export(
         typer.Option(help="For transformer-lens: numbers such as 3,17; all if not given.", show_default=False),
     ] = None,
     dtype: Annotated[Numbers, typer.Option(help="For numpy: the stored bits, or float32.")] = Numbers.stored,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Export what there is of a run that was not recorded to its end.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON document.")] = False,
 ) -> None:
     """Write a run in another tool's format.
@@ -72,12 +75,18 @@ def export(
     given += ["--dtype"] if dtype is not Numbers.stored and to is not Format.numpy else []
     if given:
         raise SpecError(f"{given[0]} does not go with --to {to.value}; leave it out")
-    from ..interchange.outputs import check_out
+    from ..interchange.outputs import check_out, is_finished
     from ..notebook.folder import RunFolder
 
     check_out(out, run)
     folder = RunFolder(run)
     folder.open()
+    finished = is_finished(folder.store)
+    if not finished and not unfinished:
+        raise RunError(
+            f"{run} was not recorded to its end: finish it with `introspect run ... --out {run} --resume`, or add "
+            "--unfinished to export what there is"
+        )
     if to is Format.inspect:
         from ..interchange.to_inspect import export_inspect
 
@@ -89,9 +98,10 @@ def export(
     else:
         written = _activations(folder, to, out, layers, sites, rollouts, dtype)
     if as_json:
-        print_json({"run": str(run), "to": to.value, "out": str(out), "written": written})
+        print_json({"run": str(run), "to": to.value, "out": str(out), "finished": finished, "written": written})
     else:
-        typer.echo(f"{out}: {', '.join(f'{many:,} {name}' for name, many in written.items())}")
+        counts = ", ".join(f"{many:,} {name}" for name, many in written.items())
+        typer.echo(f"{out}: {counts}{'' if finished else ', of an unfinished run'}")
 
 
 def _activations(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import SpecError
 from .console import print_json, progress_bars
 
 GB = 10**9
@@ -34,6 +36,8 @@ def pull(
     introspect pull hf://me/probe-risk@4a1b9d7 runs/theirs
     introspect pull s3://bucket/probes/my-probe my-probe
     """
+    if not isfinite(max_gb):
+        raise SpecError(f"--max-gb {max_gb} is no size; give a number of gigabytes")
     from ..interchange.pull import pull as pulling
 
     with progress_bars() as progress:

@@ -24,16 +24,18 @@ from ..probe_folders import probe_folder
 from ..probes.saved import TENSORS, load_probe
 from ..progress import Progress, silent
 from ..results import MAX_BYTES
-from ..run import MARKERS, verify_run
+from ..run import MARKERS, STORES, verify_run
+from ..store import MANIFEST
 from .card import make_card
 from .file_index import CARD, INDEX, MARKER, FileEntry, FileIndex, Kind, is_plain
-from .private import SEARCHED, SHORTENED, Private, parsed
+from .private import SEARCHED, SHORTENED, Looked, Private, parsed
 
 OF_A_PROBE = (PROBE_CARD, TENSORS)
 OWN_HIDDEN = (".lock", ".tmp")
 """Of locks, and of what a kill left of a file that was being written."""
 SPECS = ("manifest.json", *MARKERS)
 """Files that say how a run was made, wherever they stand in it."""
+RECORDED = "parts repeat the digest of this file, which an earlier introspect wrote, so record the run again"
 T = TypeVar("T")
 BLOCK = 1 << 20
 
@@ -114,7 +116,7 @@ def gather(given: str | Path, *, keep_paths: bool = False, progress: Progress = 
     contents = {CARD: make_card(folder, kind).encode()}
     if not keep_paths:
         contents[CARD] = private.shortened(contents[CARD])
-        for path in (path for path in found if path.endswith(SHORTENED)):
+        for path in filter(_may_change, found):
             content = _read(folder / path)
             changed = private.shortened(content)
             if changed != content:
@@ -125,12 +127,24 @@ def gather(given: str | Path, *, keep_paths: bool = False, progress: Progress = 
     for done, path in enumerate(names, start=1):
         if path.endswith(SEARCHED) or path == CARD:
             with cargo.opened(path) as file:
-                private.check(file, f"{folder / path}", paths=not keep_paths)
+                looked_for: Looked = "none" if keep_paths else "own" if _may_change(path) else "all"
+                remedy = RECORDED if _is_of_store(path) else "take it out there"
+                private.check(file, f"{folder / path}", paths=looked_for, remedy=remedy)
         with cargo.opened(path) as file:
             entries[path] = _entry(file)
         progress("digest files", done, len(names))
     index = cargo.index.model_copy(update={"files": entries})
     return Cargo(folder, index, contents, left)
+
+
+def _may_change(path: str) -> bool:
+    """Whether paths in a file are shortened."""
+    return path == CARD or (path.endswith(SHORTENED) and not _is_of_store(path))
+
+
+def _is_of_store(path: str) -> bool:
+    """Whether a file is the manifest of a store, which has to stay as it is: every part repeats its digest."""
+    return f"/{path}".endswith(tuple(f"/{store}/{MANIFEST}" for store in STORES))
 
 
 def _entry(file: BinaryIO) -> FileEntry:
@@ -139,6 +153,18 @@ def _entry(file: BinaryIO) -> FileEntry:
         digest.update(block)
         size += len(block)
     return FileEntry(bytes=size, sha256=digest.hexdigest())
+
+
+def matches(folder: Path, path: str, entry: FileEntry) -> bool:
+    """Whether a file is there already, by its digest; what leads through a link is not."""
+    try:
+        file = folder / path
+        if file.resolve() != (folder.resolve() / path) or file.stat().st_size != entry.bytes:
+            return False
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
+            return _entry(opened) == entry
+    except OSError:
+        return False
 
 
 def _walk(folder: Path, kind: Kind) -> tuple[list[str], tuple[str, ...]]:

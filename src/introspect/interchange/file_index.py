@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -96,4 +97,4 @@ def _clash(files: Mapping[str, FileEntry]) -> str | None:
         parents = {path[:i] for i, letter in enumerate(path) if letter == "/"}
         if parents & taken:
             return path
-    return next((path for path in taken if folded.count(path) > 1), None) if len(taken) < len(folded) else None
+    return next((path for path, times in Counter(folded).items() if times > 1), None)

@@ -34,12 +34,12 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 
-from ..errors import RunError, SpecError
+from ..errors import RunError, SpecError, StoreError
 from ..models.boundary import first_line
 from ..progress import Progress
 from .cargo import BLOCK, Cargo
 from .file_index import INDEX, Kind
-from .places import Place
+from .places import WRITTEN_TO, Place
 
 HUB_TIMEOUT = 60.0
 """Seconds that the hub may be silent."""
@@ -167,9 +167,12 @@ class HubPlace:
 
     def put(self, cargo: Cargo, there: Mapping[str, int], progress: Progress) -> None:
         additions = [CommitOperationAdd(INDEX, cargo.index.content())]
-        for path in cargo.index.files:
+        for path, entry in cargo.index.files.items():
             place = cargo.local(path)
-            additions.append(CommitOperationAdd(path, place if isinstance(place, bytes) else str(place)))
+            added = CommitOperationAdd(path, place if isinstance(place, bytes) else str(place))
+            if added.upload_info.sha256.hex() != entry.sha256:
+                raise StoreError(WRITTEN_TO.format(cargo.folder / path))
+            additions.append(added)
         with _reached(self._given):
             self._api.create_repo(self._repo, repo_type=self._type, private=not self._public, exist_ok=True)
             info = self._api.repo_info(self._repo, repo_type=self._type, timeout=HUB_TIMEOUT)

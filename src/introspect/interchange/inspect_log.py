@@ -6,6 +6,11 @@ as `introspect export` writes them (`to_inspect`) and any program can, is replay
 apart from the message; it is handed on apart too, and `introspect.transcripts` puts it back between the model's own
 delimiters. Of earlier assistant turns only the text is kept, as most chat templates do. Samples that are no transcript
 of one answer are left out and counted by reason.
+
+A log may be a stranger's, and is read whole, by inspect-ai. Bounded before that are the file, what each member and all
+of them unpack to (measured, since what an archive says of itself may be untrue) and their proportion to the file; and
+after it, where attachments stand in for texts as often as a sample likes, the text of a message and of all transcripts.
+Known trade-off: objects in memory are several times the JSON that they are read from.
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ from __future__ import annotations
 import importlib
 import math
 import zipfile
+import zlib
 from collections import Counter
+from copy import copy
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +32,14 @@ from ..models.boundary import first_line
 from ..rollout import Rollout
 
 SUFFIXES = (".eval", ".json")
-MAX_LOG_BYTES, MAX_UNPACKED_BYTES = 1 << 30, 1 << 33
-"""Of the file, and of what it says it unpacks to."""
+MAX_LOG_BYTES, MAX_UNPACKED_BYTES, MAX_MEMBER_BYTES = 1 << 30, 1 << 30, 1 << 28
+"""Of the file, of all that it unpacks to, and of one sample of it."""
+UNSUSPECTED_BYTES, MAX_RATIO = 64 << 20, 200
+"""What may be unpacked of any file, however small, and so many times the file's size beyond it."""
+MAX_MESSAGE, MAX_TEXTS = 1 << 26, 1 << 30
+"""Characters of one message, and of all transcripts of a log."""
+BLOCK = 4096
+"""Bytes that are unpacked at once where a size is measured; packed ones, where a method knows no other bound."""
 UNUSED = {"events", "store"}
 """Of a sample; often most of it."""
 OWN, IDS = "introspect", {"prompt_ids", "completion_ids"}
@@ -57,13 +70,20 @@ def read_inspect_log(path: Path, limit: int | None = None) -> InspectLog:
     log = _log(path)
     samples: list[tuple[str, dict[str, Any]]] = []
     left_out: Counter[str] = Counter()
+    n_texts = 0
     for sample in log.samples or []:
         if limit is not None and len(samples) == limit:
             break
         try:
-            samples.append((f"{path}, sample {sample.id} of epoch {sample.epoch}", _transcript(sample)))
+            found = _transcript(sample)
         except _LeftOut as reason:
             left_out[str(reason)] += 1
+            continue
+        where = f"{path}, sample {sample.id} of epoch {sample.epoch}"
+        n_texts += _n_characters(found)
+        if n_texts > MAX_TEXTS:
+            raise SpecError(f"{where}: the log comes to more than {MAX_TEXTS:,} characters; split the log")
+        samples.append((where, found))
     return InspectLog(samples, dict(left_out))
 
 
@@ -128,11 +148,31 @@ def _check_size(path: Path) -> None:
             raise SpecError(f"{path} has more than {MAX_LOG_BYTES:,} bytes; split the log")
         if path.suffix == ".eval":
             with zipfile.ZipFile(path) as archive:
-                unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > MAX_UNPACKED_BYTES:
-                raise SpecError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes; split the log")
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+                _check_members(path, archive)
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise SpecError(_not_a_log(path, error)) from None
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
+    most = min(MAX_UNPACKED_BYTES, UNSUSPECTED_BYTES + MAX_RATIO * path.stat().st_size)
+    if sum(member.file_size for member in members) > most:
+        raise SpecError(f"{path} unpacks to more than {most:,} bytes; split the log, or write it without its events")
+    for member in members:
+        if member.file_size > MAX_MEMBER_BYTES:
+            raise SpecError(f"{path}: {member.filename[:100]!r} unpacks to more than {MAX_MEMBER_BYTES:,} bytes")
+        if _unpacked(archive, member) != member.file_size:
+            raise SpecError(f"{path}: {member.filename[:100]!r} is not of the size that it says; do not use it")
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Bytes that a member unpacks to, counted up to one more than it says."""
+    further, read = copy(member), 0
+    further.file_size += 1
+    with archive.open(further) as stream:
+        while block := stream.read(BLOCK):
+            read += len(block)
+    return read
 
 
 def _not_a_log(path: Path, error: Exception) -> str:
@@ -184,6 +224,11 @@ def _parts(turn: Any) -> tuple[str | None, str]:
         return None, turn.content
     reasoning: list[str] = []
     text: list[str] = []
+    if (
+        sum(len(getattr(block, "reasoning", None) or getattr(block, "text", "")) for block in turn.content)
+        > MAX_MESSAGE
+    ):
+        raise _LeftOut(f"with a message of more than {MAX_MESSAGE:,} characters")
     for block in turn.content:
         if block.type == "reasoning":
             if block.redacted:
@@ -196,6 +241,13 @@ def _parts(turn: Any) -> tuple[str | None, str]:
         else:
             raise _LeftOut(f"with {block.type} content")
     return "\n\n".join(reasoning) if reasoning else None, "".join(text)
+
+
+def _n_characters(transcript: dict[str, Any]) -> int:
+    """Of the texts of a transcript."""
+    prompt = transcript.get("prompt", "")
+    asked = len(prompt) if isinstance(prompt, str) else sum(len(turn["content"]) for turn in prompt)
+    return asked + len(transcript.get("completion", "")) + len(transcript.get("reasoning", ""))
 
 
 def _is_scalar(value: object) -> bool:

@@ -10,7 +10,7 @@ Known trade-off: a file a rollout means that all chosen layers of one part of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,12 @@ def activation_cache(
         RunError: a rollout, site or layer is not kept.
         StoreError: a part is damaged.
     """
-    pairs, columns = chosen_pairs(store, sites, layers), store.columns()
+    pairs = chosen_pairs(store, sites, layers)
     names = [hook_name(pair) for pair in pairs]
-    rows = [_rows(store, columns, number) for number in rollouts]
-    lengths = [len(each) for each in rows]
+    rows = _rows(store, rollouts)
+    lengths = [len(each["row"]) for each in rows]
     kept = np.arange(max(lengths, default=0)) < np.array(lengths, dtype=np.int64)[:, None]
-    flat = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    flat = np.concatenate([np.empty(0, np.int64), *(each["row"] for each in rows)])
     dtype, width = DTYPES[store.spec.dtype], store.spec.width
     found: dict[str, torch.Tensor] = {}
     for name, (site, layer) in zip(names, pairs, strict=True):
@@ -101,7 +101,7 @@ def activation_cache(
     about = {}
     for column in ("position", "token_id"):
         about[column] = np.full(kept.shape, -1, dtype=np.int64)
-        about[column][kept] = columns[column][flat]
+        about[column][kept] = np.concatenate([np.empty(0, np.int64), *(each[column] for each in rows)])
     return _made(found, tuple(map(int, rollouts)), about["position"], about["token_id"], model)
 
 
@@ -126,7 +126,8 @@ def export_lens(
     pairs, spec = chosen_pairs(store, sites, layers), store.spec
     names, dtype = [hook_name(pair) for pair in pairs], DTYPES[store.spec.dtype]
     wanted = None if rollouts is None else set(rollouts)
-    needed = store.n_rows * (len(pairs) * spec.width * dtype.itemsize + 16)
+    n_rows = sum(len(_kept(store.columns_of(part)[1], wanted)) for part in range(store.n_parts))
+    needed = n_rows * (len(pairs) * spec.width * dtype.itemsize + 16)
     with new_place(out, needed) as folder:
         folder.mkdir()
         written: set[int] = set()
@@ -177,11 +178,31 @@ def read_lens(path: Path, *, model: Any = None) -> LensCache:
     return _made(found, (number,), positions.numpy(), ids.numpy(), model)
 
 
-def _rows(store: StoreReader, columns: dict[str, np.ndarray], number: int) -> np.ndarray:
-    rows = np.flatnonzero((columns["rollout"] == number) & (columns["position"] >= 0))
-    if not len(rows):
-        raise RunError(NO_TOKENS.format(store.path, number))
-    return rows[np.argsort(columns["position"][rows], kind="stable")]
+def _kept(columns: dict[str, np.ndarray], rollouts: Collection[int] | None) -> np.ndarray:
+    """Rows of a part that are single tokens of these rollouts; None: of any."""
+    single = columns["position"] >= 0
+    return np.flatnonzero(single if rollouts is None else single & np.isin(columns["rollout"], list(rollouts)))
+
+
+def _rows(store: StoreReader, rollouts: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    """`row` (index in the store), `position` and `token_id` of every token of each rollout, by position."""
+    names = ("rollout", "position", "token_id")
+    pieces: dict[str, list[np.ndarray]] = {name: [np.empty(0, np.int64)] for name in (*names, "row")}
+    for part in range(store.n_parts):
+        begin, columns = store.columns_of(part)
+        kept = _kept(columns, set(rollouts))
+        pieces["row"].append(begin + kept)
+        for name in names:
+            pieces[name].append(columns[name][kept])
+    found = {name: np.concatenate(each) for name, each in pieces.items()}
+    out = []
+    for number in rollouts:
+        own = np.flatnonzero(found["rollout"] == number)
+        if not len(own):
+            raise RunError(NO_TOKENS.format(store.path, number))
+        order = own[np.argsort(found["position"][own], kind="stable")]
+        out.append({name: values[order] for name, values in found.items()})
+    return out
 
 
 def _tensor(stored: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

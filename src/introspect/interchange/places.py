@@ -7,6 +7,7 @@ libraries look for them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any, Protocol
 from ..errors import IntrospectError, RunError, SpecError, StoreError
 from ..models.boundary import first_line
 from ..progress import Progress
-from .cargo import BLOCK, Cargo
-from .file_index import INDEX, MARKER, Kind
+from .cargo import BLOCK, Cargo, matches
+from .file_index import INDEX, MARKER, FileEntry, Kind
+from .outputs import sync_all
+
+WRITTEN_TO = "{} was written to while it was pushed; push again once nothing writes to it"
 
 
 class Place(Protocol):
@@ -124,14 +128,34 @@ class FolderPlace:
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(f"{self._root}/{MARKER}", index)
             for done, (path, entry) in enumerate(cargo.index.files.items(), start=1):
-                if there.get(path) != entry.bytes:
-                    self._files.makedirs(f"{self._root}/{path}".rpartition("/")[0], exist_ok=True)
-                    with cargo.opened(path) as source, self._files.open(f"{self._root}/{path}", "wb") as target:
-                        while block := source.read(BLOCK):
-                            target.write(block)
+                if not self._is_whole(path, entry, there):
+                    self._write(cargo, path, entry)
                 progress("push files", done, len(cargo.index.files))
+            self._bring_to_disk()
             self._files.pipe_file(f"{self._root}/{INDEX}", index)
+            self._bring_to_disk()
             self._files.rm_file(f"{self._root}/{MARKER}")
+
+    def _is_whole(self, path: str, entry: FileEntry, there: Mapping[str, int]) -> bool:
+        """Whether an interrupted push has written a file to its end: elsewhere a file is there whole or not at all."""
+        return there.get(path) == entry.bytes and (self.local is None or matches(self.local, path, entry))
+
+    def _write(self, cargo: Cargo, path: str, entry: FileEntry) -> None:
+        target, digest, size = f"{self._root}/{path}", hashlib.sha256(), 0
+        self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+        with cargo.opened(path) as source, self._files.open(target, "wb") as file:
+            while block := source.read(BLOCK):
+                digest.update(block)
+                size += len(block)
+                file.write(block)
+        if FileEntry(bytes=size, sha256=digest.hexdigest()) != entry:
+            self._files.rm_file(target)
+            raise StoreError(WRITTEN_TO.format(cargo.folder / path))
+
+    def _bring_to_disk(self) -> None:
+        """On this machine, before something is said of it that a power cut must not make untrue."""
+        if self.local is not None:
+            sync_all(self.local)
 
     def _refuse_link(self, path: str) -> None:
         """On this machine a link could lead anywhere; elsewhere there are none."""

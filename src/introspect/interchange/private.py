@@ -1,20 +1,22 @@
 """What of a run is nobody else's business: paths of this machine, and keys that give access to something.
 
 Paths in specs, manifests, results and reports are shortened to their last name on the way out, as probes' cards have
-them; the folder itself is left as it is. A key, or a path where it cannot be shortened (a rollout is data), stops a
-push. Known trade-off: what is looked for is absolute paths and the usual forms of keys; a name that is private for
+them; the folder itself is left as it is. A key, or a path where it cannot be shortened (a rollout is data, and every
+part repeats the digest of its store's manifest), stops a push. Known trade-off: what is looked for is the usual forms
+of keys, this machine's folders, and the absolute paths that specs and manifests name; a name that is private for
 another reason, such as that of an endpoint in a spec, goes along; and a digest that a manifest or results state of
 their spec is that of the spec as it was.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import RunError, SpecError
 from ..strict_yaml import load_yaml
@@ -28,6 +30,7 @@ _KEYS = re.compile(
 )
 _SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:/[^/\s:;,\"'<>|*?=]+){2,}/?")
+Looked = Literal["all", "own", "none"]
 MIN_SECRET = 16
 """Characters of a variable's value that is looked for."""
 
@@ -45,38 +48,51 @@ class Private:
         self.own = tuple(sorted((path for path in own if path.count("/") > 1), key=len, reverse=True))
         """Paths of this machine that nobody else has any use of."""
         found = {word for document in documents for text in _texts(document) for word in _paths(text)}
-        self._paths = sorted(found | set(self.own), key=len, reverse=True)
+        self._paths = {path: _written(path) for path in sorted(found | set(self.own), key=len, reverse=True)}
         values = [value for name, value in os.environ.items() if _SECRET_NAMES.search(name)]
         self._secrets = [value.encode() for value in values if len(value) >= MIN_SECRET and "/" not in value[:1]]
 
     def shortened(self, content: bytes) -> bytes:
         """The content with every path of this machine as its last name."""
-        for path in self._paths:
-            name = (Path(path).name or ".").encode().replace(b"\\", b"\\\\")
-            content = re.sub(rb"(?<![\w.~-])" + re.escape(path.encode()) + rb"(?![\w.-])", name, content)
+        for written in self._paths.values():
+            for path, name in written.items():
+                literal = name.replace(b"\\", b"\\\\")
+                content = re.sub(rb"(?<![\w.~-])" + re.escape(path) + rb"(?![\w.-])", literal, content)
         return content
 
-    def check(self, lines: Iterable[bytes], name: str, *, paths: bool) -> None:
+    def check(self, lines: Iterable[bytes], name: str, *, paths: Looked, remedy: str = "take it out there") -> None:
         """Refuse content that holds a key, or a path of this machine.
 
         Args:
-            paths: whether paths are looked for.
+            paths: which are looked for; `own` where the others have been shortened.
+            remedy: what helps against a path, besides --keep-paths.
 
         Raises:
             RunError: it does. Names the line, and never the key.
         """
+        looked_for = {"all": self._paths, "own": self.own, "none": ()}[paths]
         for number, line in enumerate(lines, start=1):
             if _KEYS.search(line) or any(secret in line for secret in self._secrets):
                 raise RunError(
                     f"{name}:{number} holds what looks like an access token or key, and nothing was pushed: take it "
                     "out there, and renew it if others have seen it"
                 )
-            here = next((path for path in self.own if path.encode() in line), None) if paths else None
+            here = next((path for path in looked_for if any(each in line for each in self._paths[path])), None)
             if here is not None:
                 raise RunError(
-                    f"{name}:{number} holds {here}, a path of this machine, and nothing was pushed: take it out there, "
-                    "or add --keep-paths"
+                    f"{name}:{number} holds {here}, a path of this machine, and nothing was pushed: {remedy}, or add "
+                    "--keep-paths"
                 )
+
+
+def _written(path: str) -> dict[bytes, bytes]:
+    """How a path stands in a file (as it is, in JSON's escapes, in HTML's) -> its last name in the same way."""
+    name = Path(path).name or "."
+    return {
+        path.encode(): name.encode(),
+        json.dumps(path)[1:-1].encode(): json.dumps(name)[1:-1].encode(),
+        html.escape(path).encode(): html.escape(name).encode(),
+    }
 
 
 def parsed(path: str, content: bytes) -> Any:

@@ -9,7 +9,6 @@ who pushed them.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ from ..atomic import read_at_most, write_atomic
 from ..errors import RunError, StoreError
 from ..lock import only_writer
 from ..progress import Progress, silent
-from .cargo import BLOCK, check_whole, kind_of
+from .cargo import check_whole, kind_of, matches
 from .file_index import INDEX, MARKER, MAX_INDEX_BYTES, FileEntry, FileIndex, parse_index
+from .outputs import check_new, settled, sync
 from .places import Place, open_place, read_whole
 
 MOST_BYTES = 100 << 30
@@ -54,7 +54,7 @@ def pull(
         dry_run: read the index, and stop.
 
     Raises:
-        SpecError: no such address, or a library is missing.
+        SpecError: no such address, a library is missing, or `out` is the folder that the process is in.
         RunError: nothing of introspect is there, it is too large, `out` holds something else, or it cannot be reached.
         StoreError: what is there is damaged, or not what its index says.
     """
@@ -62,16 +62,18 @@ def pull(
     index = _index(place, most)
     if dry_run:
         return Pulled(index, place.address, fetched=0)
-    content = index.content()
+    content, out = index.content(), settled(out)
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         if out.is_symlink() or not (out / INDEX).is_file() or read_at_most(out / INDEX, MAX_INDEX_BYTES) != content:
             raise RunError(f"{out} is there already and holds something else; choose another folder")
         _check(out, index, progress)
         return Pulled(index, place.address, fetched=0)
+    if out.exists():
+        check_new(out)
     partial = out.with_name(f".{out.name}.pull")
     _make(partial)
     with only_writer(out.with_name(f".{out.name}.pull.lock"), partial):
-        here = {path for path, entry in index.files.items() if _matches(partial, path, entry)}
+        here = {path for path, entry in index.files.items() if matches(partial, path, entry)}
         missing = {path: entry for path, entry in index.files.items() if path not in here}
         needed, free = sum(entry.bytes for entry in missing.values()), shutil.disk_usage(partial).free
         if needed > free:
@@ -84,9 +86,8 @@ def pull(
         _remove_others(partial, index)
         write_atomic(partial / INDEX, content)
         _check(partial, index, progress)
-        if out.is_dir():
-            out.rmdir()
         partial.rename(out)
+        sync(out.parent)
     out.with_name(f".{out.name}.pull.lock").unlink(missing_ok=True)
     return Pulled(index, place.address, fetched=needed)
 
@@ -147,21 +148,6 @@ def _removed_on_error(target: Path) -> Iterator[None]:
         raise
 
 
-def _matches(folder: Path, path: str, entry: FileEntry) -> bool:
-    """Whether a file is there already, by its digest; what leads through a link is not."""
-    try:
-        file = folder / path
-        if file.resolve() != (folder.resolve() / path) or file.stat().st_size != entry.bytes:
-            return False
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
-            digest = hashlib.sha256()
-            while block := opened.read(BLOCK):
-                digest.update(block)
-    except OSError:
-        return False
-    return digest.hexdigest() == entry.sha256
-
-
 def _make(partial: Path) -> None:
     if partial.is_symlink():
         raise RunError(f"{partial} is a link, and would be written through; remove it")
@@ -184,7 +170,7 @@ def _remove_others(partial: Path, index: FileIndex) -> None:
 def _check(folder: Path, index: FileIndex, progress: Progress) -> None:
     """Every file against the index, and the folder as a run or a probe."""
     for done, (path, entry) in enumerate(index.files.items(), start=1):
-        if not _matches(folder, path, entry):
+        if not matches(folder, path, entry):
             raise StoreError(f"{folder / path} is not the file that was pushed; remove {folder}, and pull it again")
         progress("check files", done, len(index.files))
     if kind_of(folder) != index.kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunError, SpecError
+from ..errors import RunError, SpecError, StoreError
 from ..progress import Progress, silent
 from .cargo import Cargo, gather
 from .file_index import INDEX, MARKER, MAX_INDEX_BYTES
@@ -45,7 +45,7 @@ def push(
     Raises:
         SpecError: no such address, folder or probe, or a token or library is missing.
         RunError: the place holds something else or cannot be reached, or the folder holds a key.
-        StoreError: the folder is damaged or not finished.
+        StoreError: the folder is damaged, not finished or being written to, or what had been pushed is damaged.
     """
     if dry_run:
         return Pushed(gather(given, keep_paths=keep_paths, progress=progress), address, was_there=False)
@@ -59,10 +59,18 @@ def push(
     there = {path: size for path, size in place.sizes().items() if path not in OF_A_REPOSITORY}
     content = cargo.index.content()
     if INDEX in there and MARKER not in there:
-        whole = there.keys() == {INDEX, *cargo.index.files}
-        if whole and read_whole(place, INDEX, MAX_INDEX_BYTES) == content:
-            return Pushed(cargo, place.address, was_there=True)
-        raise RunError(f"{place.address} holds another run or probe, or another version of it: choose another place")
+        sizes = {path: entry.bytes for path, entry in cargo.index.files.items()}
+        if there.keys() != {INDEX, *sizes} or read_whole(place, INDEX, MAX_INDEX_BYTES) != content:
+            raise RunError(
+                f"{place.address} holds another run or probe, or another version of it: choose another place"
+            )
+        other = next((path for path, size in sizes.items() if there[path] != size), None)
+        if other is not None:
+            raise StoreError(
+                f"{place.address}/{other} has {there[other]:,} bytes and not {sizes[other]:,}: damaged since it was "
+                "pushed; remove what is there, and push again"
+            )
+        return Pushed(cargo, place.address, was_there=True)
     begun = there.keys() <= {MARKER} or (MARKER in there and read_whole(place, MARKER, MAX_INDEX_BYTES) == content)
     if not begun:
         raise RunError(

@@ -2,20 +2,28 @@
 
 What differs from run to run (`options`, `fields`, `facts`, `outcome`; the positions of a readout) is a column of JSON
 text, so that no column's type depends on the data. Reading gives back what the run holds: `read_tables`.
+
+A table may be a stranger's, and a few kilobytes of parquet can say that they are gigabytes. Bounded are the file, what
+a row group says that it unpacks to, and what all rows together have come to, the last two in proportion to the file;
+texts are kept once until a row is made of them. Known trade-off: a page whose own header contradicts what its group
+says is unpacked before anything is known of it, up to the 2 GB that parquet gives a page.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from ..errors import StoreError
+from ..lines import opened
 from ..models.boundary import first_line
 from ..notebook.folder import RunFolder
 from ..readout import Readout
@@ -24,9 +32,17 @@ from ..verdicts.line import VerdictLine
 from .outputs import new_place
 
 M = TypeVar("M", bound=BaseModel)
-ROWS = 1000
-"""Of a row group, which is in memory at once."""
+ROWS, GROUP_BYTES = 1000, 128 << 20
+"""Of a row group, which is in memory at once: whichever is reached first."""
 MAX_TABLE_BYTES = 8 << 30
+MAX_GROUP_BYTES, MAX_GROUP_ROWS = 2 << 30, 1000
+UNSUSPECTED_BYTES, MAX_RATIO = 64 << 20, 100
+"""What may be unpacked of any file, however small, and so many times the file's size beyond it."""
+ROW_BYTES, NUMBER_BYTES = 200, 8
+"""What a row comes to at least, and a number of it."""
+BATCH = 100
+"""Rows that are decoded together."""
+TOO_LARGE = "unpacks to more than a run's tables do; do not use it"
 ROLLOUTS, VERDICTS, READOUTS = "rollouts.parquet", "verdicts.parquet", "readouts.parquet"
 SPANS = ("prompt", "think", "answer")
 TEXT, WHOLE, NUMBER, TRUE = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -109,10 +125,9 @@ def export_tables(run: RunFolder, out: Path) -> dict[str, int]:
             if not rows and name != ROLLOUTS:
                 continue
             with pq.ParquetWriter(folder / name, schema, compression="zstd") as writer:
-                for begin in range(0, len(rows), ROWS):
-                    some = rows[begin : begin + ROWS]
+                for some in _groups(map(row, rows)):
                     try:
-                        writer.write_table(pa.Table.from_pylist([row(each) for each in some], schema))
+                        writer.write_table(pa.Table.from_pylist(some, schema))
                     except (pa.ArrowException, OverflowError, UnicodeError) as error:
                         raise StoreError(f"{run.path}: {name}: {first_line(error)}; record the run again") from None
             written[name] = len(rows)
@@ -130,6 +145,25 @@ def read_tables(folder: Path) -> Tables:
         [_model(VerdictLine, row, where) for where, row in _rows(folder / VERDICTS, VERDICT_COLUMNS, optional=True)],
         [_readout(row, where) for where, row in _rows(folder / READOUTS, READOUT_COLUMNS, optional=True)],
     )
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    held = 0
+    for row in rows:
+        some.append(row)
+        held += sum(map(_size, row.values()))
+        if len(some) == ROWS or held > GROUP_BYTES:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, list):
+        return NUMBER_BYTES * len(value) + (sum(map(_size, value)) if value and isinstance(value[0], list) else 0)
+    return len(value) if isinstance(value, str) else NUMBER_BYTES
 
 
 def _rollout_row(rollout: Rollout) -> dict[str, Any]:
@@ -171,20 +205,59 @@ def _model(kind: type[M], row: dict[str, Any], where: str) -> M:
 
 def _rows(path: Path, schema: pa.Schema, *, optional: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row with where it stands."""
-    if optional and not path.is_symlink() and not path.exists():
+    if optional and not os.path.lexists(path):
         return
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_TABLE_BYTES:
-            raise OSError(0, "a link, or too large")
-        with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(schema):
-                raise StoreError(f"{path} has other columns than introspect writes; export the run again")
-            number = 0
-            for some in file.iter_batches(batch_size=ROWS):
-                for row in some.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
+        with opened(path) as source:
+            size = os.fstat(source.fileno()).st_size
+            if size > MAX_TABLE_BYTES:
+                raise StoreError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; export the run in parts")
+            yield from _checked_rows(path, source, schema, UNSUSPECTED_BYTES + MAX_RATIO * size)
     except OSError as error:
         raise StoreError(f"cannot read {path} ({first_line(error)}); export the run again") from None
     except pa.ArrowException as error:
         raise StoreError(f"{path} is no parquet table ({first_line(error)}); export the run again") from None
+
+
+def _checked_rows(
+    path: Path, source: BinaryIO, schema: pa.Schema, allowed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    metadata = pq.ParquetFile(source).metadata
+    if not metadata.schema.to_arrow_schema().equals(schema):
+        raise StoreError(f"{path} has other columns than introspect writes; export the run again")
+    for i in range(metadata.num_row_groups):
+        if _too_large(metadata.row_group(i), allowed):
+            raise StoreError(f"{path}: row group {i} {TOO_LARGE}")
+    columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    number = unpacked = 0
+    file = pq.ParquetFile(source, metadata=metadata, read_dictionary=texts)
+    groups = range(metadata.num_row_groups)
+    # A batch of two groups would have two dictionaries, which pyarrow cannot give as one where texts stand in lists.
+    for some in (batch for i in groups for batch in file.iter_batches(BATCH, row_groups=[i])):
+        unpacked += len(some) * ROW_BYTES + sum(map(_held, some.columns))
+        if unpacked > allowed:
+            raise StoreError(f"{path}, row {number + 1} to {number + len(some)}: {TOO_LARGE}")
+        for row in some.to_pylist():
+            number += 1
+            yield f"{path}, row {number}", row
+
+
+def _too_large(group: pq.RowGroupMetaData, allowed: int) -> bool:
+    columns = [group.column(j) for j in range(group.num_columns)]
+    stated = max(
+        sum(column.total_uncompressed_size for column in columns),
+        sum(column.num_values for column in columns) * NUMBER_BYTES,
+    )
+    return stated > min(allowed, MAX_GROUP_BYTES) or group.num_rows > MAX_GROUP_ROWS
+
+
+def _held(column: pa.Array) -> int:
+    """Bytes that a column comes to when rows are made of it: a text counts as often as it is meant."""
+    if pa.types.is_dictionary(column.type):
+        lengths = pc.binary_length(column.dictionary)
+        return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
+    if pa.types.is_list(column.type):
+        inner = column.flatten()
+        return NUMBER_BYTES * len(inner) + _held(inner)
+    return NUMBER_BYTES * len(column)
