@@ -53,11 +53,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if page.file.generated_by is not None:
         return markdown
     try:
-        return docs_numbers.fill(markdown)
-    except Exception as error:
+        return docs_numbers.fill(markdown, page.file.src_uri)
+    except docs_numbers.PageError as error:
         from mkdocs.exceptions import PluginError
 
-        raise PluginError(f"{page.file.src_uri}: {error}") from error
+        raise PluginError(str(error)) from error
 
 
 def on_post_build(config: MkDocsConfig) -> None:

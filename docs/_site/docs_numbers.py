@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel
 
@@ -97,7 +97,8 @@ def said(found: Mapping[str, Any], *beginnings: str) -> str:
     for beginning in beginnings or ("",):
         fitting = [sentence for sentence in found["sentences"] if sentence.startswith(beginning)]
         if not fitting or (beginning and len(fitting) > 1):
-            raise PageError(f"{len(fitting)} sentences begin with {beginning!r}")
+            have = [sentence[:30] for sentence in found["sentences"]]
+            raise PageError(f"{len(fitting)} sentences begin with {beginning!r}, of {have}")
         chosen += fitting
     return "\n>\n".join(f"> {sentence}" for sentence in chosen)
 
@@ -166,16 +167,16 @@ def fields(module: str, section: str) -> str:
     for name, each in kind.model_fields.items():
         if not each.description:
             raise PageError(f"{section}.{name} has no docstring")
-        default = "required" if each.is_required() else f"`{_plain(each.get_default(call_default_factory=True))}`"
+        default = "required" if each.is_required() else _default(each.get_default(call_default_factory=True))
         meaning = " ".join(each.description.split()).replace("|", "\\|")
         rows.append(f"| `{each.alias or name}` | {default} | {meaning} |")
     return "\n".join(rows)
 
 
-def _plain(default: Any) -> str:
-    if isinstance(default, BaseModel):
-        return "as below"
-    return json.dumps(default) if not isinstance(default, str) else default
+def _default(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "its own"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def doctor_checks() -> list[tuple[str, str]]:
@@ -194,8 +195,12 @@ class _Pages(SandboxedEnvironment):
         return obj[attribute] if isinstance(obj, dict) and attribute in obj else super().getattr(obj, attribute)
 
 
-def fill(markdown: str) -> str:
-    """A page with everything filled in."""
+def fill(markdown: str, page: str = "page") -> str:
+    """A page with everything filled in.
+
+    Raises:
+        PageError: it asks for what is not there. Names the page.
+    """
     pages = _Pages(
         undefined=StrictUndefined,
         block_start_string="<%",
@@ -219,4 +224,7 @@ def fill(markdown: str) -> str:
         doctor_checks=doctor_checks,
         fields=fields,
     )
-    return pages.from_string(markdown).render()
+    try:
+        return pages.from_string(markdown).render()
+    except (PageError, TemplateError, LookupError, OSError, AttributeError, TypeError, ValueError) as error:
+        raise PageError(f"{page}: {error}; correct the page, or what it shows") from error
