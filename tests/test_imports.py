@@ -31,6 +31,7 @@ LEVELS = (
         "lock",
         "progress",
         "sections",
+        "surroundings",
         "lines",
     },
     {

@@ -15,7 +15,6 @@ from introspect.doctor import examine
 from introspect.doctor.examine import CHECKS
 from introspect.errors import ModelError
 from introspect.models import LoadedModel, input_embeddings, load_model
-from introspect.models import sizes as sizes_module
 from introspect.models.placement import input_device, run_device
 from introspect.models.sizes import WeightSizes, check_fits
 from tiny_folders import save_adapter, save_tiny
@@ -230,15 +229,3 @@ def test_sizes_are_known_from_the_config(family, dtype, folders):
     assert loaded.sizes is not None
     assert loaded.sizes.full == pytest.approx(held, abs=200)  # frequencies of rotary embeddings stay in float32
     assert loaded.sizes.of("4bit") < loaded.sizes.of("8bit") < loaded.sizes.full
-
-
-def test_a_container_bounds_what_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes_module, "CGROUP", tmp_path)
-    free = sizes_module.memory_here()["cpu"]
-    assert free > 1 << 20
-    (tmp_path / "memory.max").write_text("3000000\n")
-    (tmp_path / "memory.current").write_text("2500000\n")
-    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 400000\n")
-    assert sizes_module.memory_here()["cpu"] == 900_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert sizes_module.memory_here()["cpu"] > 1 << 20

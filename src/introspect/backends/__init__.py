@@ -1,6 +1,6 @@
 """Backends: engines that run a model and record its activations, behind one protocol."""
 
-from .backend import BACKENDS, ModelBackend, check_ids, make_backend, make_engine, name_sites
+from .backend import BACKENDS, SAMPLERS, ModelBackend, check_ids, make_backend, make_engine, name_sites
 from .fitting import is_out_of_memory
 from .protocol import (
     OPERATORS,
@@ -18,11 +18,13 @@ from .protocol import (
     Steer,
     Supports,
 )
+from .sampled import Sampled, SampledBackend, Sampler
 from .steering import Steering
 
 __all__ = [
     "BACKENDS",
     "OPERATORS",
+    "SAMPLERS",
     "SITES",
     "Backend",
     "Capture",
@@ -32,6 +34,9 @@ __all__ = [
     "Generation",
     "ModelBackend",
     "Operator",
+    "Sampled",
+    "SampledBackend",
+    "Sampler",
     "Sampling",
     "Scope",
     "SiteLayer",

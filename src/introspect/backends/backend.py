@@ -38,6 +38,8 @@ BRANCH_TOKENS = 4096
 """Tokens of branches, with their beginnings, that run together: their logits are in memory, too."""
 BACKENDS = ("native", "nnsight", "transformer-lens")
 """Engines, the fastest first."""
+SAMPLERS = ("vllm",)
+"""Backends that have another program sample, and record by replay."""
 
 
 class ModelBackend:
@@ -288,10 +290,11 @@ def make_engine(name: str, model: PreTrainedModel) -> Engine:
         from .transformer_lens import TransformerLensEngine
 
         return TransformerLensEngine(model)
-    near = get_close_matches(name, BACKENDS, n=1)
+    names = (*BACKENDS, *SAMPLERS)
+    near = get_close_matches(name, names, n=1)
     raise SpecError(
         f"unknown backend {name!r}: {f'did you mean {near[0]}? ' if near else ''}choose auto or one of "
-        f"{', '.join(BACKENDS)}"
+        f"{', '.join(names)}"
     )
 
 
@@ -302,6 +305,13 @@ def make_backend(name: str, model: PreTrainedModel, capture: Capture | None = No
         SpecError: no such backend, or it does not record what is asked for; for `auto`, what the native one says.
         ModelError: the engine cannot run this model.
     """
+    if name == "vllm":
+        from .vllm import vllm_backend
+
+        sampled = vllm_backend(model)
+        if capture is not None:
+            sampled.check(capture)
+        return sampled
     if name != "auto":
         backend = ModelBackend(make_engine(name, model))
         if getattr(model, "hf_quantizer", None) is not None:

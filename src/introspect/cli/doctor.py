@@ -13,7 +13,9 @@ from .console import print_json, print_marks, progress_bars
 def doctor(
     model: Annotated[str, typer.Option(help="Embedded model, hub id, local folder or .gguf file.")] = "smollm2-135m",
     organism: Annotated[str | None, typer.Option(help="Adapter on the model: a name or a folder.")] = None,
-    backend: Annotated[str, typer.Option(help="Engine to examine: native, nnsight or transformer-lens.")] = "native",
+    backend: Annotated[
+        str, typer.Option(help="Engine to examine: native, nnsight, transformer-lens, vllm.")
+    ] = "native",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
     quantization: Annotated[str | None, typer.Option(help="Weights in 4bit or 8bit, with bitsandbytes.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no hub.")] = False,

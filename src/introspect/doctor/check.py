@@ -42,6 +42,10 @@ MEANING = {
 }
 
 
+SAMPLER = "what was sampled is not what is recorded: rollouts and activations are of two models"
+"""Of the check that only a backend with a sampler of its own has."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the table."""
@@ -54,7 +58,7 @@ class Check:
     @property
     def means(self) -> str:
         """What it means for results when this is red."""
-        return MEANING[self.name]
+        return SAMPLER if self.name == "sampler" else MEANING[self.name]
 
     def to_json(self) -> dict[str, str]:
         """As JSON values."""

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ..backends import BACKENDS, ModelBackend, make_backend
+from ..backends import BACKENDS, ModelBackend, SampledBackend, make_backend
 from ..errors import IntrospectError, RunError
 from ..models import LoadedModel
 from ..progress import Progress, silent
 from ..run_folder import enough_memory
 from . import capture, steering, text
 from .check import Check
+from .sampler import sampler
 from .subject import NEW_TOKENS, Subject
 
 CHECKS: dict[str, Callable[[Subject], Check]] = {
@@ -58,6 +59,8 @@ def examine(
             if name != subject.backend.name:
                 wanted[f"backend {name}"] = partial(capture.other_backend, name=name)
         wanted["speed"] = speed
+    if isinstance(subject.backend, SampledBackend):
+        wanted["sampler"] = sampler
     found = []
     for number, (name, check) in enumerate(wanted.items()):
         progress("examine", number, len(wanted))
@@ -91,7 +94,9 @@ def _run(name: str, check: Callable[[Subject], Check], subject: Subject) -> Chec
     """A check's result; one that cannot be made is red, with the reason."""
     try:
         if name in GENERATES and subject.why_not_in_flight is not None:
-            return Check(name, "skipped", f"nothing is generated with this model: {subject.why_not_in_flight}")
+            sampled = isinstance(subject.backend, SampledBackend)
+            what = "nothing is recorded in flight" if sampled else "nothing is generated with this model"
+            return Check(name, "skipped", f"{what}: {subject.why_not_in_flight}")
         return check(subject)
     except IntrospectError as error:
         return Check(name, "failed", str(error))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ..errors import ModelError
 from .adapter import check_base, merge
@@ -88,6 +89,24 @@ class LoadedModel:
         return {"bytes_of_weights": self.sizes.of(asked), "if_quantised": dict(self.sizes.quantised)}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a model's weights come from, for programs that read them on their own."""
+
+    path: Path
+    """Its folder, or the GGUF file."""
+    as_stored: bool
+    """Whether they are what the folder holds: no adapter was merged, no file unpacked."""
+
+
+_ORIGINS: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
+
+
+def origin_of(model: PreTrainedModel) -> Origin | None:
+    """Of a model that `load_model` gave; None for others."""
+    return _ORIGINS.get(model)
+
+
 def load_model(
     name: str,
     *,
@@ -158,6 +177,7 @@ def load_model(
         model = recast(model, number_format, placed, bits)
     settle(model, placed, source.name)
     model.requires_grad_(False).eval()
+    _ORIGINS[model] = Origin(path, as_stored=source.adapter is None and source.kind != "gguf")
     tokenizer = load_tokenizer(source, path)
     config = model.config.get_text_config()
     info = ModelInfo(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from ..errors import ModelError
+from ..free_memory import free_memory
 from .boundary import one_line, quiet
 from .digests import weight_files
 from .quantise import METHODS, check_shapes, outputs_and_inputs, quantised_modules
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 FLOAT32 = 4
 KEPT_FREE = 0.9
 """Of what is free, so much is for weights: activations, caches and the system need the rest."""
-CGROUP = Path("/sys/fs/cgroup")
-UNLIMITED = 1 << 60
 Device = int | str
 
 
@@ -105,7 +102,7 @@ def _quantised(shell: PreTrainedModel, full: int, quantization: str) -> int:
 
 
 def memory_here() -> dict[Device, int]:
-    """Bytes free: of each accelerator by its number, and of `cpu`, within the limit of a container if there is one."""
+    """Bytes free: of each accelerator by its number, and of `cpu`."""
     import torch
 
     found: dict[Device, int] = {}
@@ -117,22 +114,8 @@ def memory_here() -> dict[Device, int]:
         from accelerate.utils import get_max_memory
 
         found |= {device: free for device, free in get_max_memory().items() if device != "cpu"}
-    found["cpu"] = min(psutil.virtual_memory().available, _container_free())
+    found["cpu"] = free_memory()
     return found
-
-
-def _container_free() -> int:
-    """What a control group (version 2) still lets this process take."""
-    try:
-        limit = (CGROUP / "memory.max").read_text(encoding="utf-8").strip()
-        if limit == "max":
-            return UNLIMITED
-        used = int((CGROUP / "memory.current").read_text(encoding="utf-8"))
-        lines = (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
-        reclaimable = sum(int(line.split()[1]) for line in lines if line.split()[0] == "inactive_file")
-        return max(0, int(limit) - used + reclaimable)
-    except (OSError, ValueError, IndexError):
-        return UNLIMITED
 
 
 def check_fits(
