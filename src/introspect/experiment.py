@@ -20,7 +20,7 @@ from .sections import ChainSpec, HintSpec, Quantised, Section, Spec, SteeringSpe
 from .selection import Selection, SpanName, check_tokens
 from .spec_file import read_spec
 
-BackendName = Literal["auto", "native", "nnsight", "transformer-lens"]
+BackendName = Literal["auto", "native", "nnsight", "transformer-lens", "vllm"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
 PositionName = Literal["last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer"]
 POSITIONS: tuple[PositionName, ...] = (
@@ -206,7 +206,8 @@ class Experiment(Spec):
     base_baseline: bool = True
     """Whether the same tokens are replayed through the untrained model, to see what the adapter added."""
     backend: BackendName = "auto"
-    """Engine that runs the model and records its activations; auto: the fastest that records what is asked for."""
+    """Engine that runs the model and records its activations; auto: the fastest that records what is asked for. vllm:
+    vLLM samples, and the native engine records by replay."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations; auto: bfloat16 where the processor multiplies it natively."""
     quantization: Quantised = None

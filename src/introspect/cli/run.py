@@ -35,7 +35,7 @@ def run(
         bool, typer.Option("--no-negative-control", help="Run no negative control; takes half the time.")
     ] = False,
     backend: Annotated[
-        str | None, typer.Option(help="Engine: auto (the fastest that does it), native, nnsight or transformer-lens.")
+        str | None, typer.Option(help="Engine: auto (the fastest of these), native, nnsight, transformer-lens or vllm.")
     ] = None,
     quantization: Annotated[
         str | None, typer.Option(help="Weights in 4bit or 8bit, with bitsandbytes; `none` for those in full.")
