@@ -35,7 +35,8 @@ def _content(name: str) -> Any:
 
 def commands(entry: Mapping[str, Any]) -> list[str]:
     """The commands that made a result."""
-    return list(entry["commands"]) if "commands" in entry else [entry["command"]]
+    found = entry["commands"] if "commands" in entry else entry["command"]
+    return [found] if isinstance(found, str) else list(found)
 
 
 def measured(name: str, part: str = "", organism: str = "") -> Any:
