@@ -8,12 +8,14 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import numpy as np
@@ -23,21 +25,25 @@ from starlette.testclient import TestClient
 
 import introspect
 from explored_runs import HOSTILE, HOSTILE_NUMBER, UNREAD_NUMBER, finished_run
+from introspect import lines
 from introspect.cli import main
 from introspect.errors import RunError, SpecError, StoreError
 from introspect.explore import index as indexing
 from introspect.explore import pages as paging
+from introspect.explore import serving
 from introspect.explore.app import make_app
 from introspect.explore.asked import Filter, neighbours, whole
 from introspect.explore.figures import run_figures, tables
+from introspect.explore.fitted import OwnProbes, _lean
 from introspect.explore.index import Index
 from introspect.explore.later import Later
 from introspect.explore.opened import Opened
 from introspect.explore.site import Site
-from introspect.explore.tokens import level_of
+from introspect.explore.tokens import coloured, level_of
 from introspect.probes.saved import save_probe
 from introspect.results import read_results
 from introspect.rollout import read_rollouts
+from introspect.verdicts.line import VerdictLine
 from tiny_folders import save_tiny
 
 TOKEN = "a-token_of-the-test"  # noqa: S105
@@ -377,19 +383,30 @@ class TestRollout:
         assert 'id="deeper"' not in page and "layer=0" in down and "acted=yes" in down
         assert 'id="deeper"' in both.get(down).text
 
-    def test_neighbours_are_those_of_the_filtered_list(self, both):
+    def test_neighbours_are_those_of_the_filtered_list(self, both, made):
         numbers = listed(get(both, "/runs/0/rollouts?acted=yes"))
         page = get(both, f"/runs/0/rollouts/{numbers[3]}?acted=yes")
-        assert f"4 of {len(numbers)}" in page or "4 of " in page
+        n_acted = int(introspect.open_run(made).rollouts.acted.sum())
+        assert f'<span class="note">4 of {n_acted}</span>' in page and 50 < n_acted < 240
         for name, number in (("prev", numbers[2]), ("next", numbers[4])):
             assert re.search(rf'id="{name}"[^>]*href="[^"]*/rollouts/{number}\?acted=yes"', page)
 
     def test_what_a_model_wrote_is_text(self, both):
         page = get(both, f"/runs/0/rollouts/{HOSTILE_NUMBER}")
         assert "<script>alert" not in page and "<img" not in page and "</p></section><script" not in page
-        assert "&lt;/p&gt;" in get(both, "/runs/0/rollouts") or "&lt;/p" in get(both, "/runs/0/rollouts")
+        excerpts = re.findall(r'<td class="excerpt">(.*?)</td>', get(both, "/runs/0/rollouts"), re.DOTALL)
+        assert "<" not in excerpts[HOSTILE_NUMBER] and HOSTILE in html.unescape(excerpts[HOSTILE_NUMBER])
         shown = html.unescape(re.sub(r"<[^>]*>", "", page[page.index('class="text think"') :]))
         assert HOSTILE in shown
+
+    def test_only_its_own_verdicts_are_read(self, both, monkeypatch):
+        get(both, "/runs/0/rollouts")
+        read, whole_read = [], lines._parsed
+        monkeypatch.setattr(
+            lines, "_parsed", lambda line, kind, where: read.append(kind) or whole_read(line, kind, where)
+        )
+        page = get(both, "/runs/0/rollouts/11?view=table")
+        assert read.count(VerdictLine) == 1 and table(page, "classifier")[1][0] == "lexical"
 
     def test_one_without_a_chain_has_no_such_span(self, both):
         page = get(both, f"/runs/0/rollouts/{UNREAD_NUMBER}")
@@ -565,9 +582,73 @@ class TestDamage:
         with pytest.raises(StoreError, match=r"results\.json"):
             Opened(copy)
 
-    def test_a_line_without_an_end_is_refused_before_it_fills_memory(self, copy, monkeypatch):
-        from introspect import lines
+    def test_a_headline_of_a_position_that_has_no_row_is_said(self, copy, other):
+        results = json.loads((copy / "results.json").read_text())
+        results["probe"]["headline"]["position"] = "think_0"
+        (copy / "results.json").write_text(json.dumps(results))
+        asked = client(copy, other)
+        for path in ("/runs/0/rollouts/3", "/compare/3?a=0&b=1"):
+            assert "results.json does not hold together (KeyError('think_0'))" in alert(get(asked, path, 500))
 
+    @pytest.mark.parametrize("number", [-1, 2**31, 2**40, 2**70])
+    @pytest.mark.parametrize("name", ["prompt_ids", "completion_ids"])
+    def test_token_ids_that_are_none_are_refused(self, copy, name, number):
+        self._change_a_rollout(copy, name, number)
+        assert "its tokens are none" in alert(get(client(copy), "/runs/0/rollouts/3", 500))
+
+    def test_a_token_that_the_tokenizer_does_not_have_is_not_spelt(self, copy):
+        self._change_a_rollout(copy, "completion_ids", 2**31 - 1)
+        assert "nly its text is shown" in get(client(copy), "/runs/0/rollouts/3")
+
+    @staticmethod
+    def _change_a_rollout(run: Path, name: str, number: int) -> None:
+        path = run / "rollouts.jsonl"
+        changed = path.read_text().splitlines()
+        line = json.loads(changed[3])
+        line[name][0] = number
+        changed[3] = json.dumps(line)
+        path.write_text("".join(each + "\n" for each in changed))
+
+    @pytest.mark.parametrize("penalty", [-5.0, -1e-300])
+    def test_a_penalty_that_is_none_is_said(self, copy, penalty):
+        results = json.loads((copy / "results.json").read_text())
+        for row in results["probe"]["positions"]:
+            row["penalty"] = penalty
+        (copy / "results.json").write_text(json.dumps(results))
+        assert f"a penalty is {penalty}" in alert(get(client(copy), "/runs/0/rollouts/3?layer=1", 500))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_activations_that_are_not_finite_are_said(self, made, monkeypatch, value):
+        real = OwnProbes._gathered
+
+        def gathered(own, *args):
+            values = real(own, *args)
+            values[7, 0] = value
+            return values
+
+        monkeypatch.setattr(OwnProbes, "_gathered", gathered)
+        asked = client(made)
+        for layer in (0, 1):
+            assert "are not all finite" in alert(get(asked, f"/runs/0/rollouts/3?layer={layer}", 500))
+
+    def test_what_nobody_thought_of_is_a_line_on_the_page_and_one_in_the_terminal(self, made, monkeypatch, caplog):
+        monkeypatch.setattr(Opened, "rollout", lambda *_: 1 // 0)
+        said = alert(get(client(made), "/runs/0/rollouts/3", 500))
+        assert "could not be made (ZeroDivisionError" in said and "Traceback" not in said
+        assert [
+            record.getMessage().count("\n") for record in caplog.records if "ZeroDivision" in record.msg % record.args
+        ] == [0]
+        assert TOKEN not in caplog.text
+
+    def test_verdicts_that_changed_under_it_are_refused(self, copy):
+        asked = client(copy)
+        get(asked, "/runs/0/rollouts")
+        path = copy / "verdicts.jsonl"
+        kept = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([*kept[1:], kept[0]]))
+        assert "verdicts.jsonl" in alert(get(asked, "/runs/0/rollouts/9", 500))
+
+    def test_a_line_without_an_end_is_refused_before_it_fills_memory(self, copy, monkeypatch):
         monkeypatch.setattr(lines, "MAX_LINE", 1000)
         assert "more than 1,000 bytes" in alert(get(client(copy), "/runs/0/rollouts", 500))
 
@@ -596,6 +677,26 @@ class TestIndex:
         monkeypatch.setattr(paging, "WAIT", 60.0)
         get(asked, "/runs/0/rollouts/200")
         assert "240 of 240" in get(asked, "/runs/0/rollouts")
+
+    def test_nobody_sees_it_half_put_away(self, made, monkeypatch):
+        gate, met = threading.Event(), threading.Event()
+        every = indexing.read_lines
+
+        def waiting(path, kind):
+            yield from every(path, kind)
+            if path.name == "rollouts.jsonl":
+                met.set()
+                gate.wait(60)
+
+        monkeypatch.setattr(indexing, "read_lines", waiting)
+        found = Index(made)
+        found.start()
+        assert met.wait(60)
+        with found._lock:
+            gate.set()
+            assert not found._done.wait(0.3)
+            assert len(found._columns["number"]) == 240
+        assert len(found.columns(60)) == 240 and found.columns().whole
 
     def test_it_keeps_a_few_bytes_a_rollout_and_no_text(self, made, tmp_path):
         found = Index(made).columns()
@@ -686,6 +787,69 @@ def test_later_makes_once_and_tells_every_asker_of_failure():
         with pytest.raises(RunError, match="no"):
             later.get("b", fail, 30)
     later.close()
+
+
+def test_later_takes_no_more_than_it_keeps_and_says_so(monkeypatch):
+    gate, later = threading.Event(), Later("test")
+    monkeypatch.setattr("introspect.explore.later.MOST_KEPT", 3)
+    for key in range(3):
+        assert later.get(key, lambda: gate.wait(30), 0) is None
+    assert later.get("one more", lambda: 1, 0) is None
+    gate.set()
+    assert all(later.get(key, lambda: pytest.fail("again"), 30) is True for key in range(3))
+    assert later.get("one more", lambda: 1, 30) == 1
+    later.close()
+    assert later.get("after the end", lambda: 1, 30) is None
+
+
+def test_the_end_of_the_program_does_not_wait_for_what_is_being_made():
+    code = (
+        "import time\nfrom introspect.explore.later import Later\n"
+        "later = Later('test')\nassert later.get('a', lambda: time.sleep(600), 0.1) is None\nlater.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_browser_is_sent_to_a_file_that_only_its_user_reads(made, monkeypatch, tmp_path):
+    opened, seen = threading.Event(), {}
+
+    def watched(address: str) -> None:
+        path = Path(unquote(urlsplit(address).path))
+        seen.update(address=address, path=path, mode=path.stat().st_mode, folder=path.parent.stat().st_mode)
+        seen["page"] = path.read_text()
+        opened.set()
+
+    told = []
+    monkeypatch.setattr(serving, "_has_screen", lambda: True)
+    monkeypatch.setattr(serving.webbrowser, "open", watched)
+    monkeypatch.setattr(serving.uvicorn.Server, "run", lambda *_, **__: opened.wait(60))
+    serving.serve(Site([made]), port=0, browser=True, told=told.append)
+    token = told[0].split("/")[-2]
+    assert seen["address"].startswith("file:///") and len(token) == 43 and token not in seen["address"]
+    assert f'content="0; url={told[0]}"' in seen["page"]
+    assert stat.S_IMODE(seen["mode"]) == 0o600 and stat.S_IMODE(seen["folder"]) == 0o700
+    assert not seen["path"].parent.exists()
+
+
+def test_colours_are_of_finite_scores_only(made):
+    rollout = read_rollouts(made / "rollouts.jsonl")[11]
+    positions = np.arange(len(rollout.token_ids))[:6]
+    scores = np.array([np.nan, np.inf, -np.inf, 1.0, -2.0, 0.0])
+    found = coloured(rollout, ["x"] * len(rollout.token_ids), positions, scores, float("nan"))
+    assert found.scale == pytest.approx(1.9, abs=0.01)
+    assert [token.level for token in found.tokens[:6]] == ["none", "none", "none", "p5", "n10", "z"]
+    assert [token.log_odds for token in found.tokens[:4]] == [None, None, None, 1.0]
+    assert "its activation is not finite" in found.tokens[0].about
+    only = coloured(rollout, ["x"] * len(rollout.token_ids), positions[:1], scores[:1], float("nan"))
+    assert (only.scale, only.tokens[0].level) == (1.0, "none")
+
+
+def test_a_word_that_reads_like_a_table_stays_a_word(made):
+    rollout = read_rollouts(made / "rollouts.jsonl")[11].model_copy(
+        update={"group": "{}", "fields": {}, "answer": "{}"}
+    )
+    lean = _lean(rollout, {}, {})
+    assert (lean.group, lean.fields, lean.answer) == ("{}", {}, "{}")
 
 
 def test_small_things():

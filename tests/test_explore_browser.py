@@ -122,6 +122,29 @@ def test_the_map_is_shown_otherwise_without_loading_the_page_again(page, base):
     expect(page.get_by_role("heading", name="Layer 0, think 100")).to_have_count(0)
 
 
+def test_what_was_asked_last_is_what_is_shown(page, base):
+    """However late an earlier answer comes."""
+    page.goto(f"{base}/runs/0")
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.late = 0;
+            window.fetch = (address, options) => String(address).includes("show=null")
+                ? new Promise((go) => setTimeout(go, 700))
+                    .then(() => real(address))
+                    .finally(() => { window.late += 1; })
+                : real(address, options);
+        }"""
+    )
+    page.get_by_label("show").select_option("null")
+    page.get_by_label("show").select_option("inner")
+    expect(page.locator("table.map caption")).to_contain_text("inner folds of the development groups")
+    page.wait_for_function("() => window.late === 1")
+    page.wait_for_timeout(300)
+    expect(page.locator("table.map caption")).to_contain_text("inner folds of the development groups")
+    assert "show=inner" in page.url
+
+
 def test_a_filter_stands_in_the_address_and_can_be_gone_back_from(page, base, runs):
     rows = introspect.open_run(runs[0]).rollouts
     page.goto(f"{base}/runs/0/rollouts")

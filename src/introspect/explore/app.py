@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -60,9 +63,31 @@ def _files() -> dict[str, Path]:
     return found | {"plotly.js": Path(plotly.__file__).parent / "package_data" / "plotly.min.js"}
 
 
+@contextmanager
+def _told(request: Request) -> Iterator[None]:
+    """Whatever nobody thought of, as a line on the page and one in the terminal: other pages can still be read.
+
+    Raises:
+        RunError, StoreError, ...: as the view; StoreError for what is none of ours.
+    """
+    try:
+        yield
+    except (IntrospectError, HTTPException):
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        logging.getLogger(__name__).error("%s: %.200r in %s", request.url.path, error, where)
+        raise StoreError(
+            f"This page could not be made ({error!r:.200}, in {where}): what is on file does not hold together, or "
+            "introspect has a fault"
+        ) from error
+
+
 def _html(view: Callable[[Request], Page | str], pages: Pages) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        found = view(request)
+        with _told(request):
+            found = view(request)
         return RedirectResponse(found, 302) if isinstance(found, str) else _shown(found, 200)
 
     return answer
@@ -76,7 +101,8 @@ def _shown(page: Page, code: int) -> HTMLResponse:
 
 def _json(pages: Pages) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        return Response(pages.figure(request), media_type="application/json")
+        with _told(request):
+            return Response(pages.figure(request), media_type="application/json")
 
     return answer
 

@@ -22,7 +22,7 @@ from ..rollout import Rollout
 from .heavy import load_heavy
 from .index import READOUTS, ROLLOUTS
 from .later import Later
-from .opened import Opened
+from .opened import Opened, holding_together
 
 TOLERANCE = 0.02
 """How far a score may be from the one on file, in standard deviations of scores: solvers stop at 1e-3 of it."""
@@ -38,8 +38,9 @@ class Probe(NamedTuple):
     """Log-odds that 5% of rollouts have or pass, which get the full colour; NaN: not known."""
 
     def score(self, activations: np.ndarray) -> np.ndarray:
-        """Log-odds [row] of activations [row, width]."""
-        return activations.astype(np.float64) @ self.weight + self.bias
+        """Log-odds [row] of activations [row, width]; not finite where these are not."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return activations.astype(np.float64) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ class OwnProbes:
         spec, path = self._run.spec, self._run.path / ROLLOUTS
         if spec is None:
             raise EstimateError(f"{self._run.path}: {self.refused}")
-        shared: dict[str, Any] = {}
-        lean = [_lean(rollout, shared) for _, rollout in read_lines(path, Rollout)]
+        alike: dict[str, Any] = {}
+        words: dict[str, str] = {}
+        lean = [_lean(rollout, alike, words) for _, rollout in read_lines(path, Rollout)]
         probed = choose_probed(find_task(spec.task).counted(lean), spec.probe.positions)
         return Rows(
             np.array([each.rollout for each in probed.rollouts], dtype=np.int64),
@@ -116,6 +118,8 @@ class OwnProbes:
         )
 
     def _fit(self, position: str, layer: int) -> Probe:
+        import torch
+
         from ..probes import split_groups
         from ..probes.by_estimator import fit_cells
 
@@ -130,11 +134,22 @@ class OwnProbes:
             inner_folds=spec.probe.inner_folds,
             seed=spec.seed,
         ).within(order)
-        head = results["probe"]["headline"]
-        best = {row["position"]: row for row in results["probe"]["positions"]}[position]
-        penalties = (best["penalty"],) if layer == best["layer"] and best["penalty"] else spec.probe.penalties
-        values = {position: self._gathered(rows, position, head["site"], layer)[None]}
-        cell = fit_cells(spec.probe.estimator, values, (layer,), rows.acted, split, penalties)[0]
+        with holding_together(self._run):
+            site = results["probe"]["headline"]["site"]
+            best = {row["position"]: row for row in results["probe"]["positions"]}[position]
+            penalties = (best["penalty"],) if layer == best["layer"] and best["penalty"] else spec.probe.penalties
+            if not all(math.isfinite(each) and each > 0 for each in penalties):
+                raise ValueError(f"a penalty is {penalties[0]}")
+        values = {position: self._gathered(rows, position, site, layer)[None]}
+        if not np.isfinite(values[position]).all():
+            raise EstimateError(f"{self._run.path}: activations of layer {layer} at {position} are not all finite")
+        try:
+            cell = fit_cells(spec.probe.estimator, values, (layer,), rows.acted, split, penalties)[0]
+        except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+            said = str(error).partition("\n")[0][:200]
+            raise EstimateError(
+                f"{self._run.path}: no probe can be fitted at {position}, layer {layer} ({said})"
+            ) from None
         if layer == best["layer"]:
             self._check(cell.scores, rows, position)
         scale = max(float(np.quantile(np.abs(cell.scores), 0.95)), 1e-9)
@@ -175,16 +190,19 @@ SHARED = ("group", "task", "condition", "split", "domain", "think_status", "fini
 ALIKE = ("options", "fields", "facts", "outcome")
 
 
-def _lean(rollout: Rollout, shared: dict[str, Any]) -> Rollout:
-    """What rows are chosen by: no texts, lengths in place of tokens, and one copy of what many rollouts have alike."""
-    alike = {
-        name: shared.setdefault(repr(value), value) for name in ALIKE if (value := getattr(rollout, name)) is not None
-    }
-    words = {name: shared.setdefault(word, word) for name in SHARED if (word := getattr(rollout, name)) is not None}
+def _lean(rollout: Rollout, alike: dict[str, Any], words: dict[str, str]) -> Rollout:
+    """What rows are chosen by: no texts, lengths in place of tokens, and one copy of what many rollouts have alike.
+
+    Args:
+        alike: of fields that hold several things, by how they are written.
+        words: of those that hold one.
+    """
+    held = {name: getattr(rollout, name) for name in ALIKE}
+    said = {name: word for name in SHARED if (word := getattr(rollout, name)) is not None}
     return rollout.model_copy(
         update={
-            **alike,
-            **words,
+            **{name: alike.setdefault(repr(value), value) for name, value in held.items()},
+            **{name: words.setdefault(word, word) for name, word in said.items()},
             **dict.fromkeys(("prompt_text", "chain_text", "think_text", "completion_text"), ""),
             "option_logprobs": [],
             "prompt_ids": range(len(rollout.prompt_ids)),

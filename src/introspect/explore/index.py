@@ -55,6 +55,8 @@ class Columns:
     said: Mapping[str, np.ndarray]
     """Classifier -> code of what it says, into `SAID`."""
     conditions: Sequence[str]
+    verdicts: np.ndarray
+    """Of each line of verdicts.jsonl its rollout's number, ascending, and the byte at which it begins, [2, line]."""
     share: float
     """Of the file that has been read."""
 
@@ -73,6 +75,11 @@ class Columns:
         """Rows in the order of their numbers."""
         return np.argsort(self["number"], kind="stable")
 
+    def verdicts_of(self, number: int) -> list[int]:
+        """Where the lines of a rollout's verdicts begin, in the order of the file."""
+        first, last = np.searchsorted(self.verdicts[0], [number, number + 1])
+        return self.verdicts[1, first:last].tolist()
+
     def row_of(self, number: int) -> int | None:
         """The row of a rollout, by its number."""
         at = int(np.searchsorted(self["number"], number, sorter=self.by_number))
@@ -88,6 +95,7 @@ class Index:
         self._run, self._headline = run, headline
         self._columns = {name: array(kind) for name, kind in KINDS.items()}
         self._said: dict[str, array[int]] = {}
+        self._verdicts = np.empty((2, 0), np.int64)
         self._conditions: dict[str, int] = {}
         self._read, self._size = 0, 1
         self._lock, self._done = threading.Lock(), threading.Event()
@@ -110,19 +118,19 @@ class Index:
         """
         self.start()
         self._done.wait(wait)
+        with self._lock:
+            if not self._done.is_set():
+                return self._snapshot(min(self._read / self._size, 0.99))
         if self._failed is not None:
             raise type(self._failed)(str(self._failed))
-        if self._whole is not None:
-            return self._whole
-        if self._done.is_set():
+        if self._whole is None:
             raise StoreError(f"{self._run / ROLLOUTS} could not be read to its end; start the explorer again")
-        with self._lock:
-            return self._snapshot(min(self._read / self._size, 0.99))
+        return self._whole
 
     def _snapshot(self, share: float) -> Columns:
         values = {name: np.array(column) for name, column in self._columns.items()}
         said = {name: np.array(column) for name, column in self._said.items()}
-        return Columns(values, said, list(self._conditions), share)
+        return Columns(values, said, list(self._conditions), self._verdicts, share)
 
     def _build(self) -> None:
         try:
@@ -140,15 +148,17 @@ class Index:
         except OSError as error:
             self._failed = StoreError(f"cannot read {self._run}: {error.strerror}")
         finally:
-            self._columns = {name: array(kind) for name, kind in KINDS.items()}
-            self._said = {}
-            self._done.set()
+            with self._lock:
+                self._columns = {name: array(kind) for name, kind in KINDS.items()}
+                self._said = {}
+                self._done.set()
 
     def _read_all(self) -> None:
-        readouts, verdicts = _readouts(self._run), _verdicts(self._run, self._headline)
+        readouts, (verdicts, lines) = _readouts(self._run), _verdicts(self._run, self._headline)
         none: dict[str, float] = {"readout": MISSING, "part": MISSING, "score": float("nan")}
         with self._lock:
             self._said = {name: array("b") for name in verdicts}
+            self._verdicts = lines
         path = self._run / ROLLOUTS
         self._size = max(path.stat().st_size, 1)
         for begin, rollout in read_lines(path, RolloutSummary):
@@ -193,15 +203,22 @@ def _readouts(run: Path) -> dict[int, tuple[int, int, float]]:
     return found
 
 
-def _verdicts(run: Path, headline: str | None) -> dict[str, dict[int, int]]:
-    """Classifier -> rollout -> code of what it says, the headline's first; empty where none was asked."""
+def _verdicts(run: Path, headline: str | None) -> tuple[dict[str, dict[int, int]], np.ndarray]:
+    """Classifier -> rollout -> code of what it says, the headline's first, and where lines begin, as `Columns` has it;
+    empty where none was asked.
+    """
     path = run / VERDICTS_FILE
-    if not os.path.lexists(path):
-        return {}
     found: dict[str, dict[int, int]] = {}
-    for _, line in read_lines(path, VerdictLine):
+    lines = array("q")
+    for begin, line in read_lines(path, VerdictLine) if os.path.lexists(path) else ():
         said = found.setdefault(line.classifier, {})
         if len(found) > MOST_CLASSIFIERS:
             raise StoreError(f"{path} has more than {MOST_CLASSIFIERS} classifiers; `introspect score` writes it again")
         said[line.rollout] = SAID.index(line.verdict or SAID[-1])
-    return dict(sorted(found.items(), key=lambda each: (each[0] != headline, each[0])))
+        try:
+            lines.extend((line.rollout, begin))
+        except OverflowError:
+            raise StoreError(f"{path} has a rollout numbered {str(line.rollout)[:24]}...") from None
+    both = np.array(lines, dtype=np.int64).reshape(-1, 2).T
+    ordered = both[:, np.argsort(both[0], kind="stable")]
+    return dict(sorted(found.items(), key=lambda each: (each[0] != headline, each[0]))), ordered

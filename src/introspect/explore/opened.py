@@ -20,7 +20,7 @@ import numpy as np
 from ..assets import user_path
 from ..errors import RunError, StoreError
 from ..experiment import Experiment, load_experiment
-from ..lines import read_line, read_lines
+from ..lines import read_line
 from ..results import check_schema, read_json, read_results, read_run_manifest
 from ..rollout import Rollout
 from ..store import StoreReader
@@ -31,6 +31,8 @@ RUN, TRANSCRIPTS, INJECTION = "experiment", "transcripts", "injection"
 MARKERS = {"experiment.yaml": RUN, "transcripts.yaml": TRANSCRIPTS, "injection.yaml": INJECTION}
 """File -> what a folder with it is."""
 ACTIVATIONS = "activations"
+MOST_ID = 1 << 31
+"""Token ids are below it: tokenizers count in 32 bits."""
 NEVER_LINKS = (*MARKERS, "results.json", "manifest.json", ROLLOUTS, VERDICTS_FILE, "readouts.jsonl", ACTIVATIONS)
 
 
@@ -130,14 +132,21 @@ class Opened:
         if found.rollout != columns["number"][row] or not _fits(found):
             raise StoreError(
                 f"{self.path / ROLLOUTS}: the spans or the answer of rollout {found.rollout} are outside its tokens, "
-                "or the file was changed; start the explorer again"
+                "its tokens are none, or the file was changed; start the explorer again"
             )
         return found
 
-    def verdicts(self, number: int) -> list[VerdictLine]:
-        """What each classifier says of a rollout, in the order of the file."""
+    def verdicts(self, columns: Columns, number: int) -> list[VerdictLine]:
+        """What each classifier says of a rollout, in the order of the file, each read from its place.
+
+        Raises:
+            StoreError: a line is damaged, or the file was changed since it was read.
+        """
         path = self.path / VERDICTS_FILE
-        return [line for _, line in read_lines(path, VerdictLine) if line.rollout == number] if path.exists() else []
+        found = [read_line(path, begin, VerdictLine) for begin in columns.verdicts_of(number)]
+        if any(line.rollout != number for line in found):
+            raise StoreError(f"{path} was changed since it was read; start the explorer again")
+        return found
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -206,4 +215,5 @@ def _fits(rollout: Rollout) -> bool:
     spans = (rollout.spans.prompt, rollout.spans.think, rollout.spans.answer)
     at = rollout.answer_position
     inside = all(0 <= begin <= stop <= n_tokens for begin, stop in spans)
-    return inside and rollout.spans.prompt == (0, n_prompt) and (at is None or n_prompt <= at < n_tokens)
+    known = all(0 <= each < MOST_ID for each in rollout.token_ids)
+    return inside and known and rollout.spans.prompt == (0, n_prompt) and (at is None or n_prompt <= at < n_tokens)

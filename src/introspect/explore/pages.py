@@ -234,7 +234,7 @@ class Pages:
             again=bool(view.waits_for),
             rollout=found,
             known=self._known(columns, row, asked),
-            verdicts=explored.run.verdicts(wanted),
+            verdicts=explored.run.verdicts(columns, wanted),
             reading=reading,
             view=view,
             asked=asked,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import html
 import os
 import secrets
+import shutil
 import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 
 import uvicorn
 
+from ..atomic import NEW
 from ..errors import RunError
 from .app import make_app
 from .site import Site
@@ -20,6 +26,13 @@ LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
 LINGER = 2
 """Seconds that requests have to end in after Ctrl-C."""
+LEADS = """<!doctype html>
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={0}">
+<title>introspect explore</title>
+<p><a href="{0}">The explorer</a></p>
+"""
 
 
 def serve(site: Site, *, port: int, browser: bool, told: Callable[[str], None]) -> None:
@@ -57,13 +70,30 @@ def serve(site: Site, *, port: int, browser: bool, told: Callable[[str], None]) 
             explored.run.index.start()
     listening.listen()
     told(address)
-    if browser and _has_screen():
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
-        server.run(sockets=[listening])
+        with ExitStack() as stack:
+            if browser and _has_screen():
+                led = stack.enter_context(_leading_to(address))
+                threading.Thread(target=webbrowser.open, args=(led,), daemon=True).start()
+            server.run(sockets=[listening])
     finally:
         site.close()
         listening.close()
+
+
+@contextmanager
+def _leading_to(address: str) -> Iterator[str]:
+    """Address of a file that leads a browser to another, and that only its user can read: what stands on a browser's
+    command line can be read by everybody on the machine.
+    """
+    folder = Path(mkdtemp(prefix="introspect-explore-"))
+    try:
+        file = folder / "explore.html"
+        with os.fdopen(os.open(file, NEW, 0o600), "w", encoding="utf-8") as page:
+            page.write(LEADS.format(html.escape(address)))
+        yield file.as_uri()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _has_screen() -> bool:

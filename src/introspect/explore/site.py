@@ -86,6 +86,7 @@ class Explored:
 
         Raises:
             SpecError: there is no such probe, or it does not read such a layer.
+            StoreError: results have a headline and no row of its position.
         """
         stored = self.run.store.spec
         own = self.own.positions
@@ -99,7 +100,8 @@ class Explored:
             if position not in own or self.run.results is None:
                 raise SpecError(f"probe is {probe[:60]!r}: choose one of {', '.join(map(OWN.__add__, own)) or 'none'}")
             found = self.run.results["probe"]
-            best = next(row["layer"] for row in found["positions"] if row["position"] == position)
+            with holding_together(self.run):
+                best = {row["position"]: row["layer"] for row in found["positions"]}[position]
             if layer is not None and layer not in stored.layers:
                 raise SpecError(f"layer is {layer}: the run keeps {', '.join(map(str, stored.layers))}")
             says = f"the run's own probe, fitted at {position.replace('_', ' ')} and carried over to every other token"
@@ -124,9 +126,12 @@ class Explored:
 
         try:
             check_tokenizer(tokenizer, rollout, self.run.model["name"])
+            texts = token_texts(tokenizer, rollout.token_ids)
         except RunError as error:
             return View(None, "", f"Only its text is shown: {error}")
-        texts = token_texts(tokenizer, rollout.token_ids)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            said = f"its tokens are none of its tokenizer's ({error!r:.100})"
+            return View(None, "", f"Only its text is shown: {said}")
         none = np.empty(0, np.int64), np.empty(0)
         if not reading.name:
             return View(coloured(rollout, texts, *none, 1.0), "", f"No probe to read it with: {reading.says}.")

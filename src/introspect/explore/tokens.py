@@ -23,7 +23,7 @@ class Token:
     position: int
     text: str
     log_odds: float | None
-    """None: no activation of it was recorded."""
+    """None: no activation of it was recorded, or it is not finite."""
     level: str
     """Class of its colour: `n10` (against the label) to `p10` (for it); `none` without log-odds."""
     about: str
@@ -55,7 +55,7 @@ class Coloured:
 
 def level_of(value: float | None, scale: float = 1.0) -> str:
     """The class of a value's colour."""
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return "none"
     step = round(LEVELS * max(-1.0, min(1.0, value / scale)))
     return f"{'p' if step > 0 else 'n'}{abs(step)}" if step else "z"
@@ -72,7 +72,8 @@ def coloured(
         scale: log-odds with the full colour; NaN: what 5% of these tokens have or pass.
     """
     if math.isnan(scale):
-        scale = max(float(np.quantile(np.abs(scores), 0.95)), 1e-9) if len(scores) else 1.0
+        finite = np.abs(scores[np.isfinite(scores)])
+        scale = max(float(np.quantile(finite, 0.95)), 1e-9) if len(finite) else 1.0
     found = dict(zip(positions.tolist(), scores.tolist(), strict=True))
     codes = span_code(rollout.spans, np.arange(len(texts)))
     stretches: list[Stretch] = []
@@ -81,6 +82,8 @@ def coloured(
         if not stretches or stretches[-1].span != span:
             stretches.append(Stretch(span, []))
         said = "no activation recorded" if odds is None else f"log-odds {odds:+.2f}"
+        if odds is not None and not math.isfinite(odds):
+            odds, said = None, "its activation is not finite"
         where = "" if span == "other" else f", {span}"
         stretches[-1].tokens.append(
             Token(

@@ -4,16 +4,25 @@
 const byId = (name) => document.getElementById(name);
 const say = (text) => { byId("status").textContent = text; };
 
+let asked = 0;
+let asking = new AbortController();
+
 async function go(address, push) {
+  const mine = ++asked;
+  asking.abort();
+  asking = new AbortController();
   const focused = document.activeElement && document.activeElement.id;
-  let answer;
+  let text;
   try {
-    answer = await fetch(address, { credentials: "omit", redirect: "follow" });
+    const answer = await fetch(address, { credentials: "omit", redirect: "follow", signal: asking.signal });
+    text = await answer.text();
   } catch {
+    if (mine !== asked) return;
     say("The explorer does not answer: it was stopped, or this machine slept. Start it again.");
     return;
   }
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (mine !== asked) return;
+  const found = new DOMParser().parseFromString(text, "text/html");
   const fresh = found.querySelector("#view");
   if (!fresh) { location.assign(address); return; }
   const heading = fresh.querySelector("h1").textContent;
@@ -31,8 +40,8 @@ async function go(address, push) {
 function ready() {
   byId("keys").hidden = false;
   if (byId("view").dataset.again) {
-    const waiting = location.href;
-    setTimeout(() => { if (location.href === waiting) go(waiting, false); }, 1500);
+    const waiting = location.href, before = asked;
+    setTimeout(() => { if (location.href === waiting && asked === before) go(waiting, false); }, 1500);
   }
   for (const place of document.querySelectorAll("[data-figure]")) draw(place);
 }
