@@ -13,7 +13,7 @@ from introspect.injection import cells
 from introspect.injection.bias import bias_table, yes_bias
 from introspect.injection.cells import NONE
 from introspect.injection.found import SUREST, Found, leaning
-from introspect.injection.sentences import warnings_of
+from introspect.injection.sentences import headline, warnings_of
 from introspect.injection.study import run_injection
 from introspect.injection.trained import Trained
 from introspect.injection.trials import Reply
@@ -276,6 +276,19 @@ class TestSentences:
             assert bool(said) == warned
             for each in said:
                 check_text(each)
+
+    def test_what_share_of_what_is_said(self, monkeypatch, folder, tmp_path):
+        # All replies with a word's vector claim and are coherent; none of them names its word.
+        results = TestVerdict().run(monkeypatch, folder, tmp_path, lambda about: 0.0)
+        [said] = [each for each in results["sentences"] if each.startswith("A thought is claimed")]
+        name = "of all replies are coherent and name the word with the claim"
+        assert f"With a word's vector 0% [0%, 46%] {name}, 0% [0%, 46%] of those that claim a thought;" in said
+        assert said.endswith("coherent are 100% [54%, 100%] of all.")
+        concept = results["tables"][0]["rows"][1]
+        labels = [each["label"] for each in results["tables"][0]["columns"]]
+        concept["cells"][labels.index("names it, of those that claim")] = {"value": None, "reason": "none"}
+        [said] = [each for each in headline(results) if each.startswith("A thought is claimed")]
+        assert f"0% [0%, 46%] {name}; coherent are" in said
 
     def test_leaning_is_what_the_protocol_asks_for(self):
         assert leaning(log_probabilities(0.0)) == pytest.approx(0)

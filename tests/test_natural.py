@@ -81,6 +81,15 @@ class TestEveryKind:
         assert (tmp_path / "cut" / FILE).read_bytes() == whole
         assert (tmp_path / "cut" / "report.html").read_bytes() == (out / "report.html").read_bytes()
 
+    def test_rows_that_do_not_hold_together_are_one_line(self, finished, tmp_path):
+        _, spec, out, _ = finished
+        shutil.copytree(out, tmp_path / "odd")
+        rows = [json.loads(line) for line in (out / FILE).read_text().splitlines()]
+        bare = [{key: row[key] for key in ("cell", "of", "kind", "number")} for row in rows]
+        (tmp_path / "odd" / FILE).write_text("".join(json.dumps(row) + "\n" for row in bare))
+        with pytest.raises(StoreError, match=f"{FILE} do not hold together"):
+            run_natural(spec, tmp_path / "odd", resume=True)
+
     def test_a_finished_study_asks_the_model_for_nothing(self, finished, monkeypatch):
         kind, spec, out, results = finished
         monkeypatch.setattr(STUDIES[kind], "run", lambda *args: pytest.fail("a unit was run again"))

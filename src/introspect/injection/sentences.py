@@ -66,12 +66,13 @@ def _of_table(results: dict[str, Any]) -> list[str]:
     columns = [each["label"] for each in results["tables"][0]["columns"]]
     none, concept, random, *_ = (dict(zip(columns, row["cells"], strict=True)) for row in results["tables"][0]["rows"])
     claims, shift, told = "claims a thought", "P(yes) - P(no), shift", "both polarities, log-odds"
+    given = concept["names it, of those that claim"]
+    of_claims = "" if given["value"] is None else f", {share(given)} of those that claim a thought"
     return [
         f"A thought is claimed in {share(concept[claims])} of replies with a word's vector, in {share(random[claims])} "
         f"with a random one and in {share(none[claims])} without injection. With a word's vector "
-        f"{share(concept['names it'])} of all replies are coherent and name the word with the claim, "
-        f"{share(concept['names it, of those that claim'])} of those that claim a thought; coherent are "
-        f"{share(concept['coherent'])} of all.",
+        f"{share(concept['names it'])} of all replies are coherent and name the word with the claim{of_claims}; "
+        f"coherent are {share(concept['coherent'])} of all.",
         f"At the first token, P(yes) - P(no) shifts by {number(concept[shift])} with a word's vector and by "
         f"{number(random[shift])} with a random one. With the question asked both ways round, log-odds of Yes are for "
         f"a thought by {number(concept[told])} and {number(random[told])} nats; a push towards Yes alone leaves that "
