@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from introspect.backends import Capture, Sampling, Steer
-from introspect.causal import SteerSettings, sampled, stage, steer_run
+from introspect.backends import Capture, Generation, Sampling, Steer
+from introspect.causal import SteerSettings, sampled, stage, steer_run, units
 from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
@@ -191,7 +191,7 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(run, steered, tmp_path
     out = tmp_path / "run"
     shutil.copytree(run, out)
     done = []
-    original = stage.sample_unit
+    original = units.sample_unit
 
     def stop(*args):
         if len(done) == 2:
@@ -199,13 +199,13 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(run, steered, tmp_path
         done.append(args)
         return original(*args)
 
-    monkeypatch.setattr(stage, "sample_unit", stop)
+    monkeypatch.setattr(units, "sample_unit", stop)
     with pytest.raises(KeyboardInterrupt):
         steer_run(out, SMALL)
     with (out / "steering.jsonl").open("a") as file:
         file.write('{"unit": "sampled/think/add/40", "sam')
-    monkeypatch.setattr(stage, "sample_unit", original)
-    monkeypatch.setattr(stage, "replay_case", None)  # not done again
+    monkeypatch.setattr(units, "sample_unit", original)
+    monkeypatch.setattr(units, "replay_case", None)  # not done again
     steer_run(out, SMALL)
     assert (out / "steering.jsonl").read_text() == (steered / "steering.jsonl").read_text()
     assert read_results(out / "results.json")["steering"] == read_results(steered / "results.json")["steering"]
@@ -219,6 +219,36 @@ def test_another_plan_sets_the_file_aside(steered, tmp_path):
     assert Log(tmp_path, "a third").units == {}
     assert len(list(tmp_path.glob("steering.other-*.jsonl"))) == 2
     assert read_log(aside) == read_log(steered / "steering.jsonl")
+
+
+def test_a_file_of_an_earlier_version_is_set_aside_whatever_its_units_are(tmp_path):
+    content = '{"plan": "old"}\n{"unit": "spoken/1", "spoken": [{"scope": null, "nats": 1.0}]}\n'
+    (tmp_path / "steering.jsonl").write_text(content)
+    assert Log(tmp_path, "new").units == {}
+    (aside,) = tmp_path.glob("steering.other-*.jsonl")
+    assert aside.read_text() == content
+    (tmp_path / "steering.jsonl").write_text(content)
+    with pytest.raises(StoreError, match=r"steering.jsonl:2: no unit"):
+        Log(tmp_path, "old")
+
+
+@pytest.mark.parametrize(
+    ("finish", "text", "met"),
+    [
+        ("length", "<think>ab</think>c", 0),
+        ("length", "<think>ab</think>cd", 1),
+        ("stop", "<think>ab</think>c", 1),
+        ("not_finite", "<think>ab</think>c", 1),
+    ],
+)
+def test_the_token_at_which_a_completion_ends_is_not_fed_and_not_counted(plan, monkeypatch, finish, text, met):
+    tokenizer = plan.subject.loaded.tokenizer
+    ids = [*tokenizer(text, add_special_tokens=False).input_ids, *[tokenizer.eos_token_id] * (finish == "stop")]
+    made = Generation(ids, finish, {}, torch.empty(len(ids), 0))
+    monkeypatch.setattr(sampled, "_generate", lambda *_: [made])
+    (row,) = sample_unit(plan.subject, plan.tested, "answer", plan.acts[0], plan.wanted[:1], 64)
+    assert row.steered_tokens == met
+    assert steered_cases([row], [row.rollout]).tolist() == [met > 0]
 
 
 def test_what_is_sampled_has_seeds_of_its_own_alike_with_steering_and_without(plan, monkeypatch):
@@ -306,16 +336,22 @@ def test_what_exceeds_the_controls_is_shown_where_a_rank_among_them_says_so(p, t
 
 
 def test_rollouts_that_met_no_token_of_the_scope_are_left_out():
-    def row(rollout, acted, tokens, direction=0):
+    def row(rollout, acted, tokens, direction=0, repetition=None):
         return Sampled(
             rollout=rollout, direction=direction, acted=acted, verbalised=None, correct=None, n_tokens=5,
-            steered_tokens=tokens, repeated=None, finish="stop",
+            steered_tokens=tokens, repeated=repetition, finish="stop",
         )  # fmt: skip
 
     rows = [row(1, True, 3), row(2, False, 0), row(1, False, 0, 1), row(2, False, 4, 1)]
     found = sampled_measure(rows, [row(1, False, 0), row(2, True, 0)], [1, 2], 2, "acts")
     assert steered_cases(rows, [1, 2]).tolist() == [True, False]
     assert found.count.tolist() == [[1, 0], [0, 1]] and found.tried.tolist() == [[True, False], [False, True]]
+    # Of two completions one is too short for a piece of four tokens: means are of rollouts that have both numbers.
+    short = [row(1, True, 3, repetition=0.5), row(2, True, 3, repetition=0.1)]
+    found = sampled_measure(short, [row(1, True, 0), row(2, True, 0, repetition=0.3)], [1, 2], 1, "repetition")
+    assert (
+        found.value.tolist() == [[0, 0.1]] and found.count.tolist() == [[0, 1]] and found.plain_count.tolist() == [0, 1]
+    )
 
 
 def test_a_scope_that_no_rollout_met_has_no_figures_and_says_why(plan, steered):

@@ -94,7 +94,8 @@ def sampled_measure(
     rows: Sequence[Sampled], plain: Sequence[Sampled], rollouts: Sequence[int], n_directions: int, name: str
 ) -> Measured:
     """A measure of rollouts that were sampled under one act. Those that met no token of the scope were not steered, and
-    are left out; `steered_cases` says of which cases that leaves the tested direction's.
+    are left out; `steered_cases` says of which cases that leaves the tested direction's. A mean is of rollouts whose
+    unsteered one has a number as well.
     """
     fact, is_share = FACTS[name]
     place = {number: i for i, number in enumerate(rollouts)}
@@ -103,8 +104,10 @@ def sampled_measure(
     for row in (row for row in rows if row.steered_tokens):
         cell, found = (row.direction, place[row.rollout]), fact(row)
         tried[cell] = 1
-        if name == SAME and found is not None:
-            found = None if bare[row.rollout] is None else float(found == bare[row.rollout])
+        if bare[row.rollout] is None and (name == SAME or not is_share):
+            found = None
+        elif name == SAME and found is not None:
+            found = float(found == bare[row.rollout])
         if found is not None:
             value[cell], count[cell] = found, 1
     before = [bare[number] for number in rollouts]

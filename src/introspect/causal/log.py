@@ -126,8 +126,8 @@ class Log:
         self.path = folder / STEERING_FILE
         self.units: dict[str, Unit] = {}
         if os.path.lexists(self.path):
-            found, units = read_log(self.path)
-            if found == plan:
+            if plan_of(self.path) == plan:
+                units = read_log(self.path)[1]
                 if check is not None:
                     check(self.path, units)
                 self.units = units
@@ -147,27 +147,40 @@ class Log:
         return unit
 
 
+def plan_of(path: Path) -> str:
+    """The plan of a file that may be a stranger's, or an earlier version's, whose units are others.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    return _read(path, units=False)[0]
+
+
 def read_log(path: Path) -> tuple[str, dict[str, Unit]]:
     """The plan of a file that may be a stranger's, and its units by name, in order: unit i is on line i + 2.
 
     Raises:
         StoreError: it is damaged. Names the file and the line.
     """
+    return _read(path, units=True)
+
+
+def _read(path: Path, *, units: bool) -> tuple[str, dict[str, Unit]]:
     number = 1
     try:
         lines: Sequence[bytes] = read_at_most(path, MAX_BYTES).split(b"\n")[:-1]
         plan = _Head.model_validate_json(lines[0]).plan if lines else ""
-        units: dict[str, Unit] = {}
-        for line in lines[1:]:
+        found: dict[str, Unit] = {}
+        for line in lines[1:] if units else ():
             number += 1
             unit = Unit.model_validate_json(line)
-            if unit.unit in units:
+            if unit.unit in found:
                 raise StoreError(f"{path}:{number}: unit {unit.unit[:80]!r} is there twice; {REMEDY}")
-            units[unit.unit] = unit
+            found[unit.unit] = unit
     except OSError as error:
         raise StoreError(f"cannot read {path} ({error}); {REMEDY}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "line"
         raise StoreError(f"{path}:{number}: no unit ({where}: {first['msg']}); {REMEDY}") from None
-    return plan, units
+    return plan, found

@@ -78,16 +78,20 @@ def sample_unit(
     cases = [subject.cases[each.case] for each in wanted]
     steer = _steers(subject, tested, cases, [each.direction for each in wanted], [act] * len(wanted), scope)
     made = _generate(subject, cases, steer, lanes)
-    fed = [
-        [*case.rollout.prompt_ids, *each.completion_ids[: len(each.completion_ids) - (each.finish == "stop")]]
-        for case, each in zip(cases, made, strict=True)
-    ]
+    fed = [[*case.rollout.prompt_ids, *_fed(each)] for case, each in zip(cases, made, strict=True)]
     # Each row is steered by one of the two: by the other with a strength of 0.
     counts = count_steered([steer[0] if act.operator == "add" else steer[1]], fed)[0]
     return [
         _row(subject, case, each, one.direction, n)
         for case, each, one, n in zip(cases, made, wanted, counts, strict=True)
     ]
+
+
+def _fed(made: Generation) -> list[int]:
+    """The tokens that something was drawn after: one that ends a completion, or at which it is cut off, is not fed, and
+    steering it would change nothing.
+    """
+    return made.completion_ids[:-1] if made.finish in ("stop", "length") else made.completion_ids
 
 
 def speak(subject: Subject, case: Case, said: Sequence[tuple[ScopeName | None, Act | None, list[int]]]) -> list[Spoken]:

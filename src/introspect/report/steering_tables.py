@@ -147,9 +147,10 @@ def _rollouts(steering: Found) -> LinkTable:
                 Cell(str(cell["n"]), True),
             )
     table.notes.append(
-        "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. Repeated "
-        "4-grams: the share of a completion's pieces of four tokens that were there before (Welleck et al. 2020). "
-        "Rollouts with no token of what is steered were not steered, and are counted and left out."
+        "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. It is "
+        "measured along the direction only, so no control stands beside it. Repeated 4-grams: the share of a "
+        "completion's pieces of four tokens that were there before (Welleck et al. 2020). Rollouts with no token of "
+        "what is steered were not steered, and are counted and left out."
     )
     return table
 
