@@ -54,7 +54,7 @@ class SteerPlan:
         subject, loaded, machine = self.subject, self.subject.loaded, machine_facts()
         how = [METHOD, package_versions(), loaded.info.to_json(), subject.backend.name]
         how += [machine["processor"], machine["accelerator"]]
-        said = [subject.spec.task, subject.spec.generation.model_dump(mode="json"), asdict(loaded.format)]
+        said: list[Any] = [subject.spec.task, subject.spec.generation.model_dump(mode="json"), asdict(loaded.format)]
         said += [sorted(stop_ids(loaded)), self.settings.lanes]
         place = [self.tested.direction.site, self.tested.direction.layer, self.tested.digest, self.tested.typical]
         cases = [[c.rollout.rollout, c.rollout.token_ids, c.seed] for c in subject.cases]
