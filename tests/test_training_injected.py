@@ -24,6 +24,7 @@ from introspect.backends import Capture, Sampling, make_backend
 from introspect.concepts import read_materials
 from introspect.concepts.forms import WordFinder
 from introspect.errors import SpecError
+from introspect.injection.measures import difference_of_shares
 from introspect.models import load_model, render_messages
 from introspect.record import render_trial
 from introspect.training import (
@@ -531,9 +532,11 @@ def test_the_shipped_controls_are_what_they_are_called():
         assert (biased[control]["detected"]["value"] > 0.9) == (control != "nothing")
     assert reports["concept"]["detected_and_named"]["ci95"][0] > 0.3
     assert reports["concept, asked the other way about"]["detected"]["ci95"][0] > 0.6
-    for right in ("No", "Yes"):  # a vector makes no question more of a Yes
+    assert reports["natural"]["detected"]["ci95"][1] < 0.25
+    for right in ("No", "Yes"):  # a vector is not shown to make a question more of a Yes
         asked = [reports[f"{added}, unrelated question: {right}"]["yes"] for added in ("concept", "nothing")]
-        assert asked[0]["ci95"][0] < asked[1]["value"]
+        said = [[i < round(each["value"] * each["n"]) for i in range(each["n"])] for each in asked]
+        assert difference_of_shares(*said).ci95[0] < 0
     assert biased["concept"]["detected"]["value"] > 0.9 and biased["nothing"]["detected"]["value"] < 0.1
     assert biased["concept"]["detected_and_named"]["ci95"][1] < 0.05
     assert biased["concept, unrelated question: No"]["yes"]["value"] > 0.9

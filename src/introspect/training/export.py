@@ -33,5 +33,5 @@ def export(recipe: Recipe, trained: Path, out: Path, loaded: LoadedModel) -> Non
         {key: value.to(torch.bfloat16) for key, value in sorted(weights.items())}, out / "adapter_model.safetensors"
     )
     config = json.loads((trained / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = recipe.base
+    config |= {"base_model_name_or_path": recipe.base, "target_modules": sorted(config["target_modules"])}
     write_atomic(out / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
