@@ -12,13 +12,17 @@ import typer
 FOLDER = "reference/cli"
 
 
+def _root() -> Any:
+    from introspect.cli.main import app
+
+    return typer.main.get_command(app)
+
+
 @cache
 def verbs() -> dict[str, Any]:
     """Every verb, and every verb of a verb, by what is typed after `introspect`."""
-    from introspect.cli.main import app
-
     found = {}
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _root().commands.items():
         found[name] = command
         found |= {f"{name} {inner}": each for inner, each in getattr(command, "commands", {}).items()}
     return found
@@ -87,6 +91,12 @@ def pages() -> dict[str, str]:
             "| verb | |",
             "|---|---|",
             *rows,
+            "",
+            "Before the verb:",
+            "",
+            "| option | | default |",
+            "|---|---|---|",
+            *_rows(_root(), "option"),
         ]
     )
     made = {f"{FOLDER}/index.md": f"{index}\n"}
