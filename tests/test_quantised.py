@@ -12,7 +12,7 @@ from introspect.errors import ModelError, SpecError
 from introspect.models import LoadedModel, load_model
 from introspect.models.precision import processor_has_bfloat16
 from introspect.models.quantise import METHODS, quantised_digest
-from tiny_folders import save_tiny
+from tiny_folders import save_adapter, save_tiny
 
 pytest.importorskip(
     "bitsandbytes",
@@ -97,6 +97,23 @@ def test_a_steered_site_moves_by_exactly_the_vector_in_the_model_s_dtype(quantiz
 def test_the_doctor_finds_nothing_wrong(quantization, load):
     checks = examine(load("llama", quantization), only=[name for name in CHECKS if name not in ("spans", "any lanes")])
     assert [check for check in checks if check.status != "ok"] == []
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_an_adapter_is_merged_before_weights_are_rounded(quantization, tmp_path):
+    base = tmp_path / "base"
+    save_adapter(tmp_path / "lora", save_tiny(base, width=WIDTH), base)
+    bare, full, few = (
+        load_model(str(base), adapter=adapter, quantization=bits, dtype="float32")
+        for adapter, bits in ((None, None), (tmp_path / "lora", None), (tmp_path / "lora", quantization))
+    )
+    assert few.info.adapter_digest == full.info.adapter_digest is not None
+    assert few.info.weight_digest == quantised_digest(full.info.weight_digest, quantization)
+    untrained, exact, rounded = (
+        make_backend("native", each.model, CAPTURE).replay(SEQUENCES, POSITIONS, capture=CAPTURE)
+        for each in (bare, full, few)
+    )
+    assert distance(rounded, exact) < 2 * NOISE[quantization] < distance(untrained, exact)
 
 
 def test_the_digest_tells_full_weights_from_quantised_ones(load):

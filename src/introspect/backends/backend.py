@@ -40,6 +40,8 @@ BACKENDS = ("native", "nnsight", "transformer-lens")
 """Engines, the fastest first."""
 SAMPLERS = ("vllm",)
 """Backends that have another program sample, and record by replay."""
+REPLAYERS = ("interp-engine", "ndif")
+"""Backends that only replay: inside vLLM, and elsewhere."""
 
 
 class ModelBackend:
@@ -290,7 +292,7 @@ def make_engine(name: str, model: PreTrainedModel) -> Engine:
         from .transformer_lens import TransformerLensEngine
 
         return TransformerLensEngine(model)
-    names = (*BACKENDS, *SAMPLERS)
+    names = (*BACKENDS, *SAMPLERS, *REPLAYERS)
     near = get_close_matches(name, names, n=1)
     raise SpecError(
         f"unknown backend {name!r}: {f'did you mean {near[0]}? ' if near else ''}choose auto or one of "
@@ -305,6 +307,20 @@ def make_backend(name: str, model: PreTrainedModel, capture: Capture | None = No
         SpecError: no such backend, or it does not record what is asked for; for `auto`, what the native one says.
         ModelError: the engine cannot run this model.
     """
+    if name == "ndif":
+        from .ndif import ndif_backend
+
+        hosted = ndif_backend(model)
+        if capture is not None:
+            hosted.check(capture)
+        return hosted
+    if name == "interp-engine":
+        from .interp_engine import interp_engine_backend
+
+        inside = interp_engine_backend(model)
+        if capture is not None:
+            inside.check(capture)
+        return inside
     if name == "vllm":
         from .vllm import vllm_backend
 

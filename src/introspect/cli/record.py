@@ -23,7 +23,9 @@ def record(
     model: Annotated[str, typer.Option(help="Embedded model, hub id, local folder or .gguf file.")],
     organism: Annotated[str | None, typer.Option(help="Adapter on the model: a name or a folder.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit of a hub model.")] = None,
-    backend: Annotated[str, typer.Option(help="Engine: auto, native, nnsight, transformer-lens; or ndif.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="Engine: auto, native, nnsight, transformer-lens; interp-engine or ndif.")
+    ] = "auto",
     layers: Annotated[str, typer.Option(help="all, last, a slice such as 4:28:4, or a list such as 0,-1.")] = "all",
     sites: Annotated[str, typer.Option(help="Of resid_post, resid_mid, attn_out, mlp_out; by commas.")] = "resid_post",
     spans: Annotated[str, typer.Option(help="Of prompt, think, answer, completion; by commas.")] = "completion",

@@ -35,6 +35,8 @@ CHEAP = ("reference", "batch = single", "later tokens", "in flight = replay", "r
 """What every run checks of its model: under two seconds for a small one."""
 GENERATES = ("in flight = replay", "steering in flight", "any lanes", "speed")
 """What has no answer for a model that can only be replayed."""
+STEERS = ("steering", "steering in flight", "zero strength")
+"""What has no answer for a backend that steers nothing."""
 FAILURES = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 """What a model that is not as others may make of a check."""
 
@@ -97,6 +99,8 @@ def _run(name: str, check: Callable[[Subject], Check], subject: Subject) -> Chec
             sampled = isinstance(subject.backend, SampledBackend)
             what = "nothing is recorded in flight" if sampled else "nothing is generated with this model"
             return Check(name, "skipped", f"{what}: {subject.why_not_in_flight}")
+        if name in STEERS and not any(subject.backend.engine.supports().write.values()):
+            return Check(name, "skipped", "nothing is steered through this backend")
         return check(subject)
     except IntrospectError as error:
         return Check(name, "failed", str(error))

@@ -7,6 +7,7 @@ from .adapter import adapter_base
 from .embedded import EMBEDDED, EmbeddedModel, ensure_embedded, list_models
 from .encoder import Encoder, input_embeddings, load_encoder
 from .formats import ReasoningFormat, detect_format
+from .hosted import load_hosted
 from .load import LoadedModel, ModelInfo, load_model
 from .prompt import render_messages, render_prompt
 from .source import ModelSource, resolve
@@ -25,6 +26,7 @@ __all__ = [
     "input_embeddings",
     "list_models",
     "load_encoder",
+    "load_hosted",
     "load_model",
     "render_messages",
     "render_prompt",

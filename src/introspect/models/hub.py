@@ -51,8 +51,11 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> Path:
     raise unreachable
 
 
-def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
+def fill_snapshot(name: str, snapshot: Path, *, offline: bool, weights: bool = True) -> None:
     """Fetch what loading needs besides `config.json` and is not in the snapshot yet: tokenizer, index, weights.
+
+    Args:
+        weights: False for a model that runs elsewhere.
 
     Raises:
         ModelError: the model has no safetensors, or a file cannot be had.
@@ -65,6 +68,9 @@ def fill_snapshot(name: str, snapshot: Path, *, offline: bool) -> None:
 
     if not offline:
         fetch(SMALL)
+    if not weights:
+        return
+    if not offline:
         fetch(weight_names(snapshot) if (snapshot / INDEX).exists() else [SINGLE])
     if not (snapshot / INDEX).exists() and not (snapshot / SINGLE).exists():
         raise ModelError(

@@ -97,13 +97,24 @@ class Origin:
     """Its folder, or the GGUF file."""
     as_stored: bool
     """Whether they are what the folder holds: no adapter was merged, no file unpacked."""
+    kind: str
+    """embedded, hub, local or gguf."""
+    name: str
+    """As the user typed it."""
+    requested: str | None = None
+    """Branch, tag or commit of a hub model, as the user asked."""
 
 
 _ORIGINS: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
 
 
+def remember(model: PreTrainedModel, origin: Origin) -> None:
+    """Say where a model comes from, as long as there is the model."""
+    _ORIGINS[model] = origin
+
+
 def origin_of(model: PreTrainedModel) -> Origin | None:
-    """Of a model that `load_model` gave; None for others."""
+    """Of a model that was loaded by name; None for others."""
     return _ORIGINS.get(model)
 
 
@@ -177,7 +188,8 @@ def load_model(
         model = recast(model, number_format, placed, bits)
     settle(model, placed, source.name)
     model.requires_grad_(False).eval()
-    _ORIGINS[model] = Origin(path, as_stored=source.adapter is None and source.kind != "gguf")
+    as_stored = source.adapter is None and source.kind != "gguf"
+    remember(model, Origin(path, as_stored, source.kind, source.name, revision))
     tokenizer = load_tokenizer(source, path)
     config = model.config.get_text_config()
     info = ModelInfo(

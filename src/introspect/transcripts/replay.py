@@ -21,7 +21,7 @@ from ..experiment import resolve_layers
 from ..interchange.inspect_log import SUFFIXES, installed_inspect
 from ..lock import only_writer
 from ..manifest import machine_facts, package_versions
-from ..models import LoadedModel, load_model
+from ..models import LoadedModel, load_hosted, load_model
 from ..progress import Progress, silent
 from ..record import replay, store_spec, wanted_capture
 from ..rollout import Rollout
@@ -209,14 +209,7 @@ def _read(path: Path, spec: ReplaySpec, exact: bool) -> Source:
 
 
 def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, progress: Progress) -> _Prepared:
-    loaded = load_model(
-        spec.model,
-        adapter=spec.organism,
-        revision=spec.revision,
-        dtype=spec.dtype,
-        quantization=spec.quantization,
-        offline=offline,
-    )
+    loaded = _load(spec, offline=offline)
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
     selection = spec.capture.selection
     capture = wanted_capture(spec.capture.sites, layers, selection)
@@ -231,6 +224,19 @@ def _prepare(source: Source, path: Path, spec: ReplaySpec, *, offline: bool, pro
             "other spans, such as completion"
         )
     return _Prepared(loaded, backend, capture, spec, source, rollouts, rows)
+
+
+def _load(spec: ReplaySpec, *, offline: bool) -> LoadedModel:
+    if spec.backend == "ndif":
+        return load_hosted(spec.model, revision=spec.revision, dtype=spec.dtype, offline=offline)
+    return load_model(
+        spec.model,
+        adapter=spec.organism,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        quantization=spec.quantization,
+        offline=offline,
+    )
 
 
 def replay_rows(

@@ -24,8 +24,9 @@ class ReplaySpec(BaseModel):
     """Commit of a hub model."""
     organism: str | None = None
     """Adapter on top of the model; null: the bare model."""
-    backend: BackendName = "auto"
-    """Engine that runs the model."""
+    backend: BackendName | Literal["interp-engine", "ndif"] = "auto"
+    """Engine that runs the model; interp-engine: inside vLLM; ndif: the model is hosted elsewhere, and only its config
+    and tokenizer are here."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations."""
     quantization: Quantised = None
@@ -34,6 +35,12 @@ class ReplaySpec(BaseModel):
     """Sites, layers, spans and tokens that are recorded."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many transcripts, from the first; null: all."""
+
+    @model_validator(mode="after")
+    def _hosted_as_it_is(self) -> Self:
+        if self.backend == "ndif" and (self.organism is not None or self.quantization is not None):
+            raise ValueError("a model that NDIF hosts is taken as it is: leave organism and quantization out")
+        return self
 
     @model_validator(mode="after")
     def _selects(self) -> Self:
