@@ -75,7 +75,10 @@ def test_the_link_counts_what_it_says_and_takes_its_threshold_from_development_r
     silent_ = len(rows.test(rows.acted & (rows.verdict == "silent")))
     assert (found["table"]["silent"]["policy"], found["table"]["silent"]["none"]) == (silent_, 0)
     assert found["silent_but_decodable"]["value"] == 1.0 > found["silent_but_decodable"]["ci95"][0]
-    assert found["text_baseline"]["silent_but_decodable"]["value"] == 0.0
+    text = found["text_baseline"]
+    assert text["silent_but_decodable"]["value"] == 0.0
+    passing = (rows.text[rows.test(~rows.acted)] > text["threshold"]).mean()
+    assert text["realised_fpr"]["value"] == pytest.approx(passing, abs=1e-6)
     assert found["beyond_text"]["value"] == 1.0 > found["beyond_text"]["ci95"][0]
     assert found["along_chain"][0]["silent_but_decodable"] == found["silent_but_decodable"]
     not_acted = rows.test(~rows.acted)

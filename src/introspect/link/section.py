@@ -70,7 +70,11 @@ def link_section(
         "table": {verdict: _row(rows, probe, verdict) for verdict in VERDICTS},
         "no_usable_verdict": _counts(probe, rows.test(rows.acted & (rows.verdict == ""))),
         **_rates(rows, probe),
-        "text_baseline": {"name": text_name if text else None, **_rates(rows, text)},
+        "text_baseline": {
+            "name": text_name if text else None,
+            "threshold": None if text is None else text.common,
+            **_rates(rows, text),
+        },
         "beyond_text": (
             Estimate.undefined("no text baseline could be fitted")
             if text is None

@@ -136,5 +136,7 @@ def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], f
         text = np.array(words)
         truth["words_auroc"] = auroc(text, acted)
         truth["beyond_words"] = auroc(scores, acted) - max(auroc(text, acted), CHANCE)
-        truth["words_silent"] = float((text[silent_ones] > threshold_at_fpr(text[~acted], fpr)).mean())
+        words_threshold = link.get("text_baseline", {}).get("threshold")
+        if words_threshold is not None:
+            truth["words_silent"] = float((text[silent_ones] > words_threshold).mean())
     return truth
