@@ -13,6 +13,10 @@ from introspect.progress import silent
 from introspect.report.figures import BASELINES
 from introspect.report.page import render
 from introspect.results import validate_results
+from introspect.transfer.common_split import split_together
+from introspect.transfer.places import choose_place
+from introspect.transfer.recorded import read_recorded
+from planted_organisms import ONE, QUICK, organism
 from planted_runs import LAYERS, TOKENIZER, planted_run, record_by_hand, rollout
 
 POSITIONS = "[last_prompt, think_50, think_100, before_answer]"
@@ -136,6 +140,26 @@ def test_every_column_is_on_the_page(silent_policy):
     assert many["n_places"] == len(results["probe"]["grid"]) == 8
     assert 4 <= many["above_largest_null"] <= many["above_own_null"] <= 8
     assert "which no classifier has read" in results["controls"]["label_noise"]["reason"]
+
+
+def test_the_answer_itself_is_read_where_it_is_asked_for_and_is_no_headline(tmp_path):
+    """The choice is in no token before the one before the answer's name."""
+    quick = (*QUICK, "probe.positions=[answer_token, last_prompt]")
+    spec = load_experiment("probe-risk", quick)
+    run = organism(tmp_path / "late", ONE, seed=5, late=True, analysed=True, spec=spec)
+    probe = json.loads((run / "results.json").read_text())["probe"]
+    assert probe["headline"]["position"] == "last_prompt" and probe["headline"]["auroc"]["value"] < 0.75
+    assert [row["position"] for row in probe["positions"]] == ["last_prompt", "answer_token"]
+    assert probe["positions"][1]["auroc"]["value"] > 0.95
+    assert probe["selection"].endswith("not the answer's own token, which is what was answered")
+    place, _ = choose_place(
+        split_together({"one": read_recorded(run)}, test_fraction=0.4, inner_folds=3, seed=0),
+        spec.probe.penalties,
+        "resid_post",
+        silent,
+        stage="one",
+    )
+    assert place[0] == "last_prompt"
 
 
 def test_the_same_data_give_the_same_results(silent_policy, tmp_path):

@@ -11,14 +11,14 @@ from introspect.rollout import read_rollouts, read_whole_lines
 from introspect.store import StoreReader
 from planted_runs import LAYERS, TOKENIZER, record_by_hand, rollout
 
-ALL = ("last_prompt", "think_0", "think_50", "think_100", "before_answer")
+ALL = ("last_prompt", "think_0", "think_50", "think_100", "before_answer", "answer_token")
 
 
 def test_positions_fall_on_the_tokens_that_they_name():
     row = rollout(0, "g", "abcde", "risky")
     text = [TOKENIZER.decode([token]) for token in row.token_ids]
     found = {name: token_position(row, name) for name in ALL}
-    assert [text[found[name]] for name in ALL] == ["<bot>", "a", "c", "e", " "]
+    assert [text[found[name]] for name in ALL] == ["<bot>", "a", "c", "e", " ", "r"]
     assert visible_chain(row, found["last_prompt"], TOKENIZER) == ""
     assert visible_chain(row, found["think_50"], TOKENIZER) == "<think>abc"
     assert row.chain_text == "<think>abcde</think>Answer: "
@@ -27,6 +27,11 @@ def test_positions_fall_on_the_tokens_that_they_name():
 def test_what_a_rollout_lacks_has_no_position():
     assert token_position(rollout(0, "g", "", "risky"), "think_50") is None
     assert token_position(rollout(0, "g", "abc", "neither"), "before_answer") is None
+    assert token_position(rollout(0, "g", "abc", "neither"), "answer_token") is None
+    whole = rollout(0, "g", "abc", "risky")
+    cut = whole.model_copy(update={"completion_ids": whole.completion_ids[: -len("risky") + 1]})
+    assert token_position(whole, "answer_token") == cut.answer_position == len(cut.token_ids) - 1
+    assert token_position(cut, "answer_token") is None, "nothing follows, so there is no margin"
     assert rollout(0, "g", "abc", "neither").chain_text == "<think>abc</think>Answer: neither"
     with pytest.raises(EstimateError, match="no position is left"):
         choose_probed([rollout(0, "g", "", "risky")], ("think_0", "think_50"))
@@ -40,9 +45,11 @@ def test_rollouts_that_cannot_be_probed_are_left_out_and_said_to_be():
     assert len(probed.notes) == 2
     silent_rows = [rollout(i, "g", "", "risky") for i in range(20)]
     plain = choose_probed(silent_rows, ALL)
-    assert plain.positions == ("last_prompt", "before_answer")
+    assert plain.positions == ("last_prompt", "before_answer", "answer_token")
     assert plain.rollouts == silent_rows
-    assert choose_probed(rows, ("before_answer", *ALL[3::-1])).positions == ALL  # as they fall, whatever is listed
+    assert (
+        choose_probed(rows, ("before_answer", *ALL[3::-1], "answer_token")).positions == ALL
+    )  # as they fall, whatever is listed
     with pytest.raises(EstimateError, match="none of 1 rollouts"):
         choose_probed([rollout(0, "g", "abc", "neither")], ALL)
 

@@ -16,6 +16,7 @@ from introspect.compare import summarise, table
 from introspect.errors import StoreError
 from introspect.report import headline, number, render, write_report
 from introspect.report.figures import figure_json
+from introspect.report.sentences import noise
 from introspect.results import negative_control_section, read_results, validate_results
 
 RESULTS = json.loads((Path(__file__).parent / "fixtures" / "results.json").read_text(encoding="utf-8"))
@@ -74,6 +75,34 @@ def test_it_renders_the_same_way_every_time(results):
     assert page == render(results, {"versions": {"torch": "x"}})
     assert len(headline(results)) == 3
     assert RESULTS["experiment"]["question"] in page
+
+
+def estimate(value: float, low: float, high: float) -> dict:
+    return {"value": value, "ci95": [low, high], "n": 50, "method": "x"}
+
+
+def test_the_page_says_whether_noise_matters():
+    results = copy.deepcopy(RESULTS)
+    controls, link = results["controls"], results["link"]
+    assert "Numerical noise of capture is not seen to matter: none of 32 readouts flips" in render(results, None)
+    low, high = link["silent_but_decodable"]["ci95"]
+    for flips, said in ((1, "is not seen to matter: 1 of 32"), (round(32 * (high - low)), "matters: ")):
+        controls["capture_noise"]["readout_flips"] = flips
+        (found,) = (sentence for sentence in noise(results) if "capture" in sentence)
+        assert said in found and "silent but decodable is wide" in found
+        assert found in render(results, None)
+    seen = results["probe"]["headline"]["auroc"]
+    controls["label_noise"] = {"second": "labels", "n_read": 9, "called_no_of_yes": 0, "called_yes_of_no": 0}
+    controls["label_noise"] |= {"auroc_by_second": NOTHING, "auroc_corrected": estimate(seen["ci95"][0] - 0.1, 0.1, 1)}
+    assert noise(results)[0].startswith("Noise of the label matters: had labels given the label, the AUROC would be")
+    controls["label_noise"]["auroc_corrected"] = estimate(seen["value"], 0.1, 1)
+    assert noise(results)[0].startswith("Noise of the label is not seen to matter")
+    controls["label_noise"]["auroc_corrected"] = NOTHING
+    assert noise(results)[0] == "Whether noise of the label matters is not known: too little data."
+    validate_results(results)
+    link["label_noise"] = {"second": "judge", "silent_but_decodable": estimate(high + 0.1, 0, 1)}
+    assert noise(results)[1].startswith("Noise of verdicts matters: by judge, silent but decodable would be")
+    assert noise(undefined()) == []
 
 
 def test_nothing_that_a_stranger_wrote_can_act(monkeypatch):

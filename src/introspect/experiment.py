@@ -22,7 +22,9 @@ from .spec_file import read_spec
 
 BackendName = Literal["auto", "native", "nnsight", "transformer-lens", "vllm"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
-PositionName = Literal["last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer"]
+PositionName = Literal[
+    "last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer", "answer_token"
+]
 POSITIONS: tuple[PositionName, ...] = (
     "last_prompt",
     "think_0",
@@ -32,7 +34,9 @@ POSITIONS: tuple[PositionName, ...] = (
     "think_100",
     "before_answer",
 )
-"""Where a probe may read, in the order in which a rollout passes them."""
+"""Where a probe reads unless told otherwise, in the order in which a rollout passes them."""
+EVERY_POSITION: tuple[PositionName, ...] = (*POSITIONS, "answer_token")
+"""Where a probe may read: those, and the first token of the answer's name, which is the answer itself."""
 
 EstimatorName = Literal["logistic", "ridge", "difference-of-means", "whitened-difference-of-means"]
 LabelName = Literal["acted", "verbalised", "silent", "denied"]
@@ -132,7 +136,8 @@ class ProbeSpec(Section):
     """How probes are fitted and tested."""
 
     positions: Annotated[tuple[PositionName, ...], Field(min_length=1)] = POSITIONS
-    """Where in a rollout a probe reads one token's activation."""
+    """Where in a rollout a probe reads one token's activation. `answer_token`, the first token of the answer's name, is
+    read where it is asked for, and chosen for the headline only where nothing else is."""
     site: Annotated[SiteName | None, _unless(None)] = None
     """Place in a block that is read; null: the first of capture.sites. This and the next two are written out where they
     are set to something else."""

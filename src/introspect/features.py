@@ -1,8 +1,9 @@
 """Positions: which tokens of a rollout are probed, and what text is visible there.
 
 A position has a name and falls on one token of each rollout: the last prompt token, a relative place in the think span
-(`think_0` is its first token, `think_100` its last), or the token before the answer's name. What a probe may use at a
-position is a function of the tokens up to and including it, and the text baselines see exactly those.
+(`think_0` is its first token, `think_100` its last), the token before the answer's name, or its first token
+(`answer_token`; where another follows, whose distribution was recorded). What a probe may use at a position is a
+function of the tokens up to and including it, and the text baselines see exactly those.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .store import StoreReader
 
 MEMORY = "INTROSPECT_MEMORY_GB"
 """Of the machine, and so no part of a spec: results do not depend on it."""
+ANSWER_ITSELF = "answer_token"
 MIN_SHARE_WITH_THINK = 0.9
 """Think positions are probed when at least this share of valid rollouts has a think span with tokens in it."""
 
@@ -35,6 +37,9 @@ def token_position(rollout: Rollout, name: str) -> int | None:
         return first - 1
     if name == "before_answer":
         return None if rollout.answer_position is None else rollout.answer_position - 1
+    if name == ANSWER_ITSELF:
+        at = rollout.answer_position
+        return None if at is None or at + 1 >= len(rollout.token_ids) else at
     start, stop = rollout.spans.think
     if start >= stop or start < first:
         return None
@@ -89,14 +94,15 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
     kept_positions = tuple(sorted(kept_positions, key=_place))
     kept = [r for r in valid if all(token_position(r, name) is not None for name in kept_positions)]
     if len(kept) < len(valid):
-        notes.append(f"{len(valid) - len(kept)} valid rollouts have no think span and are not probed.")
+        lack = "have no think span" + (" or end with their answer" if ANSWER_ITSELF in kept_positions else "")
+        notes.append(f"{len(valid) - len(kept)} valid rollouts {lack} and are not probed.")
     tokens = {name: np.array([token_position(r, name) for r in kept], dtype=np.int64) for name in kept_positions}
     return Probed(kept, kept_positions, tokens, notes)
 
 
 def _place(name: str) -> float:
-    """Where a named position falls: 0 is the prompt's end, 1 to 2 the think span, 3 the token before the answer."""
-    ends = {"last_prompt": 0.0, "before_answer": 3.0}
+    """Where a named position falls: 0 is the prompt's end, 1 to 2 the think span, 3 and 4 the answer's name."""
+    ends = {"last_prompt": 0.0, "before_answer": 3.0, ANSWER_ITSELF: 4.0}
     return ends[name] if name in ends else 1 + int(name.removeprefix("think_")) / 100
 
 

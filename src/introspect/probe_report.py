@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .features import ANSWER_ITSELF
 from .probes import Cell, Null, best_cell, column_scores
 from .probes.by_estimator import ESTIMATORS, fit_cells, null_of
 from .probes.stream import Activations
@@ -22,6 +23,7 @@ SELECTION = (
     "layer, position and penalty chosen by AUROC on inner folds of the development groups; of cells within 0.005 of "
     "the best, the earliest position and the lowest layer"
 )
+NOT_CHOSEN = "; not the answer's own token, which is what was answered"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     estimator = ESTIMATORS[settings.estimator]
     progress("probe", 0, steps)
     cells = _cells(stage, stage.activations)
-    headline = best_cell(cells)
+    headline = best_cell([cell for cell in cells if cell.position != ANSWER_ITSELF] or cells)
     by_position = {name: [cell for cell in cells if cell.position == name] for name in stage.positions}
     best = {name: best_cell(members) for name, members in by_position.items()}
     progress("probe", 1, steps)
@@ -90,7 +92,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
             "n_test": len(stage.split.test),
             "n_ood": len(stage.ood),
         },
-        "selection": SELECTION,
+        "selection": SELECTION + NOT_CHOSEN * (ANSWER_ITSELF in stage.positions and len(stage.positions) > 1),
         "headline": {
             "site": site,
             "layer": headline.layer,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import RunError, StoreError
-from ..experiment import POSITIONS
+from ..experiment import EVERY_POSITION
 from ..features import token_position
 from ..rollout import Rollout
 from ..selection import SPANS
@@ -137,8 +137,8 @@ class Aligned:
         if (span is None) == (position is None):
             raise RunError("give a span, such as span='think', or a position, such as position='before_answer'")
         if position is not None:
-            if position not in POSITIONS:
-                raise RunError(f"there is no position {position!r}; choose one of {', '.join(POSITIONS)}")
+            if position not in EVERY_POSITION:
+                raise RunError(f"there is no position {position!r}; choose one of {', '.join(EVERY_POSITION)}")
             found = [token_position(each, position) for each in self.rollouts]
             targets = np.array([-1 if each is None else each for each in found], dtype=np.int64)
             return self._single(site, layer, targets, position.replace("_", " "))

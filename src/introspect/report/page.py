@@ -27,7 +27,7 @@ from .instrument import shipped_validation
 from .link_tables import link_tables
 from .measure_figures import measure_figures
 from .measures import measure_tables
-from .sentences import beyond, headline, number, share
+from .sentences import beyond, headline, noise, number, share
 from .steering_figures import steering_figures
 from .steering_tables import steering_tables
 
@@ -83,6 +83,7 @@ def render(results: dict, manifest: dict[str, Any] | None) -> str:
         results=results,
         manifest=manifest,
         sentences=headline(results),
+        noise=noise(results),
         baselines=BASELINES,
         link_tables=link_tables(results["link"], results["controls"]["negative_control"])
         if "table" in results["link"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 LABELS = {
@@ -166,3 +167,51 @@ def _link_besides(link: dict) -> list[str]:
             f"estimated from {noise['n_both']} chains, over the chains that {noise['classifier']} has a verdict on"
         )
     return out
+
+
+def noise(results: dict) -> list[str]:
+    """Whether noise matters: of what is predicted, of verdicts, and of arithmetic. Nothing of what was not measured."""
+    controls, link = results["controls"], results["link"]
+    out = []
+    label, verdicts, capture = (
+        part.get(name, {})
+        for part, name in ((controls, "label_noise"), (link, "label_noise"), (controls, "capture_noise"))
+    )
+    if "auroc_corrected" in label:
+        said = f"had {label['second']} given the label, the AUROC would be"
+        out.append(_matters("the label", said, label["auroc_corrected"], results["probe"]["headline"]["auroc"], number))
+    if "silent_but_decodable" in verdicts:
+        said = f"by {verdicts['second']}, silent but decodable would be"
+        out.append(_matters("verdicts", said, verdicts["silent_but_decodable"], link["silent_but_decodable"], share))
+    if "readout_flips" in capture:
+        out.append(_of_capture(capture, link.get("silent_but_decodable", {})))
+    return out
+
+
+def _matters(what: str, said: str, other: dict, ours: dict, shown: Callable[[dict], str]) -> str:
+    """It is said to matter where the other value lies outside our interval."""
+    if other["value"] is None or ours["value"] is None:
+        reason = (other if other["value"] is None else ours).get("reason", "no reason given")
+        return f"Whether noise of {what} matters is not known: {reason}."
+    low, high = ours["ci95"]
+    inside = low <= other["value"] <= high
+    return (
+        f"Noise of {what} {'is not seen to matter' if inside else 'matters'}: {said} {shown(other)}, "
+        f"{'within' if inside else 'outside'} the interval of {shown(ours)}."
+    )
+
+
+def _of_capture(capture: dict, rate: dict) -> str:
+    """It is said to matter where it turns more readouts over than half the rate's interval is wide."""
+    flips, n = capture["readout_flips"], capture["n"]
+    if not flips:
+        return f"Numerical noise of capture is not seen to matter: none of {n} readouts flips when captured again."
+    found = f"{flips} of {n} readouts flip when captured again"
+    if rate.get("value") is None:
+        return f"Numerical noise of capture may matter: {found}, and there is no rate to hold that against."
+    low, high = rate["ci95"]
+    more = flips / n > (high - low) / 2
+    return (
+        f"Numerical noise of capture {'matters' if more else 'is not seen to matter'}: {found}, "
+        f"{'more' if more else 'no more'} than half of the interval of silent but decodable is wide ({share(rate)})."
+    )

@@ -20,7 +20,7 @@ from ..tasks.registry import find_task
 from .marks import group_mark, prompt_mark
 from .source import Fitted, Source
 
-SPANS = {"last_prompt": "prompt", "before_answer": "answer"}
+SPANS = {"last_prompt": "prompt", "before_answer": "answer", "answer_token": "answer"}
 """Position -> the span that it falls in; any other: think."""
 ANYWHERE = ("text_whole_chain", "text_prompt_whole_chain", "option_order", "condition", "prior")
 """Baselines that do not depend on the position."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EstimateError, SpecError
-from ..experiment import POSITIONS
+from ..experiment import EVERY_POSITION
 from ..probes.grid import TIE
 from ..progress import Progress, silent
 from ..stats import Estimate
@@ -144,7 +144,7 @@ def _shared(kinds: Kinds, layer: int | None, position: str | None) -> dict[str, 
         if position is not None:
             raise SpecError("each row is read at its own place here; leave --position out")
         return {name: replace(each, layers=tuple(layers)) for name, each in members.items()}
-    shared = [name for name in POSITIONS if all(name in each.probed.positions for each in members.values())]
+    shared = [name for name in EVERY_POSITION if all(name in each.probed.positions for each in members.values())]
     if not shared:
         raise EstimateError("these runs have probed no position in common; record one of them again")
     if position is not None and position not in shared:

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import EstimateError
-from ..experiment import POSITIONS
+from ..experiment import EVERY_POSITION
+from ..features import ANSWER_ITSELF
 from ..probes import fit_grid
 from ..probes.grid import TIE
 from ..progress import Progress
 from .carried import Place
 from .common_split import Organism
 
-LATE = "before_answer"
-"""What is read there is what is about to be said, whatever made it so."""
+LATE = (ANSWER_ITSELF, "before_answer")
+"""What is read there is what is said, or about to be, whatever made it so; the first of them is left out first."""
 RULE = (
     f"of cells within {TIE} of the best, the earliest position and the lowest layer; not the token before the answer's "
     "name while there is another position"
@@ -44,10 +45,11 @@ def choose_place(
     own = next(iter(choosing.values())).recorded.probed.positions
     shared = [
         name
-        for name in (dict.fromkeys((*POSITIONS, *own)) if position is None else (position,))
+        for name in (dict.fromkeys((*EVERY_POSITION, *own)) if position is None else (position,))
         if all(name in each.recorded.probed.positions for each in choosing.values())
     ]
-    shared = [name for name in shared if name != LATE] or shared
+    for late in LATE:
+        shared = [name for name in shared if name != late] or shared
     layers = sorted(set.intersection(*(set(each.recorded.layers) for each in choosing.values())))
     layers = [each for each in layers if layer in (None, each)]
     if not shared or not layers:
