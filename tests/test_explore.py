@@ -617,6 +617,18 @@ class TestDamage:
         (copy / "results.json").write_text(json.dumps(results))
         assert f"a penalty is {penalty}" in alert(get(client(copy), "/runs/0/rollouts/3?layer=1", 500))
 
+    def test_a_fit_that_comes_to_nothing_is_said(self, made, monkeypatch):
+        import torch
+
+        def failing(*_):
+            raise torch.linalg.LinAlgError("the leading minor is not positive-definite\nmore")
+
+        monkeypatch.setattr("introspect.probes.by_estimator.fit_cells", failing)
+        said = alert(get(client(made), "/runs/0/rollouts/3?layer=1", 500))
+        assert said.endswith(
+            "no probe can be fitted at last_prompt, layer 1 (the leading minor is not positive-definite)"
+        )
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_activations_that_are_not_finite_are_said(self, made, monkeypatch, value):
         real = OwnProbes._gathered

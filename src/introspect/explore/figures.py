@@ -24,6 +24,8 @@ class Shown:
     name: str
     title: str
     tables: Sequence[Table]
+    broad: bool = False
+    """Whether it needs more room than a phone has, and is moved sideways there."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,18 @@ def injection_shown(results: Json) -> dict[str, go.Figure]:
     """Name -> figure, of a study of injected concepts."""
     from ..injection.figures import injection_figures
 
-    return injection_figures(results)
+    found = injection_figures(results)
+    if "grid" in found:  # lines behind cells show between them where the ground is dark
+        found["grid"].update_xaxes(showgrid=False, zeroline=False)
+        found["grid"].update_yaxes(showgrid=False, zeroline=False)
+    return found
 
 
 def shown(name: str, figure: go.Figure) -> Shown:
     """A figure with its tables."""
-    return Shown(name, TITLES.get(name, name.replace("_", " ")), tables(figure))
+    several = sum(axis.startswith("xaxis") for axis in figure.layout.to_plotly_json()) > 1
+    named = any(isinstance(trace.y[0], str) for trace in figure.data if trace.y is not None and len(trace.y))
+    return Shown(name, TITLES.get(name, name.replace("_", " ")), tables(figure), broad=several or named)
 
 
 def tables(figure: go.Figure) -> list[Table]:

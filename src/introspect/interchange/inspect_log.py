@@ -224,10 +224,8 @@ def _parts(turn: Any) -> tuple[str | None, str]:
         return None, turn.content
     reasoning: list[str] = []
     text: list[str] = []
-    if (
-        sum(len(getattr(block, "reasoning", None) or getattr(block, "text", "")) for block in turn.content)
-        > MAX_MESSAGE
-    ):
+    lengths = [len(str(getattr(block, "reasoning", "") or getattr(block, "text", ""))) for block in turn.content]
+    if sum(lengths) > MAX_MESSAGE:
         raise _LeftOut(f"with a message of more than {MAX_MESSAGE:,} characters")
     for block in turn.content:
         if block.type == "reasoning":
