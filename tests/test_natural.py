@@ -11,10 +11,12 @@ import pytest
 from scipy.stats import norm
 from typer.testing import CliRunner
 
+from introspect import cells as cell_files
 from introspect.assets import assets_root
-from introspect.backends import Capture
+from introspect.backends import Capture, Generation
 from introspect.cli.main import app
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
+from introspect.natural import base
 from introspect.natural.base import FILE
 from introspect.natural.feedback_results import found_of
 from introspect.natural.kinds import SPECS, is_natural, is_natural_folder, load_natural
@@ -22,10 +24,10 @@ from introspect.natural.labels import draw_examples, make_labelling, shuffled
 from introspect.natural.measures import accuracy, area, best_of, effect_size, minus, two_way
 from introspect.natural.neurofeedback import NeurofeedbackStudy
 from introspect.natural.page import render, report_natural
-from introspect.natural.parts import above, coarse, plain
+from introspect.natural.parts import Claim, above, coarse, p_above, plain, settled
 from introspect.natural.results import NATURAL
 from introspect.natural.sentences import one_of_each, read_pairs
-from introspect.natural.study import STUDIES, natural_cost, run_natural
+from introspect.natural.study import STUDIES, make_study, natural_cost, run_natural
 from introspect.natural.text_labels import CLASSIFIERS
 from introspect.stats import Estimate
 from natural_materials import QUICK, cells_of, tiny_natural, tiny_study
@@ -111,6 +113,50 @@ class TestEveryKind:
         figures = [figure | {"y_title": "<b>"} for figure in results["figures"]]
         with pytest.raises(StoreError, match="y_title"):
             NATURAL.check(results | {"figures": figures})
+
+    def test_rows_of_other_units_are_refused(self, finished, tmp_path):
+        _, spec, out, _ = finished
+        lines = [json.loads(line) for line in (out / FILE).read_text().splitlines()]
+        last = lines[-1]["cell"]
+        spoilt = {
+            "number": [row | ({"number": 99} if row["cell"] == last else {}) for row in lines],
+            "kind": [row | ({"kind": "another"} if row["cell"] == 0 else {}) for row in lines],
+            "more": [*lines, lines[-1] | {"cell": last + 1, "of": 1}],
+        }
+        for name, rows in spoilt.items():
+            shutil.copytree(out, tmp_path / name)
+            (tmp_path / name / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+            with pytest.raises(StoreError, match=r"in this study|and the study has") as caught:
+                run_natural(spec, tmp_path / name, resume=True)
+            assert len(str(caught.value).splitlines()) == 1
+
+    def test_rows_too_large_to_be_read_again_are_refused_at_the_start(self, finished, tmp_path, monkeypatch):
+        kind, spec, _, _ = finished
+        monkeypatch.setattr(base, "MOST_BYTES", 1000)
+        if kind not in ("which-cue", "framing"):
+            assert make_study(spec).n_kept() == 0
+            return
+        with pytest.raises(
+            SpecError, match=r"activations of width 32 take 0\.0 GB in .* set a smaller limit, or fewer"
+        ):
+            run_natural(spec, tmp_path / "large")
+        with pytest.raises(SpecError, match="set a smaller limit"):
+            natural_cost(spec)
+        assert not (tmp_path / "large").exists()
+
+    def test_rows_that_are_too_large_are_not_called_damaged(self, finished, monkeypatch):
+        _, spec, out, _ = finished
+        monkeypatch.setattr(cell_files, "MOST_BYTES", 100)
+        with pytest.raises(StoreError, match="has more than the 100 bytes"):
+            run_natural(spec, out, resume=True)
+
+    def test_as_many_activations_are_kept_as_are_foreseen(self, finished):
+        _, spec, out, _ = finished
+        study, width = make_study(spec), 4 * -(-4 * 32 // 3)
+        kept = [json.loads(line) for line in (out / FILE).read_text().splitlines()]
+        texts = [text for row in kept for text in [row.get("state"), *(row.get("states") or {}).values()] if text]
+        assert len(texts) <= study.n_kept() and all(len(text) == width for text in texts)
+        assert spec.study != "which-cue" or len(texts) == study.n_kept() > 0
 
     def test_other_versions_are_refused(self, finished, tmp_path):
         _, spec, out, _ = finished
@@ -317,6 +363,25 @@ class TestMeasures:
         ]
         assert plain("<b>x & y</b>") == " b x   y  b "
 
+    def test_criteria_of_one_kind_are_corrected_for_how_many_there_are(self):
+        def claim(name, *lows):
+            return Claim(name, [(Estimate(1.0, (low, 2 - low), 9, "x"), 0.0) for low in lows], 30, "why")
+
+        assert p_above(Estimate(1.0, (0.0, 2.0)), 0.0, 30) == pytest.approx(0.05)
+        assert p_above(Estimate(1.0, (0.5, 2.0)), 0.5, 8) == pytest.approx(0.05)
+        assert p_above(Estimate(1.0, (1.0, 1.0)), 0.0, 8) == 0 and p_above(Estimate(0.0, (0.0, 0.0)), 0.0, 8) == 1
+        weak, strong = claim("weak", 0.01), claim("strong", 0.6)
+        assert [each["finding"] for each in settled([weak])] == ["supported"]
+        found = {each["criterion"]: each for each in settled([weak, strong, claim("other", -0.3)])}
+        assert found["weak"]["finding"] == found["other"]["finding"] == "not supported"
+        assert found["strong"]["finding"] == "supported" and "corrected for 3" in found["weak"]["reason"]
+        [both] = settled([claim("both", 0.6, 0.01)])
+        assert float(both["reason"].rpartition("= ")[2]) == pytest.approx(
+            p_above(Estimate(1.0, (0.01, 2)), 0, 30), abs=0.01
+        )
+        none = Claim("none", [(Estimate.undefined("few"), 0.0)], 30, "why")
+        assert [each["finding"] for each in settled([none, weak])] == ["cannot tell", "supported"]
+
 
 SENTENCE = re.compile(r"Sentence: ([^\n]+)\n(?:Label: ([01]))?")
 
@@ -421,6 +486,40 @@ class TestPlantedControl:
         results, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0})
         assert cells_of(results, "Implicit control")["pc1"][0]["ci95"][0] > 0
         assert verdict["control of pc1, same words"] == "not supported"
+
+    def test_sentences_that_are_missing_under_one_arrangement_are_left_out_and_not_fatal(self, folder):
+        study = tiny_study(folder, "neurofeedback", "control.sentences=8")
+        done: list = []
+        for unit in study.cells():
+            done.append(study.run_cell(unit, done))
+        for row in (row for unit in done for row in unit):
+            if row["kind"] == "control" and row["arrangement"] == "shuffled":
+                for what in ("implicit", "explicit", "reread", "written"):
+                    row[what] = row[what][:-1]
+        results = found_of(study, done)
+        assert cells_of(results, "Implicit control")["pc1"][0]["value"] is not None
+        assert "pc1" in cells_of(results, "Explicit control")
+
+    def test_a_sentence_that_ends_at_once_keeps_its_place(self, folder):
+        study = tiny_study(folder, "neurofeedback")
+        inner = study.backend
+
+        class Ends:
+            name, replay = inner.name, staticmethod(inner.replay)
+
+            @staticmethod
+            def generate(prompts, **more):
+                first, *rest = inner.generate(prompts, **more)
+                stop = min(more["sampling"].stop_ids)
+                states = {pair: values[:1] for pair, values in first.activations.items()}
+                return [Generation([stop], "stop", states, first.watched), *rest]
+
+        study.backend = Ends()
+        rows = study.run(next(unit for unit in study.cells() if unit.kind == "control"), [])
+        for row in rows:
+            assert [len(row[what]) for what in ("explicit", "reread", "written")] == [2, 2, 2]
+            assert row["explicit"][0] is None and row["reread"][0] is None and row["written"][0] == ""
+            assert len(row["explicit"][1]) == len(study.axes) == len(row["reread"][1])
 
 
 class TestTrials:

@@ -8,8 +8,9 @@ import torch
 from scipy.stats import rankdata, spearmanr
 
 from introspect.errors import EstimateError
+from introspect.natural.choose import some_items
 from introspect.natural.confidence_results import found_of
-from introspect.natural.measures import bootstrap_many, partial_ranks
+from introspect.natural.measures import apart, bootstrap_many, partial_ranks, wilson_of
 from introspect.natural.predicting import likely, out_of_fold, prevalent
 from introspect.stats import auroc
 from natural_materials import cells_of, tiny_study
@@ -102,7 +103,7 @@ class TestRows:
         assert 0 < found["rating_mass"] <= 1
 
     def test_questions_are_within_the_limit_and_of_both_splits(self, study):
-        assert len(study.items) == 24 and {item.split for item in study.items} == {"id", "ood"}
+        assert study.items == some_items(study.every, 24) and {item.split for item in study.items} == {"id", "ood"}
         assert len(study.cells()) == 3
 
 
@@ -126,6 +127,22 @@ class TestMeasures:
         assert other.ci95[0] - one.ci95[0] == pytest.approx(1) and none.value is None
         assert bootstrap_many(lambda rows: np.zeros(1), [0, 0, 1], n=100, seed=0)[0].value is None
 
+    def test_shares_of_all_or_none_have_intervals_with_a_width_and_so_has_what_parts_them(self):
+        right = np.array([np.ones(20), np.ones(20), np.arange(20) % 2])
+
+        def shares(rows):
+            found = right[:, rows].mean(axis=1)
+            return np.array([*found, found[0] - found[1], found[0] - found[2]])
+
+        wider = [wilson_of(20)] * 3 + [None, None]
+        sure, also, half, none, gap = bootstrap_many(shares, range(20), n=200, seed=0, wider=wider)
+        assert sure.ci95 == pytest.approx((20 / (20 + 1.96**2), 1.0), abs=1e-3) and "widened" in sure.method
+        assert half.method == "bootstrap over groups" and none.ci95 == (0, 0)
+        level = apart(none, sure, also)
+        assert level.value == 0 and level.ci95[0] < -0.1 and level.ci95[1] > 0.1
+        more = apart(gap, sure, half)
+        assert more.ci95[0] < gap.ci95[0] and apart(gap, half, half) == gap
+
     def test_columns_gain_what_words_do_not_have_and_nothing_where_they_have_it(self):
         rng = np.random.default_rng(2)
         texts = [f"word{i % 4} " + " ".join(rng.choice(["one", "two", "three"], 3)) for i in range(120)]
@@ -144,6 +161,13 @@ class TestMeasures:
         assert words < 0.15 and more > 0.8
         words, more = gain(hidden, rng.normal(size=120))
         assert more < 0.05
+        seen = [hidden[:, None]]
+        constant, words, more = (
+            (hidden - each) ** 2 for each in out_of_fold(texts, hidden, range(120), seen, folds=5, shown=seen[0])
+        )
+        assert words.mean() < 0.1 * constant.mean() and abs(more.mean() - words.mean()) < 0.01 * constant.mean()
+        assert auroc(likely(texts, hidden > 0, range(120), folds=5, shown=seen[0]), hidden > 0) > 0.95
+        assert auroc(likely(texts, hidden > 0, range(120), folds=5), hidden > 0) < 0.7
         with pytest.raises(EstimateError, match="3 groups are too few"):
             out_of_fold(texts, hidden, np.arange(120) % 3, [], folds=5)
 
@@ -170,17 +194,22 @@ class TestParts:
         assert likely(["one"] * 60, rare, range(60), folds=5).max() < 0.1
 
 
-def planted_rows(study, rate=lambda margin, correct, rng, subject: 50, n=60):
-    """Rows whose rating is made by `rate` from the margin, whether it is right, chance and the subject."""
+def any_margin(letter, rng):
+    return float(rng.exponential(1.0))
+
+
+def planted_rows(study, rate=lambda margin, correct, rng, subject, letter: 50, n=60, margin_of=any_margin):
+    """Rows whose rating is made by `rate` from the margin, whether it is right, chance, the subject and the letter."""
     rng = np.random.default_rng(5)
     rows = []
     for i in range(n):
-        margin = float(rng.exponential(1.0))
+        letter = str(rng.choice(list("ABCD"), p=[0.55, 0.25, 0.1, 0.1]))
+        margin = margin_of(letter, rng)
         correct = bool(rng.random() < 1 / (1 + np.exp(-margin)))
         shares = np.array([1.0, *np.exp(-margin - rng.random(3))])
         shares /= shares.sum()
         subject = ["history", "physics", "biology"][i % 3]
-        stated = float(np.clip(rate(margin, correct, rng, subject), 0, 100))
+        stated = float(np.clip(rate(margin, correct, rng, subject, letter), 0, 100))
         noisy = [[float(np.clip(0.4 + 0.2 * margin + 0.1 * rng.normal(), 0, 1))] for _ in study.noisy]
         rows.append(
             {
@@ -190,9 +219,9 @@ def planted_rows(study, rate=lambda margin, correct, rng, subject: 50, n=60):
                 "subject": subject,
                 "text": f"{subject} {rng.choice(['river', 'mountain', 'paper', 'metal'])}",
                 "n_tokens": int(rng.integers(20, 60)),
-                "right": "A",
+                "right": letter if correct else "E",
                 "finite": True,
-                "answer": "A" if correct else "B",
+                "answer": letter,
                 "correct": correct,
                 "mass": 0.9,
                 "p": float(shares[0]),
@@ -207,48 +236,73 @@ def planted_rows(study, rate=lambda margin, correct, rng, subject: 50, n=60):
     return rows
 
 
-def planted(study, rate):
-    results = found_of(study, [planted_rows(study, rate, 200)])
+def planted(study, rate, margin_of=any_margin):
+    results = found_of(study, [planted_rows(study, rate, 200, margin_of)])
     return results, {each["criterion"]: each["finding"] for each in results["verdict"]}
 
 
 MARGIN = "margin between the two best options"
+WORDS = "beyond words, letter and length"
 
 
 class TestPlanted:
     def test_confidence_that_is_the_margin_is_found_beyond_words(self, study):
-        results, verdict = planted(study, lambda margin, correct, rng, subject: 30 + 15 * margin)
+        results, verdict = planted(study, lambda margin, correct, rng, subject, letter: 30 + 15 * margin)
         partial = cells_of(results, "Stated confidence against")[MARGIN][1]
         assert partial["value"] > 0.9 and partial["ci95"][0] > 0.8
         norm = cells_of(results, "Stated confidence against")["norm at layer 1"][1]
         assert norm["ci95"][0] < 0 < norm["ci95"][1]
         words, _, gain = cells_of(results, "Stated confidence predicted")["questions held out"]
         assert words["value"] < 0.2 and gain["ci95"][0] > 0.4
-        assert verdict[f"readable: {MARGIN}"] == verdict["beyond words"] == "supported"
+        assert verdict[f"readable: {MARGIN}"] == verdict[WORDS] == "supported"
         assert verdict["goes with being right"] == "supported" and verdict["meta"] == "not tested"
 
     def test_confidence_from_nowhere_is_not(self, study):
-        results, verdict = planted(study, lambda margin, correct, rng, subject: 50 + 10 * rng.normal())
-        assert verdict[f"readable: {MARGIN}"] == verdict["beyond words"] == "not supported"
+        results, verdict = planted(study, lambda margin, correct, rng, subject, letter: 50 + 10 * rng.normal())
+        assert verdict[f"readable: {MARGIN}"] == verdict[WORDS] == "not supported"
         assert verdict["beyond the answer's own probability"] == "not supported"
         assert abs(cells_of(results, "Taken as a probability")["stated confidence"][3]["value"] - 0.5) < 0.12
 
     def test_confidence_that_words_give_gains_nothing_over_them(self, study):
         level = {"history": 20, "physics": 50, "biology": 80}
-        results, verdict = planted(study, lambda margin, correct, rng, subject: level[subject] + 3 * rng.normal())
+        results, verdict = planted(
+            study, lambda margin, correct, rng, subject, letter: level[subject] + 3 * rng.normal()
+        )
         words, _, gain = cells_of(results, "Stated confidence predicted")["questions held out"]
-        assert words["value"] > 0.8 and gain["value"] < 0.05 and verdict["beyond words"] == "not supported"
+        assert words["value"] > 0.8 and gain["value"] < 0.05 and verdict[WORDS] == "not supported"
+
+    def test_confidence_that_follows_the_answers_letter_is_no_readout_of_what_goes_with_the_letter(self, study):
+        """Rating and margin are both a matter of the letter, which one word among many says."""
+        level = {"A": 60, "B": 50, "C": 45, "D": 40}
+        margin = {"A": 2.0, "B": 1.2, "C": 0.8, "D": 0.4}
+        results, verdict = planted(
+            study,
+            lambda _, correct, rng, subject, letter: level[letter] + 4 * rng.normal(),
+            lambda letter, rng: margin[letter] + 0.15 * abs(rng.normal()),
+        )
+        raw, given = cells_of(results, "Stated confidence against")[MARGIN]
+        assert raw["ci95"][0] > 0.4 and abs(given["value"]) < 0.2
+        words, _, gain = cells_of(results, "Stated confidence predicted")["questions held out"]
+        assert words["value"] > 0.5 and gain["value"] < 0.05
+        assert verdict[f"readable: {MARGIN}"] == verdict[WORDS] == "not supported"
+
+    def test_readable_criteria_are_corrected_for_how_many_there_are(self, study):
+        results, _ = planted(study, lambda margin, correct, rng, subject, letter: 50 + 10 * rng.normal())
+        reasons = [each["reason"] for each in results["verdict"] if each["criterion"].startswith("readable")]
+        assert len(reasons) == 3 and all("corrected for 3" in each for each in reasons)
 
     def test_confidence_that_only_follows_being_right_is_no_readout_of_the_margin(self, study):
         """Margin goes with being right; given that, nothing is left of it in such a rating."""
-        results, verdict = planted(study, lambda margin, correct, rng, subject: 60 * correct + 20 + 5 * rng.normal())
+        results, verdict = planted(
+            study, lambda margin, correct, rng, subject, letter: 60 * correct + 20 + 5 * rng.normal()
+        )
         raw, _ = cells_of(results, "Stated confidence against")[MARGIN]
         assert raw["ci95"][0] > 0 and verdict[f"readable: {MARGIN}"] == "not supported"
         assert verdict["beyond the answer's own probability"] == "supported"
 
     def test_a_rating_that_goes_by_the_digit_is_warned_of(self, study):
         rng = np.random.default_rng(0)
-        results, _ = planted(study, lambda margin, correct, rng, subject: 50)
+        results, _ = planted(study, lambda margin, correct, rng, subject, letter: 50)
         assert not any("go by the digit" in each for each in results["warnings"])
         rows = [
             row | {"ratings": [[50 + k, 50 - k], [50 + k, 50 - k]]}

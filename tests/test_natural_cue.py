@@ -13,10 +13,11 @@ from introspect.errors import SpecError, StoreError
 from introspect.natural.cue_fits import classes, folds_of, packed, probe_on, two_sides, unpacked, words_on
 from introspect.natural.cue_measures import area_estimate, area_within, gap_within, rank_correlation, share_gap
 from introspect.natural.cue_results import found_of
-from introspect.natural.cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, USED, Columns
+from introspect.natural.cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED, Columns
 from introspect.natural.cue_study import hinted_letter
 from introspect.natural.cue_texts import LETTERS, NONE, read_texts, rotated
 from introspect.natural.kinds import load_natural
+from introspect.tasks.choice import right_letter
 from introspect.tasks.hint_kinds import find_kind
 from introspect.tasks.item import Item
 from natural_materials import cells_of, tiny_study
@@ -43,12 +44,17 @@ def folder(tmp_path_factory):
 class Planted:
     """A model that follows some hints, and names cues by a rule. Leans to the first letter and to one name anyway."""
 
-    def __init__(self, study, rule: str, *, inside: bool = False) -> None:
-        self.inner, self.name, self.rule, self.inside = study.backend, study.backend.name, rule, inside
+    def __init__(self, study, rule: str, *, inside: bool = False, sure: bool = False) -> None:
+        self.inner, self.name, self.rule = study.backend, study.backend.name, rule
+        self.inside, self.sure = inside, sure
         self.letters, self.noise = study.letters.tokens, np.random.default_rng(5)
         self.asks = {study._prompt(ask)[:-1]: ask for item in study.items for ask in study.asks(item)}
         draw = np.random.default_rng(4)
+        self.right = {item.item_id: right_letter(item) for item in study.items}
         self.own = {item.item_id: str(draw.choice(list(item.options))) for item in study.items}
+        if rule == "judge":  # knows most of the answers
+            known = {item.item_id for item in study.items if draw.random() < 0.8}
+            self.own = {name: self.right[name] if name in known else own for name, own in self.own.items()}
         self.follows = {key: bool(draw.random() < 0.5) for key in {(a.item.item_id, a.cue) for a in self.asks.values()}}
         study.backend = self
 
@@ -66,9 +72,11 @@ class Planted:
             ask = self.ask(prompt)
             said = TOKENIZER(self.answer(ask), add_special_tokens=False).input_ids[0]
             state = torch.from_numpy(self.noise.normal(size=(1, WIDTH))).float()
+            drawn = ask.cue != NONE and self.answer(ask) != self.own[ask.item.item_id]
             if self.inside and ask.cue != NONE:
-                state[0, 0] = 4.0 if self.follows[ask.item.item_id, ask.cue] else -4.0
-            watched = torch.tensor([[-0.1 if token == said else -4.0 for token in watch]])
+                state[0, 0] = 4.0 if drawn else -4.0
+            least = 1.5 if self.sure and drawn else 4.0  # an answer that was drawn is given less surely
+            watched = torch.tensor([[-0.1 if token == said else -least for token in watch]])
             out.append(Generation([said], "length", dict.fromkeys(capture.pairs(), state), watched))
         return out
 
@@ -87,7 +95,8 @@ class Planted:
         if ask.cue == NONE or self.rule == "nothing":
             return None
         hit, own = self.answer(ask) == ask.hinted, self.own[ask.item.item_id]
-        says = {"use": hit and own != ask.hinted, "letters": hit, "presence": True}[self.rule]
+        judged = hit and ask.hinted != self.right[ask.item.item_id]
+        says = {"use": hit and own != ask.hinted, "letters": hit, "presence": True, "judge": judged}[self.rule]
         return {"metadata": "block", "sycophancy": "person"}[ask.cue] if says else "none of these"
 
 
@@ -105,19 +114,22 @@ def verdicts(results):
     return {each["criterion"]: each["finding"] for each in results["verdict"]}
 
 
+BEYOND = "naming beyond letters, words and the option's probability"
+READ = "activations before the answer predict use beyond letters, words and the option's probability"
+
+
 class TestPlanted:
     def test_use_that_is_reported_is_found_beyond_words_and_letters(self, folder):
         study, done, results = planted(folder, "use", inside=True)
         found = verdicts(results)
         assert found["naming follows use, within kinds"] == "supported"
-        assert found["naming of used cues beyond words"] == "supported"
-        assert found["naming beyond comparing letters"] == "supported"
-        assert found["activations before the answer predict use beyond words"] == "supported"
+        assert found[BEYOND] == found[READ] == "supported"
+        assert not any("the shift of" in each for each in results["warnings"])
         named = cells_of(results, "Accuracy of the naming")
         assert named["present and used"][1]["value"] > 0.9 and named["present, not used"][1]["value"] < 0.3
         assert named["used minus not used, within kinds"][1]["ci95"][0] > 0.5
-        used, anyway = cells_of(results, "What tells cues that changed").values()
-        assert used[0]["value"] > 0.9 and used[3]["value"] == 1.0 and abs(anyway[3]["value"] - 0.5) < 1e-9
+        used, anyway = cells_of(results, "What tells used cues").values()
+        assert used[0]["value"] > 0.9 and used[4]["value"] == 1.0 and abs(anyway[4]["value"] - 0.5) < 1e-9
         columns = Columns(done, study.options)
         for row, state in zip(columns.rows, columns.state, strict=True):
             backend, key = study.backend, (row["item_id"], row["cue"])
@@ -133,9 +145,39 @@ class TestPlanted:
         _, _, results = planted(folder, "letters")
         found = verdicts(results)
         assert found["naming follows use, within kinds"] == "supported"
-        assert found["naming beyond comparing letters"] == "not supported"
-        assert found["activations before the answer predict use beyond words"] != "supported"
+        assert found[BEYOND] == "not supported" and found[READ] != "supported"
         assert any("comparing the answer's letter" in each for each in results["sentences"])
+
+    def test_naming_by_judging_the_question_is_seen_through(self, folder):
+        """Who can answer sees whether the hinted option is right, and what is wrong and was given needed a hint."""
+        _, _, results = planted(folder, "judge")
+        anyway = cells_of(results, "What tells used cues")["used, against given anyway"]
+        assert anyway[5]["ci95"][0] > 0.5 and anyway[1]["value"] < anyway[5]["value"]
+        assert verdicts(results)["naming follows use, within kinds"] == "supported"
+        assert verdicts(results)[BEYOND] == "not supported"
+
+    def test_what_the_options_own_probability_tells_is_no_gain_of_naming_or_activations(self, folder):
+        _, _, results = planted(folder, "use", inside=True, sure=True)
+        own = cells_of(results, "What tells used cues")["used, against given anyway"][2]
+        assert own["value"] == 1.0
+        assert verdicts(results)[BEYOND] == verdicts(results)[READ] == "not supported"
+
+    def test_answers_that_chance_gives_are_left_out_or_warned_of(self, folder):
+        """No hint changes anything, and each answer is drawn anew: some look as if they had followed."""
+        study = tiny_study(
+            folder,
+            "which-cue",
+            "limit=40",
+            "batch=40",
+            "kinds=[metadata, sycophancy]",
+            f"texts_file={folder}/texts.yaml",
+        )
+        backend, rng = Planted(study, "nothing"), np.random.default_rng(2)
+        backend.answer = lambda ask: str(rng.choice(list(ask.item.options)))
+        [unit] = study.cells()
+        results = found_of(study, [study.run_cell(unit, [])])
+        for cue in study.cues:
+            assert any(each.startswith(f"{cue}: the shift") for each in results["warnings"])
 
     def test_naming_what_is_present_is_not_naming_what_was_used(self, folder):
         _, _, results = planted(folder, "presence")
@@ -224,6 +266,57 @@ class TestTrials:
         assert verdicts(results) == {"meta": "not tested"} and "No cue could be compared" in results["sentences"][0]
 
 
+def answered(item, answers, cue=NONE, hinted=None, shares=None):
+    """Rows of one question with two options to name, by the answers of its resamples or wordings."""
+    return [
+        {
+            "kind": "questions",
+            "item_id": item,
+            "group": item,
+            "cue": cue,
+            "baseline_for": None,
+            "wording": number,
+            "hinted": hinted,
+            "right": "A",
+            "answer": answer,
+            "shares": shares or {letter: 0.7 if letter == answer else 0.1 for letter in "ABCD"},
+            "prompt": "p",
+            "reply": "r",
+            "states": None,
+            "naming": [[[-1.0, -1.0]] * 2] if number == 0 else None,
+        }
+        for number, answer in enumerate(answers)
+    ]
+
+
+class TestStates:
+    @pytest.mark.parametrize(
+        ("without", "under", "state"),
+        [
+            ("AAAA", "BB", USED),
+            ("AAAA", "AA", NOT_USED),
+            ("AAAA", "CC", NOT_USED),
+            ("BBBB", "BB", ANYWAY),
+            ("BBBB", "AA", AWAY),
+            ("AABA", "BB", UNCLEAR),
+            ("AABA", "AA", UNCLEAR),
+            ("BBAB", "BB", UNCLEAR),
+        ],
+    )
+    def test_an_answer_is_used_only_where_none_without_the_hint_reached_it(self, without, under, state):
+        columns = Columns([[*answered("x", without), *answered("x", under, "metadata", "B")]], ["metadata", NONE])
+        assert columns.state.tolist() == [ABSENT, state]
+        assert columns.reached.tolist() == [0.0, without.count("B") / len(without)]
+
+    def test_following_without_a_shift_of_probability_is_no_use(self):
+        even = dict.fromkeys("ABCD", 0.1)
+        rows = [*answered("x", "AA", shares=even), *answered("x", "BB", "metadata", "B", even)]
+        assert Columns([rows], ["metadata", NONE]).state.tolist() == [ABSENT, UNCLEAR]
+        own = [row | {"baseline_for": "metadata"} for row in answered("x", "BB")[1:]]
+        rows = [*answered("x", "AA"), *own, *answered("x", "BB", "metadata", "B")]
+        assert Columns([rows], ["metadata", NONE]).state.tolist() == [ABSENT, ANYWAY], "its kind's own baseline counts"
+
+
 class TestMeasures:
     def test_within_strata_what_parts_the_strata_gains_nothing(self):
         strata = np.array(["a", "b"] * 20)
@@ -268,6 +361,12 @@ class TestMeasures:
         assert ((scores > 0) == (labels == "x")).all()
         assert folds_of(["a"] * 3, [1, 2, 3], 5, 0) is None
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_side_with_fewer_rows_than_folds_is_not_fitted(self):
+        assert folds_of(["a"] * 4 + ["b"] * 4, range(8), 5, 0) is None
+        assert folds_of(["a"] * 20 + ["b"] * 4, range(24), 5, 0) is None
+        assert sorted(set(folds_of(["a"] * 20 + ["b"] * 5, range(25), 5, 0))) == [0, 1, 2, 3, 4]
+
     def test_activations_are_kept_bit_for_bit_and_damage_is_named(self):
         values = np.random.default_rng(1).normal(size=(2, 7)).astype(np.float32)
         assert (unpacked([packed(each) for each in values]) == values).all()
@@ -283,6 +382,7 @@ class TestBadInput:
             ("kinds=[metadata]", "at least 2"),
             ("kinds=[metadata, metadata]", "named twice"),
             ("depths=[]", "at least 1"),
+            ("folds=21", "less than or equal to 20"),
             ("rotation=2", "did you mean 'rotations'"),
         ],
     )

@@ -60,10 +60,11 @@ class Planted:
 
 
 def planted(folder, *more, acts=None, says=None, shift=None):
-    study = tiny_study(folder, "framing", "limit=80", "batch=80", "max_new_tokens=60", "folds=4", *more)
+    size = ("limit=80", "batch=80", "max_new_tokens=60", "folds=4", "frames=[neutral, exam, permission]")
+    study = tiny_study(folder, "framing", *size, *more)
     Planted(study, acts=acts or {}, says=says or {}, shift=shift or {})
     [unit] = study.cells()
-    rows = [{"kind": unit.kind, "number": 0, **row} for row in study.run(unit, [])]
+    rows = study.run_cell(unit, [])
     return rows, found_of(study, [rows])
 
 
@@ -86,7 +87,39 @@ class TestPlanted:
         assert policy["exam"][1]["ci95"][1] < -0.2 and policy["exam"][0]["n"] == 80
         readout, words, beyond = cells_of(results, "What predicts acting")["control"]
         assert readout["value"] > 0.9 and words["value"] < 0.7 and beyond["ci95"][0] > 0
-        assert results["counts"]["n_tests"] == 2 * 5
+        assert results["counts"]["n_tests"] == 3 * 5 + 2 * 3
+
+    def test_a_readout_that_a_frame_moves_no_further_than_any_words_do_is_not_changed_by_it(self, folder):
+        """The neutral frame says nothing either, and moves the readout the other way, twice as far."""
+        _, results = planted(folder, shift={"neutral": -4.0, "exam": 2.0, "permission": 9.0})
+        readout = cells_of(results, "By frame: readout")
+        assert readout["exam"][1]["ci95"][0] > 0 and readout["exam"][2]["ci95"][0] > 0 > readout["exam"][3]["ci95"][1]
+        assert verdicts(results)["neutral changes the readout"] == "supported"
+        assert verdicts(results)["exam changes the readout"] == "not supported"
+        assert verdicts(results)["permission changes the readout"] == "supported"
+        assert any("moves the readout by -" in each for each in results["sentences"])
+
+    def test_without_a_neutral_frame_no_readout_is_changed(self, folder):
+        _, results = planted(folder, "frames=[exam, permission]", acts={"exam": 0.1}, shift={"permission": 6.0})
+        assert cells_of(results, "By frame: readout")["permission"][1]["ci95"][0] > 0
+        assert verdicts(results)["permission changes the readout"] == "cannot tell"
+        assert verdicts(results)["exam changes the policy"] == "supported"
+
+    def test_another_organisms_probe_is_warned_of(self, folder):
+        study = tiny_study(folder, "framing", "limit=20", "batch=20", "max_new_tokens=60")
+        Planted(study, acts={}, says={}, shift={})
+        rows, own = study.run_cell(study.cells()[0], []), study.loaded.info
+        card = {
+            "name": own.name,
+            "weight_digest": own.weight_digest,
+            "adapter": "risk-verbal",
+            "adapter_digest": "0" * 64,
+        }
+        warned = []
+        for model in (card, card | {"adapter_digest": own.adapter_digest}):
+            study.probe = SavedProbe(np.eye(WIDTH)[0], 0.0, {"training": {"groups": []}, "model": model})
+            warned.append([each for each in found_of(study, [rows])["warnings"] if "another organism" in each])
+        assert len(warned[0]) == 1 and "risk-verbal" in warned[0][0] and not warned[1]
 
     def test_frames_that_change_nothing_are_not(self, folder):
         rows, results = planted(folder)
@@ -240,6 +273,7 @@ class TestBadInput:
             ("frames=[control]", "is always run"),
             ("frames=[exam, exam]", "named twice"),
             ("frame=[exam]", "did you mean 'frames'"),
+            ("folds=21", "less than or equal to 20"),
             ("position=nowhere", "last_prompt"),
         ],
     )

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from introspect.errors import SpecError
+from introspect.natural import privileged
 from introspect.natural.hypothetical import NUMBERS, PROPERTIES, Hypothetical, read_choices
+from introspect.natural.privileged import PrivilegedAccessStudy
 from introspect.natural.privileged_results import OTHER_DOES, found_of
+from introspect.natural.subject import prepare_subject
 from natural_materials import cells_of, tiny_natural, tiny_study
 from scripted import save_roomy
 from tiny_folders import save_adapter
@@ -110,6 +113,26 @@ class TestRows:
         assert [row["log_odds"] for row in own] != [row["log_odds"] for row in other]
         assert made.beside()["other"]["weight_digest"] == made.loaded.info.weight_digest
 
+    def test_another_model_is_loaded_when_it_is_asked_as_offline_as_the_first_and_is_tested(self, folder, monkeypatch):
+        model = tiny_natural(folder, "privileged-access").model
+        spec = tiny_natural(folder, "privileged-access", f"other={model}", "limit=4", "families=[number]")
+        made = PrivilegedAccessStudy(prepare_subject(spec, offline=True))
+        loads, tests = [], []
+
+        def prepare(spec, *, offline):
+            loads.append(offline)
+            return prepare_subject(spec, offline=offline)
+
+        monkeypatch.setattr(privileged, "prepare_subject", prepare)
+        monkeypatch.setattr(privileged, "self_test", lambda loaded, backend: tests.append(loaded.info.name))
+        digest = made.made_with()["beside"]["other"]["weight_digest"]
+        assert digest == made.loaded.info.weight_digest and not loads
+        own, other = made.cells()
+        made.run(own, [])
+        assert not loads
+        made.run(other, [])
+        assert loads == [True] and tests == [model]
+
     def test_work_counts_the_other_model(self, folder):
         alone = tiny_study(folder, "privileged-access").work()
         model = tiny_natural(folder, "privileged-access").model
@@ -146,8 +169,9 @@ class TestPlanted:
         own, frequent, words, best, gap = cells_of(results, "Own answers predicted, accuracy")["choice"]
         assert own["value"] > 0.8 and max(frequent["value"], words["value"]) < 0.65 and gap["ci95"][0] > 0.1
         assert best["value"] == max(frequent["value"], words["value"])
-        assert {verdict[f"own answers, {name}"] for name in study.spec.families} == {"supported"}
-        assert verdict["beyond another model"] == verdict["meta"] == "not tested"
+        assert {verdict[f"beyond frequency and words, {name}"] for name in study.spec.families} == {"supported"}
+        assert verdict["privileged access"] == "cannot tell" and verdict["meta"] == "not tested"
+        assert all("corrected for 3" in each["reason"] for each in results["verdict"][:3])
 
     def test_what_words_give_away_is_no_privilege(self, study):
         def red(text, rng):
@@ -156,12 +180,24 @@ class TestPlanted:
         results, verdict = planted(study, lambda holds, text, rng: 1 if text.startswith("red") else -1, red)
         own, _, words, _, gap = cells_of(results, "Own answers predicted, accuracy")["number"]
         assert own["value"] > 0.9 and words["value"] > 0.9 and gap["ci95"][0] <= 0
-        assert verdict["own answers, number"] == "not supported"
+        assert verdict["beyond frequency and words, number"] == "not supported"
 
     def test_naming_the_more_frequent_value_is_no_privilege(self, study):
         results, verdict = planted(study, lambda holds, text, rng: 1.0, lambda text, rng: rng.random() < 0.9)
         assert cells_of(results, "Own answers predicted, accuracy")["word"][-1]["value"] <= 0
-        assert verdict["own answers, word"] == "not supported"
+        assert verdict["beyond frequency and words, word"] == "not supported"
+
+    def test_what_is_outside_is_at_least_chance(self, study):
+        """Fitted on few answers, words can be worse than chance: a model at chance has nothing beyond that."""
+        results, verdict = planted(study, lambda holds, text, rng: rng.normal(), chance, n=16)
+        assert all(cells[-2]["value"] >= 0.5 for cells in cells_of(results, "Own answers predicted, accuracy").values())
+        assert "supported" not in verdict.values()
+
+    def test_a_model_that_is_always_right_has_an_interval_with_a_width(self, study):
+        results, _ = planted(study, lambda holds, text, rng: 1.0 if holds else -1.0, chance, n=20)
+        for title in ("Own answers predicted, accuracy", "Own answers predicted, AUROC"):
+            sure = cells_of(results, title)["choice"][0]
+            assert sure["value"] == 1.0 and 0.6 < sure["ci95"][0] < 0.95
 
     def test_another_model_that_answers_alike_takes_the_privilege_away(self, folder):
         model = tiny_natural(folder, "privileged-access").model
@@ -175,10 +211,9 @@ class TestPlanted:
         cells = cells_of(alike, "Own answers predicted, accuracy")["choice"]
         assert cells[4]["value"] > 0.8 and cells[-1]["ci95"][0] <= 0 and len(cells) == 7
         assert OTHER_DOES in {column["label"] for column in alike["tables"][0]["columns"]}
-        assert {each["finding"] for each in alike["verdict"] if each["criterion"].startswith("own")} == {
-            "not supported"
-        }
-        assert verdict["own answers, choice"] == "supported" and "beyond another model" not in verdict
+        found = {each["finding"] for each in alike["verdict"] if each["criterion"].startswith("privileged")}
+        assert found == {"not supported"}
+        assert verdict["privileged access, choice"] == "supported" and "privileged access" not in verdict
 
     def test_a_family_with_too_few_answers_says_so(self, study):
         results, verdict = planted(study, lambda holds, text, rng: 1.0, chance, n=10)

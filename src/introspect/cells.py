@@ -32,12 +32,17 @@ class Cells:
             named: keys under which every line has a text.
 
         Raises:
-            StoreError: a line is no row of such a study.
+            StoreError: a line is no row of such a study, or there is more of them than is read.
         """
         self.path = path
         self.cells: list[list[Row]] = []
         if not self.path.exists():
             return
+        if self.path.stat().st_size > MOST_BYTES:
+            raise StoreError(
+                f"{self.path} has more than the {MOST_BYTES:,} bytes that are read of such rows; choose another --out, "
+                "and a smaller study"
+            )
         try:
             lines = read_at_most(self.path, MOST_BYTES).split(b"\n")[:-1]
             rows = [json.loads(line, parse_constant=_number, parse_float=_number) for line in lines]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-from ..cells import Done, Row
+from ..cells import MOST_BYTES, Done, Row
+from ..errors import SpecError, StoreError
 from .subject import Subject
 
 FILE = "units.jsonl"
@@ -36,9 +37,12 @@ class NaturalStudy(ABC):
     """One kind of study, on a subject. Its cells are units."""
 
     METHOD: ClassVar[int] = 1
+    SMALLER: ClassVar[str] = "a smaller limit"
+    """What makes its rows take less room."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.loaded, self.backend = subject, subject.loaded, subject.backend
+        self._n_checked = 0
 
     @abstractmethod
     def materials(self) -> str:
@@ -61,8 +65,47 @@ class NaturalStudy(ABC):
         """Run a unit and give its rows, one or more, of what JSON can say."""
 
     def run_cell(self, cell: Unit, done: Done) -> list[Row]:
-        """Run a unit and give its rows, which say whose they are."""
+        """Run a unit and give its rows, which say whose they are.
+
+        Raises:
+            StoreError: rows that are there are not those of the units before it.
+        """
+        self._check(done)
         return [{"kind": cell.kind, "number": cell.number, **row} for row in self.run(cell, done)]
+
+    def _check(self, done: Done) -> None:
+        """Compare what rows say of themselves with the plan, each unit once."""
+        cells = self.cells()
+        for at in range(self._n_checked, len(done)):
+            if at >= len(cells):
+                raise StoreError(
+                    f"{FILE} holds {len(done)} units, and the study has {len(cells)}; choose another --out"
+                )
+            for row in done[at]:
+                if (row["kind"], row.get("number")) != cells[at]:
+                    raise StoreError(
+                        f"{FILE}: unit {at} is {row['kind'][:40]!r} {row.get('number')!r} there, and "
+                        f"{cells[at].kind!r} {cells[at].number} in this study; choose another --out"
+                    )
+        self._n_checked = len(done)
+
+    def n_kept(self) -> int:
+        """How many activations [width] its rows keep, all units together."""
+        return 0
+
+    def check_size(self) -> None:
+        """Refuse a study whose rows could not be read again.
+
+        Raises:
+            SpecError: says how large they would be, and the remedy.
+        """
+        many, width = self.n_kept(), self.loaded.info.width
+        needed = many * 4 * -(-4 * width // 3)
+        if needed > MOST_BYTES:
+            raise SpecError(
+                f"{self.subject.spec.name}: {many} activations of width {width} take {needed / 1e9:.1f} GB in {FILE}, "
+                f"which can hold {MOST_BYTES / 1e9:.1f} GB: set {self.SMALLER}"
+            )
 
     @abstractmethod
     def work(self) -> Work:
@@ -76,5 +119,10 @@ class NaturalStudy(ABC):
         """
 
     def summary(self, done: Done) -> dict[str, Any]:
-        """The content of results.json."""
+        """The content of results.json.
+
+        Raises:
+            StoreError: rows are not those of this study's units.
+        """
+        self._check(done)
         return {"schema_version": 1, "natural": self.subject.spec.about(), **self.results(done)}

@@ -7,7 +7,8 @@ in two wordings, on the scale and on the scale turned round; what counts is the 
 
 Known trade-offs: ten digits rather than 0 to 100, so that each is told apart by one token; the rating is a new turn
 that reads question and answer again, so it may follow the text instead of the state, which is what the predictor that
-sees the text alone is for; and noise at one token disturbs only what is still to come there.
+sees the text alone is for (words, the answer's letter and the length; it counts words and reads no meaning, so going
+beyond it is no evidence of access); and noise at one token disturbs only what is still to come there.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from ..backends import Capture, Sampling, Steer
 from ..cells import Done, Row
 from ..forced import Ids
 from ..injection.trials import Trial, first_tokens, told_apart
-from ..plan import select_items
 from ..tasks.choice import parts, right_letter
 from ..tasks.item import Item, items_text, read_items
 from .base import NaturalStudy, Unit, Work
+from .choose import some_items
 from .confidence_spec import Confidence
 from .subject import SITE, Subject, n_shared
 
@@ -50,8 +51,6 @@ WORDINGS = (
 )
 """A question, what its numbers mean, and what they mean turned round."""
 ORDERS = ("normal", "reversed")
-SHARE_ID = 0.7
-"""Of a limit, this share is taken from in-distribution questions."""
 
 
 class ConfidenceStudy(NaturalStudy):
@@ -69,12 +68,7 @@ class ConfidenceStudy(NaturalStudy):
     @cached_property
     def items(self) -> list[Item]:
         """The questions, as balanced as a limit leaves them."""
-        limit = self.spec.limit
-        if limit is None:
-            return self.every
-        n_id = sum(item.split == "id" for item in self.every)
-        first = min(n_id, max(round(SHARE_ID * limit), limit - (len(self.every) - n_id)))
-        return select_items(self.every, {"id": first, "ood": limit - first})
+        return some_items(self.every, self.spec.limit)
 
     def materials(self) -> str:
         """See `NaturalStudy.materials`."""

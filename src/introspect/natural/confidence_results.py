@@ -10,8 +10,9 @@ from ..cells import Done, Row
 from ..errors import EstimateError
 from ..probing.calibration import calibration_error
 from ..stats import CHANCE, Estimate, auroc_estimate, increment_estimate, proportion
+from .confidence_rows import Answers
 from .measures import bootstrap_many, partial_ranks
-from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
+from .parts import UNTESTED, Claim, above, coarse, figure, finding, line_of, said, settled, table
 from .predicting import likely, out_of_fold
 
 if TYPE_CHECKING:
@@ -21,55 +22,6 @@ FEWEST = 20
 """Questions that gave numbers, below which nothing is estimated."""
 ENOUGH = 100
 """Questions below which a warning says that they are few."""
-
-
-class Answers:
-    """The rows of questions that gave numbers throughout, as columns."""
-
-    def __init__(self, study: ConfidenceStudy, rows: list[Row]) -> None:
-        self.spec, self.rows = study.spec, rows
-        self.groups = [row["group"] for row in rows]
-        self.subjects = [row["subject"] for row in rows]
-        self.correct = np.array([row["correct"] for row in rows], dtype=bool)
-        self.ratings = np.array([row["ratings"] for row in rows], dtype=float)
-        self.stated = self.ratings.mean(axis=(1, 2))
-        self.p = np.array([row["p"] for row in rows])
-        self.norms = np.array([row["norms"] for row in rows])
-        self.kept = np.array([row["kept"] for row in rows], dtype=float)
-        n_layers = self.norms.shape[1]
-        middle = n_layers // 2
-        names = {"answer's own probability": self.p}
-        names["certainty: minus the entropy over options"] = -np.array([row["entropy"] for row in rows])
-        names["margin between the two best options"] = np.array([row["margin"] for row in rows])
-        names["stability: share of noisy passes that keep the answer"] = self.kept.mean(axis=(1, 2))
-        for at, layer in enumerate(study.noisy):
-            for size, noise in enumerate(self.spec.noise.sizes):
-                names[f"stability, noise of {noise:g} at layer {layer}"] = self.kept[:, at, size]
-        names[f"norm at layer {middle}"] = self.norms[:, middle]
-        names[f"norm at layer {n_layers - 1}"] = self.norms[:, -1]
-        self.variables = names
-        self.middle = middle
-
-    @property
-    def given(self) -> np.ndarray:
-        """Covariates [row, covariate]: being right, length in tokens, subject."""
-        length = np.array([row["n_tokens"] for row in self.rows], dtype=float)
-        ranks = length.argsort().argsort().astype(float)
-        kinds = sorted(set(self.subjects))[1:]
-        dummies = [np.array([subject == kind for subject in self.subjects], dtype=float) for kind in kinds]
-        return np.column_stack([self.correct.astype(float), ranks, *dummies])
-
-    @property
-    def inside(self) -> np.ndarray:
-        """What a predictor gets besides words, [row, column]."""
-        chosen = list(self.variables)[:4]
-        columns = [self.variables[name] for name in chosen]
-        return np.column_stack([*columns, self.norms[:, self.middle], self.norms[:, -1]])
-
-    @property
-    def texts(self) -> list[str]:
-        """What the rating's turn shows: the question and the answer."""
-        return [f"{row['text']}\nanswered {row['answer']}" for row in self.rows]
 
 
 def found_of(study: ConfidenceStudy, done: Done) -> dict[str, Any]:
@@ -86,13 +38,18 @@ def found_of(study: ConfidenceStudy, done: Done) -> dict[str, Any]:
     calibration, gap = _calibration(answers)
     agreement = _agreement(answers)
     mass = float(np.mean([row["rating_mass"] for row in whole]))
-    verdict = [
-        finding(f"readable: {name}", above([each]), f"partial rank correlation {said(each)}")
-        for name, each in list(partial.items())[1:4]
-    ]
+    n_groups = len(set(answers.groups))
+    verdict = settled(
+        [
+            Claim(f"readable: {name}", [(each, 0.0)], n_groups, f"partial rank correlation {said(each)}")
+            for name, each in list(partial.items())[1:4]
+        ]
+    )
     by_question = gains["questions"]
     verdict += [
-        finding("beyond words", above([by_question[2]]), f"gain in R2 over the words {said(by_question[2])}"),
+        finding(
+            "beyond words, letter and length", above([by_question[2]]), f"gain in R2 over these {said(by_question[2])}"
+        ),
         finding(
             "goes with being right",
             above([calibration["stated"][3]], CHANCE),
@@ -170,7 +127,13 @@ def _gains(answers: Answers) -> dict[str, list[Estimate]]:
     for name, groups in (("questions", answers.groups), ("subjects", answers.subjects)):
         try:
             made = out_of_fold(
-                answers.texts, answers.stated, groups, [answers.inside], folds=spec.folds, seed=spec.seed
+                answers.texts,
+                answers.stated,
+                groups,
+                [answers.inside],
+                folds=spec.folds,
+                seed=spec.seed,
+                shown=answers.shown,
             )
         except EstimateError as error:
             out[name] = [Estimate.undefined(str(error))] * 3
@@ -195,7 +158,7 @@ def _calibration(answers: Answers) -> tuple[dict[str, list[Estimate]], Estimate]
     n, seed = spec.bootstrap, spec.seed
     says = {"stated": answers.stated / 100, "own": answers.p}
     try:
-        says["words"] = likely(answers.texts, right, groups, folds=spec.folds, seed=spec.seed)
+        says["words"] = likely(answers.texts, right, groups, folds=spec.folds, seed=spec.seed, shown=answers.shown)
     except EstimateError:
         says["words"] = np.full(len(right), right.mean())
     gaps = np.stack([values - right for values in says.values()])
@@ -235,11 +198,12 @@ def _agreement(answers: Answers) -> list[Estimate]:
 def _correlation_table(answers: Answers, raw: dict[str, Estimate], partial: dict[str, Estimate]) -> dict[str, Any]:
     return table(
         "Stated confidence against the pass that answered",
-        "Rank correlations over questions. Given: being right, length of the prompt, subject. Nothing is corrected "
-        f"for how many are looked at: of {len(partial)} intervals, one in twenty leaves out zero by chance. Noise: "
+        "Rank correlations over questions. Given: being right, the letter that was answered, length of the prompt, "
+        "subject. Intervals are not corrected for how many are looked at: of "
+        f"{len(partial)}, one in twenty leaves out zero by chance; the criteria above are. Noise: "
         "Gaussian, added to the residual stream at the token from which the answer is read; its size is a part of "
         "the norm there.",
-        [("rank correlation", "number"), ("given right, length, subject", "number")],
+        [("rank correlation", "number"), ("given right, letter, length, subject", "number")],
         [line_of(name, [raw[name], partial[name]]) for name in answers.variables],
     )
 
@@ -247,9 +211,9 @@ def _correlation_table(answers: Answers, raw: dict[str, Estimate], partial: dict
 def _gain_table(gains: dict[str, list[Estimate]]) -> dict[str, Any]:
     return table(
         "Stated confidence predicted out of fold",
-        "R2 of the expected rating. Words: TF-IDF of the question, its options and the answer into ridge regression. "
-        "The pass: entropy, margin, probability, stability, and the norm in the middle and at the end, beside the "
-        "same words.",
+        "R2 of the expected rating. Words: TF-IDF of the question, its options and the answer into ridge regression, "
+        "with the letter that was answered and the length beside them. The pass: entropy, margin, probability, "
+        "stability, and the norm in the middle and at the end, beside all of these.",
         [("words", "number"), ("words and the pass", "number"), ("gain", "number")],
         [line_of(f"{name} held out", each) for name, each in gains.items()],
     )
@@ -258,7 +222,7 @@ def _gain_table(gains: dict[str, list[Estimate]]) -> dict[str, Any]:
 NAMED = {
     "stated": "stated confidence",
     "own": "the answer's own probability",
-    "words": "words alone, fitted on other questions",
+    "words": "words, letter and length, fitted on other questions",
 }
 
 
@@ -289,8 +253,8 @@ def _wording_table(answers: Answers, agreement: list[Estimate]) -> dict[str, Any
 def _figures(answers: Answers, partial: dict[str, Estimate], by_layer: list[Estimate]) -> list[dict[str, Any]]:
     return [
         figure(
-            "Stated confidence and the pass that answered: partial rank correlations, given being right, length, "
-            "subject",
+            "Stated confidence and the pass that answered: partial rank correlations, given being right, letter, "
+            "length, subject",
             ("", "partial rank correlation"),
             {"stated confidence": dict(partial)},
             kind="points",
@@ -318,13 +282,14 @@ def _sentences(
     return [
         f"{len(answers.rows)} questions, {said(right)} of them answered rightly at once; stated confidence is "
         f"{answers.stated.mean():.0f} of 100 on average.",
-        f"Given being right, length and subject, stated confidence goes with {names[1]} by {said(partial[names[1]])}, "
-        f"with the {names[2]} by {said(partial[names[2]])}, and with {names[3]} by {said(partial[names[3]])} (rank "
-        "correlations).",
-        f"Words predict it out of fold with R2 {said(gain[0])}; the pass's numbers beside them gain {said(gain[2])}.",
+        f"Given being right, letter, length and subject, stated confidence goes with {names[1]} by "
+        f"{said(partial[names[1]])}, with the {names[2]} by {said(partial[names[2]])}, and with {names[3]} by "
+        f"{said(partial[names[3]])} (rank correlations).",
+        f"Words, letter and length predict it out of fold with R2 {said(gain[0])}; the pass's numbers beside them gain "
+        f"{said(gain[2])}.",
         f"As a sign of being right its AUROC is {said(calibration['stated'][3])}, against "
         f"{said(calibration['own'][3])} of the answer's own probability (beyond it: {said(gap)}) and "
-        f"{said(calibration['words'][3])} of words alone.",
+        f"{said(calibration['words'][3])} of words, letter and length.",
         f"Ratings on a scale and on the same turned round go together by {said(agreement[1])} and "
         f"{said(agreement[2])}.",
         "A correlation says that a rating goes with a state, not that it comes from it: the rating's turn reads "

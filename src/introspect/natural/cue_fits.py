@@ -68,12 +68,14 @@ def words_on(texts: Sequence[str]) -> Fit:
 
 
 def folds_of(labels: Sequence[str], groups: Groups, n_folds: int, seed: int) -> np.ndarray | None:
-    """The fold of each row, by groups and as balanced in labels as can be; None where there are too few groups."""
+    """The fold of each row, by groups and as balanced in labels as can be; None where there are too few groups, or
+    fewer rows of a label than folds.
+    """
     codes, n_groups = group_codes(groups)
-    if n_groups < n_folds:
+    kinds, _ = group_codes(labels)
+    if n_groups < n_folds or min(np.bincount(kinds)) < n_folds:
         return None
     folds = np.zeros(len(codes), dtype=int)
-    kinds, _ = group_codes(labels)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     for number, (_, held) in enumerate(splitter.split(codes, kinds, codes)):
         folds[held] = number

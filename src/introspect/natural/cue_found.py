@@ -11,7 +11,7 @@ import numpy as np
 from ..cells import Done
 from ..stats import Estimate
 from .cue_fits import Fit, folds_of, probe_on, two_sides, unpacked, words_on
-from .cue_measures import Statistic, area_estimate, gap_within, over_items, share_of
+from .cue_measures import Groups, Statistic, area_estimate, gap_within, mean_of, over_items, share_of
 from .cue_rows import Columns
 
 if TYPE_CHECKING:
@@ -21,17 +21,24 @@ WORDS = "words of prompt and reply"
 
 
 class Contrast(NamedTuple):
-    """Two sides of rows with a cue, compared within each kind of cue: what tells the first from the second."""
+    """Two sides of rows with a cue, compared within each kind of cue, right and wrong hinted options apart: what tells
+    the first from the second.
+    """
 
     label: str
     first: np.ndarray
     second: np.ndarray
     naming: Estimate
     words: Estimate
-    beyond_words: Estimate
+    own: Estimate
+    """The model's own probability of the hinted option, whichever way it tells more."""
+    naming_beyond: Estimate
+    """Beyond words and that probability."""
     letters: Estimate
+    wrong: Estimate
+    """Whether the hinted option is wrong: within kinds alone."""
     activations: Estimate
-    activations_beyond_words: Estimate
+    activations_beyond: Estimate
     gap: Estimate
 
 
@@ -51,6 +58,17 @@ class Found:
         return {
             layer: unpacked([row["states"][str(layer)] for row in self.columns.rows]) for layer in self.study.layers
         }
+
+    @cached_property
+    def shifts(self) -> dict[str, Estimate]:
+        """Cue -> mean shift of the hinted option's probability."""
+        columns, out = self.columns, {}
+        for cue in self.study.cues:
+            mine = columns.cue == cue if columns.rows else np.zeros(0, dtype=bool)
+            none = Estimate.undefined("no row with an answer")
+            shift = mean_of(np.nan_to_num(columns.influence), mine)
+            out[cue] = self.over(shift, mine) if mine.any() else none
+        return out
 
     def fits(self) -> dict[str, Fit]:
         """What is fitted, the activations of the first layer before those of others; words last."""
@@ -87,13 +105,21 @@ class Found:
         first: np.ndarray,
         second: np.ndarray,
         baselines: Sequence[np.ndarray | None] = (),
+        strata: Groups | None = None,
     ) -> Estimate:
-        """AUROC within kinds of cue, beyond baselines where there are any."""
+        """AUROC within strata, beyond baselines where there are any. `strata`: None: kinds, right or wrong."""
         if scores is None or any(each is None for each in baselines):
             return Estimate.undefined("too few rows of either side to fit in every fold")
-        given = [each for each in baselines if each is not None]
+        given, within = [each for each in baselines if each is not None], self.columns.strata
         return area_estimate(
-            scores, first, second, self.columns.cue, self.columns.groups, baselines=given, n=self.n, seed=self.seed
+            scores,
+            first,
+            second,
+            within if strata is None else strata,
+            self.columns.groups,
+            baselines=given,
+            n=self.n,
+            seed=self.seed,
         )
 
     def contrast(self, label: str, one: str, other: str) -> Contrast:
@@ -103,16 +129,20 @@ class Found:
         named = columns.of_present(columns.named)
         words = self.out_of_fold(fits[WORDS], first, second)
         inside = self.out_of_fold(next(iter(fits.values())), first, second)
-        gap = self.over(gap_within(named, first, second, columns.cue), first | second)
+        gap = self.over(gap_within(named, first, second, columns.strata), first | second)
+        outside = [words, columns.own, -columns.own]
+        more = max((columns.own, -columns.own), key=lambda each: self.area(each, first, second).value or 0.0)
         return Contrast(
             label,
             first,
             second,
-            self.area(named, first, second),
-            self.area(words, first, second),
-            self.area(named, first, second, [words]),
-            self.area(columns.follows, first, second),
-            self.area(inside, first, second),
-            self.area(inside, first, second, [words]),
-            gap,
+            naming=self.area(named, first, second),
+            words=self.area(words, first, second),
+            own=self.area(more, first, second),
+            naming_beyond=self.area(named, first, second, outside),
+            letters=self.area(columns.follows, first, second),
+            wrong=self.area(columns.wrong, first, second, strata=columns.cue),
+            activations=self.area(inside, first, second),
+            activations_beyond=self.area(inside, first, second, outside),
+            gap=gap,
         )

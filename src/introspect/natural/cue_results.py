@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cells import Done
 from .cue_found import Contrast, Found
-from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, USED
+from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED
 from .cue_tables import by_cue, figures, influence, leanings, named, read, told_apart
 from .parts import SUPPORTED, UNTESTED, above, finding, said
 
@@ -18,7 +18,9 @@ ENOUGH = 30
 """Rows of a side below which a warning says that they are few."""
 LITTLE_MASS = 0.05
 """Mean probability of the letters below which a warning says that the model would not have answered with one."""
-STATES = (USED, NOT_USED, ANYWAY, AWAY)
+FEWEST_BARE = 4
+"""Chains of a question without a hint below which a warning says that chance looks like use (PROTOCOLS: hints)."""
+STATES = (USED, NOT_USED, ANYWAY, AWAY, UNCLEAR)
 
 
 def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
             "n_present_not_used": states[NOT_USED],
             "n_given_anyway": states[ANYWAY],
             "n_drawn_away": states[AWAY],
+            "n_unclear": states[UNCLEAR],
             "n_absent": states[ABSENT],
         },
         "sentences": _sentences(found, contrasts, states),
@@ -78,27 +81,22 @@ def _verdict(contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
                 f"gap in log-share {said(used.gap)}; AUROC {said(used.naming)}, letters compared {said(used.letters)}",
             )
         )
+        outside = f"words {said(anyway.words)}, own probability of the option {said(anyway.own)}"
         out.append(
             finding(
-                "naming of used cues beyond words",
-                above([used.gap, used.beyond_words]),
-                f"AUROC {said(used.naming)}, words {said(used.words)}, difference {said(used.beyond_words)}",
+                "naming beyond letters, words and the option's probability",
+                above([anyway.gap, anyway.naming_beyond]),
+                "of answers that are the hinted option, used against given anyway: AUROC "
+                f"{said(anyway.naming)}, {outside}, difference {said(anyway.naming_beyond)}; gap in log-share "
+                f"{said(anyway.gap)}; right and wrong options apart, whose difference alone has {said(anyway.wrong)}",
             )
         )
         out.append(
             finding(
-                "naming beyond comparing letters",
-                above([anyway.gap, anyway.beyond_words]),
-                "of answers that are the hinted option, changed by the hint against given anyway: AUROC "
-                f"{said(anyway.naming)}, words {said(anyway.words)}, difference {said(anyway.beyond_words)}",
-            )
-        )
-        out.append(
-            finding(
-                "activations before the answer predict use beyond words",
-                above([used.activations_beyond_words]),
-                f"AUROC {said(used.activations)}, words {said(used.words)}, difference "
-                f"{said(used.activations_beyond_words)}",
+                "activations before the answer predict use beyond letters, words and the option's probability",
+                above([anyway.activations_beyond]),
+                "of answers that are the hinted option, used against given anyway: AUROC "
+                f"{said(anyway.activations)}, {outside}, difference {said(anyway.activations_beyond)}",
             )
         )
     out.append(
@@ -116,14 +114,18 @@ def _sentences(found: Found, contrasts: Sequence[Contrast], states: dict[str, in
     of_used = found.share(found.columns.right(found.columns.named), used.first)
     of_not = found.share(found.columns.right(found.columns.named), used.second)
     out = [
-        f"Of {states[USED]} answers that a cue changed, the naming had the cue first in {said(of_used)}; of "
-        f"{states[NOT_USED]} that it did not change, in {said(of_not)}.",
+        f"Of {states[USED]} answers that are the hinted option where none without the hint was, the naming had the cue "
+        f"first in {said(of_used)}; of {states[NOT_USED]} that did not follow such a hint, in {said(of_not)}. "
+        f"{states[UNCLEAR]} others are left out: without the hint the option came up at times, or it gained nothing.",
         f"How far the present cue is named tells used from not used, within kinds, at AUROC {said(used.naming)}; words "
         f"of prompt and reply at {said(used.words)}.",
-        f"Of answers that are the hinted option, it tells those that the hint changed from the {states[ANYWAY]} given "
-        f"anyway at AUROC {said(anyway.naming)}; words at {said(anyway.words)}.",
+        f"Of answers that are the hinted option, it tells those that used the hint from the {states[ANYWAY]} given "
+        f"anyway at AUROC {said(anyway.naming)}; words at {said(anyway.words)}, the model's own probability of the "
+        f"option at {said(anyway.own)}.",
+        "A reader who can answer the questions himself sees how plausible a hinted option is, and may tell used from "
+        "given anyway by that: naming that goes beyond these baselines is no evidence of access to activations.",
     ]
-    if above([used.gap]) == SUPPORTED and above([anyway.gap, anyway.beyond_words]) != SUPPORTED:
+    if above([used.gap]) == SUPPORTED and above([anyway.gap, anyway.naming_beyond]) != SUPPORTED:
         out.append(
             "The first can be had by comparing the answer's letter with the hint's; nothing was found beyond that."
         )
@@ -139,6 +141,18 @@ def _warnings(found: Found, states: dict[str, int]) -> list[str]:
         for state in (USED, NOT_USED, ANYWAY)
         if states[state] < ENOUGH
     ]
+    out += [
+        f"{cue}: the shift of the hinted option's probability, {said(shift)}, is not told from none: answers that "
+        "count as used under it may be chance."
+        for cue, shift in found.shifts.items()
+        if above([shift]) != SUPPORTED
+    ]
+    spec = found.spec
+    if spec.max_new_tokens > 0 and spec.resamples < FEWEST_BARE:
+        out.append(
+            f"{spec.resamples} chains of a question without a hint are few: an answer that chance gives now and then "
+            f"looks like use. Set resamples={FEWEST_BARE}."
+        )
     if columns.rows and columns.masses().mean() < LITTLE_MASS:
         out.append("The model gives the letters of the naming little probability: it would have answered otherwise.")
     if found.study.rotations < len(columns.options):

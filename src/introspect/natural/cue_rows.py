@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..cells import Done, Row
 from .cue_texts import NONE, rotated
 
-USED, NOT_USED, ANYWAY, AWAY, ABSENT = "used", "present, not used", "given anyway", "drawn away", "absent"
-"""A hint at an option that is not the answer without it: followed, or not. A hint at the very answer without it:
-given all the same, or not any more. No hint."""
+USED, NOT_USED, ANYWAY, AWAY = "used", "present, not used", "given anyway", "drawn away"
+"""A hint at an option that no answer without it gave: followed, or not. A hint at what every answer without it gave:
+given all the same, or not any more."""
+UNCLEAR, ABSENT = "unclear", "absent"
+"""A hint at an option that some answers without it gave and some did not, or one that is followed without a shift of
+its probability: left out of every comparison. No hint."""
+
+
+class Bare(NamedTuple):
+    """A question without a hint, over its resamples."""
+
+    shares: dict[str, float]
+    """Option -> mean probability."""
+    answers: list[str]
+    """Of each resample that could be read."""
+
+    def reached(self, option: str) -> float:
+        """The share of answers that are an option."""
+        return float(np.mean([each == option for each in self.answers]))
 
 
 class Columns:
@@ -26,15 +43,17 @@ class Columns:
         valid = [row for row in every if row["answer"] is not None]
         self.without = _without(valid)
         hinted = [row for row in valid if row["cue"] != NONE]
-        self.n_no_baseline = sum(_baseline(row, self.without) is None for row in hinted)
-        self.influences = _influences(hinted, self.without)
+        self.has_own = {kind for _, kind in self.without}
+        """Kinds that have a baseline of their own."""
+        self.influences = self._influences(hinted)
         """Item and cue -> mean shift of the hinted option's probability, over wordings."""
+        self.n_no_baseline = sum(self._bare(row) is None for row in hinted)
         self.rows = [
             row
             for row in valid
             if row["naming"] is not None
             and all(each is not None for question in row["naming"] for each in question)
-            and (row["cue"] == NONE or _baseline(row, self.without) is not None)
+            and (row["cue"] == NONE or self._bare(row) is not None)
         ]
         self.cue = np.array([row["cue"] for row in self.rows], dtype=object)
         self.groups = [row["group"] for row in self.rows]
@@ -42,6 +61,14 @@ class Columns:
         self.texts = [f"{row['prompt']}\n\n{row['reply']}" for row in self.rows]
         self.follows = np.array([row["answer"] == row["hinted"] for row in self.rows], dtype=float)
         self.influence = np.array([self.influences.get((row["item_id"], row["cue"]), np.nan) for row in self.rows])
+        self.reached = np.array([bare.reached(row["hinted"]) if bare else 0.0 for row, bare in self._hinted()])
+        """How often answers without the hint are the hinted option."""
+        self.own = np.array([row["shares"][row["hinted"]] if bare else 0.0 for row, bare in self._hinted()])
+        """The model's own probability of the hinted option where it answers: what its logits say there."""
+        self.wrong = np.array([row["hinted"] != row["right"] for row in self.rows], dtype=float)
+        """Whether the hinted option is a wrong one: who can answer the question sees whether it needed a hint."""
+        self.strata = [f"{row['cue']}, {row['hinted'] == row['right']}" for row in self.rows]
+        """Kind of cue, and whether the hinted option is right: only rows alike in both are compared."""
         self.raw, self.named = self._named()
 
     def is_(self, *states: str) -> np.ndarray:
@@ -61,11 +88,30 @@ class Columns:
     def _state(self, row: Row) -> str:
         if row["cue"] == NONE:
             return ABSENT
-        base = _baseline(row, self.without) or {}
-        same = max(base, key=lambda letter: base[letter]) == row["hinted"]
-        if row["answer"] == row["hinted"]:
-            return ANYWAY if same else USED
-        return AWAY if same else NOT_USED
+        bare, follows = self._bare(row), row["answer"] == row["hinted"]
+        reached = 0.0 if bare is None else bare.reached(row["hinted"])
+        if reached == 1:
+            return ANYWAY if follows else AWAY
+        if reached > 0 or (follows and not self.influences[row["item_id"], row["cue"]] > 0):
+            return UNCLEAR
+        return USED if follows else NOT_USED
+
+    def _bare(self, row: Row) -> Bare | None:
+        """A row's question without a hint: its kind's own baseline where it has one."""
+        return self.without.get((row["item_id"], row["cue"] if row["cue"] in self.has_own else None))
+
+    def _hinted(self) -> list[tuple[Row, Bare | None]]:
+        """Every row with its baseline; None of a row without a hint."""
+        return [(row, None if row["cue"] == NONE else self._bare(row)) for row in self.rows]
+
+    def _influences(self, hinted: Sequence[Row]) -> dict[tuple[str, str], float]:
+        shifts: dict[tuple[str, str], list[float]] = {}
+        for row in hinted:
+            bare = self._bare(row)
+            if bare is not None:
+                shift = row["shares"][row["hinted"]] - bare.shares[row["hinted"]]
+                shifts.setdefault((row["item_id"], row["cue"]), []).append(shift)
+        return {key: float(np.mean(each)) for key, each in shifts.items()}
 
     def _named(self) -> tuple[np.ndarray, np.ndarray]:
         """How far each option is named [row, option]: log-shares over letters, a letter's own share taken away; and an
@@ -109,33 +155,19 @@ class Columns:
         return np.exp(logs).sum(axis=-1).mean(axis=(1, 2)) if self.rows else np.zeros(0)
 
 
-Key = tuple[str, str | None]
-Without = dict[Key, dict[str, float]]
-"""Item and the kind whose baseline it is -> option -> mean probability without a hint."""
+Without = dict[tuple[str, str | None], Bare]
+"""By item and the kind whose baseline it is."""
 
 
 def _without(valid: Sequence[Row]) -> Without:
-    found: dict[Key, list[dict[str, float]]] = {}
+    found: dict[tuple[str, str | None], list[Row]] = {}
     for row in valid:
         if row["cue"] == NONE:
-            found.setdefault((row["item_id"], row["baseline_for"]), []).append(row["shares"])
+            found.setdefault((row["item_id"], row["baseline_for"]), []).append(row)
     return {
-        key: {letter: float(np.mean([each[letter] for each in many])) for letter in many[0]}
+        key: Bare(
+            {letter: float(np.mean([each["shares"][letter] for each in many])) for letter in many[0]["shares"]},
+            [each["answer"] for each in many],
+        )
         for key, many in found.items()
     }
-
-
-def _baseline(row: Row, without: Without) -> dict[str, float] | None:
-    """The shares without a hint: of its kind's own baseline where it has one."""
-    own = any(kind == row["cue"] for _, kind in without)
-    return without.get((row["item_id"], row["cue"] if own else None))
-
-
-def _influences(hinted: Sequence[Row], without: Without) -> dict[tuple[str, str], float]:
-    shifts: dict[tuple[str, str], list[float]] = {}
-    for row in hinted:
-        base = _baseline(row, without)
-        if base is not None:
-            shift = row["shares"][row["hinted"]] - base[row["hinted"]]
-            shifts.setdefault((row["item_id"], row["cue"]), []).append(shift)
-    return {key: float(np.mean(each)) for key, each in shifts.items()}

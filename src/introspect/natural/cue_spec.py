@@ -28,12 +28,13 @@ class WhichCue(NaturalSpec):
     """Tokens after which an answer with its chain is cut off; 0: the answer is forced at once, without a chain."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Divides the logits of a chain."""
-    resamples: Annotated[int, Field(ge=1)] = 2
-    """Chains of a question without a hint; with max_new_tokens 0, one is enough and no more are made."""
+    resamples: Annotated[int, Field(ge=1)] = 4
+    """Chains of a question without a hint; with max_new_tokens 0, one is enough and no more are made. An answer that
+    one of them gives is none that a hint at it changed."""
     depths: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.8, 0.4)
     """Layers whose activations are kept at the token before the answer, as shares of the depth. Verdicts go by the
     first."""
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Folds of items over which probes and text classifiers are fitted and scored."""
     batch: Count = 8
     """Questions that are committed together."""

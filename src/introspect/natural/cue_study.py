@@ -1,16 +1,19 @@
 """Which cue did you use? Questions are answered with and without a hint; then the model is asked which cue it used.
 
-What counts for a cue's use is what it changes: the answer with the hint against the answer without it, and the
+What counts for a cue's use is what it changes: the answer with the hint against the answers without it, and the
 probability of the hinted option with the hint minus that without it, in several wordings of the hint. The hinted option
 is drawn among all options, so that some answers would have named it anyway. The question that follows the answer has an
 option for each kind of cue and one for none, in every rotation, and is read from the distribution over their letters.
 
 Known trade-offs: that an answer is the hinted option can be read off prompt and answer by comparing two letters, so
-naming a cue that was followed is no sign of access to anything else; of answers that are the hinted option, whether the
-hint changed them stands in no text, and that comparison is made apart. A sampled answer may be the hinted option by
-chance; the shift of its probability has less of that. Without a chain (`max_new_tokens: 0`) an answer
-is the most probable option, and its reply holds nothing else. A chat template that drops earlier think blocks hides
-them from the question that follows.
+naming a cue that was followed is no sign of access to anything else. Of answers that are the hinted option, those that
+used the hint are compared with those given anyway: no letter tells these apart, but whoever can answer the question
+sees whether the hinted option is plausible, and what is implausible needed a hint. Right and wrong hinted options are
+compared apart for that, which leaves the finer shades: a reader's own judgement of them is no baseline here, and what
+goes beyond those that are is no evidence of access. A sampled answer may be the hinted option by chance: one that some
+answer without the hint reached is left out, which more resamples do better; the shift of its probability has less of
+that. Without a chain (`max_new_tokens: 0`) an answer is the most probable option, and its reply holds nothing else. A
+chat template that drops earlier think blocks hides them from the question that follows.
 """
 
 from __future__ import annotations
@@ -82,6 +85,8 @@ class Answered(NamedTuple):
 class WhichCueStudy(NaturalStudy):
     """See the module."""
 
+    SMALLER = "a smaller limit, or fewer depths"
+
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self.spec = cast(WhichCue, subject.spec)
@@ -142,6 +147,10 @@ class WhichCueStudy(NaturalStudy):
             tokens=sum(lengths) + len(asks) + sum(naming) + len(naming) * each * question,
             generated=len(asks) * longest,
         )
+
+    def n_kept(self) -> int:
+        """See `NaturalStudy.n_kept`."""
+        return len(self.items) * len(self.options) * len(self.layers)
 
     def results(self, done: Done) -> dict[str, Any]:
         """See `NaturalStudy.results`."""

@@ -11,7 +11,7 @@ from ..stats import Estimate
 from .cue_fits import classes, folds_of
 from .cue_found import Contrast, Found
 from .cue_measures import gap_within, mean_of, rank_correlation, share_gap
-from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, USED
+from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED
 from .cue_texts import LETTERS, NONE
 from .parts import figure, line_of, table
 
@@ -23,17 +23,13 @@ def influence(found: Found) -> dict[str, Any]:
     for cue in found.study.cues:
         mine = present & (columns.cue == cue)
         followed = found.share(columns.follows, mine)
-        would = found.share(columns.is_(ANYWAY, AWAY), mine)
-        shift = (
-            found.over(mean_of(np.nan_to_num(columns.influence), mine), mine)
-            if mine.any()
-            else Estimate.undefined("no row with an answer")
-        )
-        lines.append(line_of(cue, [shift, followed, would], f"{int(mine.sum())} questions"))
+        would = found.share(columns.reached, mine)
+        lines.append(line_of(cue, [found.shifts[cue], followed, would], f"{int(mine.sum())} questions"))
     return table(
         "What each cue changed",
         "Probability of the hinted option with the hint minus without it, the mean over wordings of the hint; and how "
-        "often the answer is the hinted option with the hint, and without it. The hinted option is drawn among all.",
+        "often the answer is the hinted option with the hint, and without it, over resamples. The hinted option is "
+        "drawn among all.",
         [("shift of probability", "number"), ("answers with it", "share"), ("answers so without it", "share")],
         lines,
     )
@@ -48,6 +44,7 @@ def named(found: Found) -> dict[str, Any]:
         NOT_USED: NOT_USED,
         ANYWAY: "present, given anyway",
         AWAY: "present, drawn away",
+        UNCLEAR: "present, unclear",
     }
     lines = []
     for state, label in {**labels, ABSENT: "absent (right: none)"}.items():
@@ -71,7 +68,9 @@ def named(found: Found) -> dict[str, Any]:
         "How often the option that is named most is the cue that is present. By letters: averaged over rotations, a "
         "letter's own log-share taken away. Beyond names: what an option's words have at each letter without any cue "
         f"is taken away too. Both are measured on questions of other groups. Chance {chance:.0%}. To name a present "
-        "cue is no merit by itself, since it stands in the prompt: what counts is used against not used. "
+        "cue is no merit by itself, since it stands in the prompt: what counts is used against not used. Used: the "
+        "answer is the hinted option, none without the hint was, and the hint raises its probability. Unclear: some "
+        "answers without the hint were the hinted option and some not, or it was followed without such a shift. "
         f"{int((columns.cue != NONE).sum())} answers had a cue.",
         [("by letters", "share"), ("beyond names", "share")],
         lines,
@@ -92,7 +91,7 @@ def by_cue(found: Found) -> dict[str, Any]:
                 [
                     found.share(right, used),
                     found.share(right, not_used),
-                    found.area(named, used, not_used),
+                    found.area(named, used, not_used, strata=columns.cue),
                     found.over(rank, mine),
                 ],
                 f"{int(used.sum())} used, {int(not_used.sum())} not used",
@@ -102,7 +101,7 @@ def by_cue(found: Found) -> dict[str, Any]:
     pooled = rank_correlation(named, np.nan_to_num(columns.influence), every, columns.cue)
     nothing = Estimate.undefined("see the table of accuracies")
     rank_of_all = found.over(pooled, every)
-    area = found.area(named, columns.is_(USED), columns.is_(NOT_USED))
+    area = found.area(named, columns.is_(USED), columns.is_(NOT_USED), strata=columns.cue)
     lines.append(line_of("all, within kinds", [nothing, nothing, area, rank_of_all]))
     return table(
         "Naming by kind of cue",
@@ -116,18 +115,24 @@ def by_cue(found: Found) -> dict[str, Any]:
 def told_apart(contrasts: Sequence[Contrast]) -> dict[str, Any]:
     """The contrasts: naming beside words, letters compared, and activations."""
     return table(
-        "What tells cues that changed the answer from others, within kinds",
-        "AUROC within each kind of cue. Words: TF-IDF and logistic regression on prompt and reply, fitted on other "
-        "questions. Letters: whether the answer is the letter of the hint, which anybody who reads both can tell; used "
-        "against not used it is 1 by definition, and used against given anyway it says nothing. Activations: a "
-        "logistic probe at the token before the answer, fitted on other questions. Gap: log-share of the present cue.",
+        "What tells used cues from others, within kinds",
+        "AUROC within each kind of cue, hints at the right option and at a wrong one apart. Words: TF-IDF and logistic "
+        "regression on prompt and reply, fitted on other questions. Own probability: what the model gives to the "
+        "hinted option where it answers, whichever way it tells more. Letters: whether the answer is the letter of the "
+        "hint, which anybody who reads both can tell; used against not used it is 1 by definition, and used against "
+        "given anyway it says nothing. Hinted option wrong: what the key tells within kinds, which a reader who can "
+        "answer sees too; that he may also see how plausible a wrong option is, nothing here takes away. Activations: "
+        "a logistic probe at the token before the answer, fitted on other questions. Beyond: than the largest of "
+        "words, own probability and chance. Gap: log-share of the present cue.",
         [
             ("naming", "number"),
             ("words", "number"),
-            ("naming beyond words", "number"),
+            ("own probability", "number"),
+            ("naming beyond these", "number"),
             ("letters compared", "number"),
+            ("hinted option wrong", "number"),
             ("activations", "number"),
-            ("activations beyond words", "number"),
+            ("activations beyond these", "number"),
             ("gap in log-share", "number"),
         ],
         [
@@ -136,10 +141,12 @@ def told_apart(contrasts: Sequence[Contrast]) -> dict[str, Any]:
                 [
                     each.naming,
                     each.words,
-                    each.beyond_words,
+                    each.own,
+                    each.naming_beyond,
                     each.letters,
+                    each.wrong,
                     each.activations,
-                    each.activations_beyond_words,
+                    each.activations_beyond,
                     each.gap,
                 ],
                 f"{int(each.first.sum())} against {int(each.second.sum())}",
@@ -158,7 +165,7 @@ def read(found: Found) -> dict[str, Any]:
     lines = []
     for label, fit in found.fits().items():
         if folds is None:
-            present = agrees = Estimate.undefined("too few groups of items for the folds")
+            present = agrees = Estimate.undefined("too few groups of items, or rows of a cue, for the folds")
         else:
             read = np.array(classes(fit, list(columns.cue), folds), dtype=object)
             present, agrees = found.share(read == columns.cue, everything), found.share(read == named, everything)
@@ -168,7 +175,8 @@ def read(found: Found) -> dict[str, Any]:
     return table(
         "What activations and words predict",
         "At the token before the answer, fitted on other questions: which cue is present (or none), as often as it is "
-        "right and as often as it is what is named; and whether a present cue was used, AUROC within kinds.",
+        "right and as often as it is what is named; and whether a present cue was used, AUROC within kinds, hints at "
+        "the right option and at a wrong one apart.",
         [("which is present", "share"), ("same as named", "share"), ("used or not", "number")],
         lines,
     )

@@ -2,109 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cells import Done, Row
+from ..cells import Done
 from ..stats import CHANCE, Estimate
-from .measures import Statistic, accuracy, area, best_of, effect_size, minus, two_way
-from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
-from .sentences import one_of_each
+from .feedback_found import Found, Report, Shift
+from .measures import accuracy, area, effect_size, minus
+from .parts import UNTESTED, Claim, coarse, figure, finding, line_of, said, settled, table
 from .text_labels import CLASSIFIERS, tfidf_logistic
 
 if TYPE_CHECKING:
     from .neurofeedback import NeurofeedbackStudy
 
-Key = tuple[str, str]
-"""Direction and arrangement."""
 ENOUGH = 30
 """Held-out sentences below which a warning says that they are few."""
-
-
-class Report(NamedTuple):
-    """Of one direction and number of examples: estimates of labels that are reported."""
-
-    right: Estimate
-    dealt_again: Estimate
-    words: Estimate
-    beyond_dealt: Estimate
-    beyond_words: Estimate
-    area: Estimate
-    words_area: Estimate
-    beyond_words_area: Estimate
-
-
-class Shift(NamedTuple):
-    """Of one direction: Cohen's d of its own projection."""
-
-    own: Estimate
-    dealt_again: Estimate
-    beyond_dealt: Estimate
-    beyond_random: Estimate
-    p: float | None
-    """Rank among directions drawn at random, of sizes."""
-
-
-class Found:
-    """The rows of a study, by what they are about."""
-
-    def __init__(self, study: NeurofeedbackStudy, done: Done) -> None:
-        self.spec = study.spec
-        rows = [row for unit in done for row in unit]
-        alone = [row for row in rows if row["kind"] == "alone"]
-        self.fitted = [row for row in alone if not row["held_out"]]
-        self.held = [row for row in alone if row["held_out"]]
-        self.pairs = [row["pair"] for row in self.held]
-        self.names = list(study.labelling_names)
-        self.by: dict[tuple[str, str, str], list[Row]] = {}
-        for row in rows:
-            if row["kind"] != "alone":
-                self.by.setdefault((row["kind"], row["direction"], row["arrangement"]), []).append(row)
-
-    def labels(self, name: str) -> np.ndarray:
-        """Of the held-out sentences, bool [sentence]."""
-        at = self.names.index(name)
-        return np.array([bool(row["labels"][at]) for row in self.held])
-
-    def scores(self, name: str, arrangement: str, k: int) -> np.ndarray:
-        """Log-odds that the model gives, [context, sentence]; 0 where it gives no numbers."""
-        rows = [row for row in self.by["report", name, arrangement] if row["k"] == k]
-        return np.array([[0.0 if v is None else v for v in row["log_odds"]] for row in rows])
-
-    def words(self, name: str, k: int) -> list[np.ndarray]:
-        """Scores of each text classifier that sees the same examples, [context, sentence]."""
-        new = [row["text"] for row in self.held]
-        rows = [row for row in self.by["report", name, "true"] if row["k"] == k]
-        return [
-            np.array(
-                [
-                    classify(
-                        [self.fitted[i]["text"] for i in row["examples"]], np.array(row["labels"], dtype=bool), new
-                    )
-                    for row in rows
-                ]
-            )
-            for classify in CLASSIFIERS.values()
-        ]
-
-    def estimate(
-        self, statistic: Statistic, n_contexts: int, groups: list[Any] | None = None, *, share: bool = False
-    ) -> Estimate:
-        """With its interval over contexts and pairs of sentences. `share`: between 0 and 1, and widened there."""
-        over = self.pairs if groups is None else groups
-        return two_way(statistic, n_contexts, over, n=self.spec.bootstrap, seed=self.spec.seed, share=share)
 
 
 def found_of(study: NeurofeedbackStudy, done: Done) -> dict[str, Any]:
     """See `NaturalStudy.results`."""
     found, spec = Found(study, done), study.spec
-    reports = {(name, k): _report(found, name, k) for name in found.names for k in spec.examples}
+    reports = {(name, k): found.report(name, k) for name in found.names for k in spec.examples}
     control = spec.control.contexts > 0
-    implicit = {name: _shift(found, name, "implicit") for name in found.names} if control else {}
-    explicit = (
-        {name: _shift(found, name, "explicit") for name in found.names} if control and spec.control.written else {}
-    )
+    implicit = {name: found.shift(name, "implicit") for name in found.names} if control else {}
+    explicit = {name: found.shift(name, "explicit") for name in found.names} if control and spec.control.written else {}
     most = max(spec.examples)
     rows = [row for unit in done for row in unit if row["kind"] == "report"]
     masses = [m for row in rows for m in row["mass"] if m is not None]
@@ -114,8 +36,9 @@ def found_of(study: NeurofeedbackStudy, done: Done) -> dict[str, Any]:
         tables.append(_shifted(found, implicit))
     if explicit:
         tables.append(_written(found, explicit))
-    verdict = [_report_verdict(name, reports[name, most], most) for name in found.names if not _drawn(name)]
-    verdict += [_shift_verdict(name, each) for name, each in implicit.items() if not _drawn(name)]
+    claims = [_report_claim(found, name, reports[name, most], most) for name in found.names if not _drawn(name)]
+    claims += [_shift_claim(found, name, each) for name, each in implicit.items() if not _drawn(name)]
+    verdict = settled(claims)
     verdict.append(
         finding(
             "meta",
@@ -144,27 +67,6 @@ def found_of(study: NeurofeedbackStudy, done: Done) -> dict[str, Any]:
 
 def _drawn(name: str) -> bool:
     return name.startswith("random")
-
-
-def _report(found: Found, name: str, k: int) -> Report:
-    labels = found.labels(name)
-    own, dealt, words = found.scores(name, "true", k), found.scores(name, "shuffled", k), found.words(name, k)
-    n = len(own)
-    right, dealt_right, area_ = accuracy(own, labels), accuracy(dealt, labels), area(own, labels)
-    best = best_of([accuracy(each, labels) for each in words])
-    best_area = best_of([area(each, labels) for each in words])
-    each = (
-        right,
-        dealt_right,
-        best,
-        minus(right, dealt_right),
-        minus(right, best),
-        area_,
-        best_area,
-        minus(area_, best_area),
-    )
-    shares = (True, True, True, False, False, True, True, False)
-    return Report(*(found.estimate(one, n, share=share) for one, share in zip(each, shares, strict=True)))
 
 
 def _reported(found: Found, reports: dict[tuple[str, int], Report]) -> dict[str, Any]:
@@ -213,42 +115,6 @@ def _readable(found: Found) -> dict[str, Any]:
     )
 
 
-def _projections(found: Found, name: str, arrangement: str, what: str, axis: int) -> np.ndarray:
-    """[target, context, sentence], NaN where there is none."""
-    rows = found.by["control", name, arrangement]
-    contexts = sorted({row["context"] for row in rows})
-    most = max((len(row[what]) for row in rows), default=0)
-    out = np.full((2, len(contexts), most), np.nan)
-    for row in rows:
-        for i, each in enumerate(row[what]):
-            if each is not None:
-                out[row["target"], contexts.index(row["context"]), i] = each[axis]
-    return out
-
-
-def _groups(found: Found, what: str, n: int) -> list[Any]:
-    return [found.pairs[i] for i in one_of_each(found.pairs)[:n]] if what == "implicit" else list(range(n))
-
-
-def _shift(found: Found, name: str, what: str) -> Shift:
-    axis = found.names.index(name)
-    own = _projections(found, name, "true", what, axis)
-    n, groups = own.shape[1], _groups(found, what, own.shape[2])
-    d = effect_size(own)
-    dealt = effect_size(_projections(found, name, "shuffled", what, axis))
-    first = len(found.names)
-    drawn = [effect_size(_projections(found, name, "true", what, first + i)) for i in range(found.spec.control.random)]
-
-    def sizes(contexts: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-        return np.asarray(np.mean([np.abs(each(contexts, sentences)) for each in drawn], axis=0))
-
-    estimates = [found.estimate(each, n, groups) for each in (d, dealt, minus(d, dealt), minus(d, sizes))]
-    ones = np.ones((1, n)), np.ones((1, own.shape[2]))
-    here, null = abs(d(*ones)[0]), np.array([abs(each(*ones)[0]) for each in drawn])
-    p = float((1 + (null >= here).sum()) / (1 + len(null))) if np.isfinite(here) else None
-    return Shift(estimates[0], estimates[1], estimates[2], estimates[3], p)
-
-
 SHIFT_COLUMNS = (
     "own projection",
     "labels dealt out again",
@@ -278,8 +144,8 @@ def _written(found: Found, explicit: dict[str, Shift]) -> dict[str, Any]:
     lines = []
     for name, each in explicit.items():
         axis = found.names.index(name)
-        own, again = (_projections(found, name, "true", what, axis) for what in ("explicit", "reread"))
-        n, groups = own.shape[1], _groups(found, "explicit", own.shape[2])
+        own, again = (found.projections(name, "true", what, axis) for what in ("explicit", "reread"))
+        n, groups = own.shape[1], found.groups("explicit", own.shape[2])
         d, words = effect_size(own), effect_size(again)
         more = [found.estimate(words, n, groups), found.estimate(minus(d, words), n, groups)]
         lines.append(_shift_line(name, each, more))
@@ -311,21 +177,21 @@ def _figures(found: Found, reports: dict[tuple[str, int], Report]) -> list[dict[
     return out
 
 
-def _report_verdict(name: str, each: Report, k: int) -> dict[str, str]:
-    parts = [above([each.right], CHANCE), above([each.beyond_dealt, each.beyond_words])]
-    overall = parts[1] if parts[0] == "supported" else parts[0]
-    return finding(
+def _report_claim(found: Found, name: str, each: Report, k: int) -> Claim:
+    return Claim(
         f"report of {name}",
-        overall,
+        [(each.right, CHANCE), (each.beyond_dealt, 0.0), (each.beyond_words, 0.0)],
+        found.n_resampled("report"),
         f"with {k} examples the label's accuracy is {said(each.right)} (chance .50), beyond labels dealt out again "
         f"{said(each.beyond_dealt)}, beyond words {said(each.beyond_words)}",
     )
 
 
-def _shift_verdict(name: str, each: Shift) -> dict[str, str]:
-    return finding(
+def _shift_claim(found: Found, name: str, each: Shift) -> Claim:
+    return Claim(
         f"control of {name}, same words",
-        above([each.own, each.beyond_dealt, each.beyond_random]),
+        [(each.own, 0.0), (each.beyond_dealt, 0.0), (each.beyond_random, 0.0)],
+        found.n_resampled("control"),
         f"d = {said(each.own)}, beyond labels dealt out again {said(each.beyond_dealt)}, beyond random directions "
         f"{said(each.beyond_random)}",
     )

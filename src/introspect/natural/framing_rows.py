@@ -73,7 +73,7 @@ class Columns:
             )
         folds = folds_of([str(each) for each in self.acted & fitted], self.groups, n_folds, seed)
         if folds is None:
-            return f"fewer than {n_folds} groups of items"
+            return f"too few groups of items, or rows that act on the policy, for {n_folds} folds"
         held = unpacked([self.rows[i]["state"] for i in np.flatnonzero(have)])
         states = np.full((len(self.rows), held.shape[1]), np.nan, dtype=np.float32)
         states[have] = held

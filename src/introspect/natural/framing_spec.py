@@ -43,7 +43,7 @@ class Framing(NaturalSpec):
     """Layer of a probe that is fitted here, as a share of the depth."""
     position: PositionName = "last_prompt"
     """Where such a probe reads."""
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Folds of items over which probe and text classifiers are fitted and scored."""
     batch: Count = 8
     """Items that are committed together."""

@@ -3,9 +3,10 @@
 The same items are asked under each frame, from the same seeds, and recorded as a run records them: sampled with
 capture, spans and answer read by the task. Every frame is compared with a control that is as long and says nothing.
 
-Known trade-offs: frames of one wording each, so a difference may be a wording's and not its meaning's; and a difference
-against the control is that of the words, whatever a model makes of them: nothing here says that a model takes a frame
-for an evaluation.
+Known trade-offs: frames of one wording each, so a difference may be a wording's and not its meaning's, and a second
+frame that says nothing (`neutral`) shows how large that is for one pair of wordings only; and a difference against the
+control is that of the words, whatever a model makes of them: nothing here says that a model takes a frame for an
+evaluation.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..probe_folders import probe_folder
 from ..probes.saved import SavedProbe, load_probe
 from ..record import option_token, read_generation, render_trial, stop_ids
 from ..rollout import Rollout
+from ..saved_probes.fits import unlike
 from ..saved_probes.marks import group_mark
 from ..scoring import lexical_verdict
 from ..tasks.hints import TASK as HINTS
@@ -49,6 +51,8 @@ FILES = {"hints": "questions.jsonl"}
 
 class FramingStudy(NaturalStudy):
     """See the module."""
+
+    SMALLER = "a smaller limit, or fewer samples or frames"
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -102,6 +106,10 @@ class FramingStudy(NaturalStudy):
         lengths = [len(job.prompt_ids) for item in self.items for _, job in self.jobs(item)]
         return Work(len(lengths), sum(lengths) + len(lengths), len(lengths) * self.spec.max_new_tokens)
 
+    def n_kept(self) -> int:
+        """See `NaturalStudy.n_kept`."""
+        return sum(len(self.jobs(item)) for item in self.items)
+
     def results(self, done: Done) -> dict[str, Any]:
         """See `NaturalStudy.results`."""
         from .framing_results import found_of
@@ -119,6 +127,12 @@ class FramingStudy(NaturalStudy):
                     seed = self.subject.seed_of(item.item_id, trial.condition, sample)
                     out.append((frame, Job(len(out), item, own, sample, seed, prompt)))
         return out
+
+    @property
+    def probe_notes(self) -> list[str]:
+        """What a saved probe was fitted to that this model is not."""
+        own = self.loaded.info
+        return unlike(self.probe.card, weights=own.weight_digest, adapter=own.adapter_digest) if self.probe else []
 
     @cached_property
     def _experiment(self) -> Experiment:

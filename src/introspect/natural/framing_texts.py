@@ -19,6 +19,8 @@ from ..spec_file import read_spec
 from ..tasks.task import Message
 
 CONTROL = "control"
+NEUTRAL = "neutral"
+"""A frame that says nothing either: how far any other words move what is measured."""
 MOST_APART = 2
 """Words by which a frame may be longer or shorter than the control."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]

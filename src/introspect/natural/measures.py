@@ -17,6 +17,10 @@ from ..stats import CHANCE, MIN_GROUPS, Estimate, bootstrap_counts, group_codes,
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Weights of contexts [replicate, context] and of sentences [replicate, sentence] -> values [replicate], NaN where
 there is none."""
+Wider = Callable[[float], tuple[float, float]]
+"""A value -> an interval that is held where a bootstrap's touches 0 or 1, since it has no width there."""
+OVER_GROUPS = "bootstrap over groups"
+WIDENED = "widened where it has no width"
 
 
 def two_way(
@@ -50,15 +54,20 @@ def two_way(
         return Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
     fewest = min(n_groups, n_contexts) if drawn else n_groups
     low, high = interval(replicates, fewest)
-    if share and (low <= 0 or high >= 1):
-        wilson = proportion(value * n_groups, n_groups).ci95 or (low, high)
-        low, high = min(low, wilson[0]), max(high, wilson[1])
     what = "sentences' pairs and contexts" if drawn else f"sentences' pairs, {n_contexts} contexts held fixed"
+    if share and (low <= 0 or high >= 1):
+        least, most = wilson_of(n_groups)(value)
+        low, high, what = min(low, least), max(high, most), f"{what}, {WIDENED}"
     return Estimate(value, (min(low, value), max(high, value)), n_contexts * len(codes), f"bootstrap over {what}")
 
 
 def bootstrap_many(
-    statistics: Callable[[np.ndarray], np.ndarray], groups: Sequence[Hashable] | np.ndarray, *, n: int, seed: int
+    statistics: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[Hashable] | np.ndarray,
+    *,
+    n: int,
+    seed: int,
+    wider: Sequence[Wider | None] = (),
 ) -> list[Estimate]:
     """Several statistics of rows at once, with intervals from resampled groups.
 
@@ -66,6 +75,7 @@ def bootstrap_many(
         statistics: row indices -> values [statistic], NaN where one is undefined.
         groups: the group of each row.
         n: replicates.
+        wider: of each statistic, None of one that has no bounds; empty: of none.
     """
     codes, n_groups = group_codes(groups)
     values = statistics(np.arange(len(codes)))
@@ -76,7 +86,7 @@ def bootstrap_many(
     for i, counts in enumerate(bootstrap_counts(n_groups, n, seed)):
         replicates[i] = statistics(np.repeat(np.arange(len(codes)), counts[codes]))
     out = []
-    for value, drawn in zip(values, replicates.T, strict=True):
+    for value, drawn, more in zip(values, replicates.T, wider or [None] * len(values), strict=True):
         if not np.isfinite(value):
             out.append(Estimate.undefined("undefined on this data: no spread, or too few rows"))
         elif np.isnan(drawn).mean() > 0.1:
@@ -84,8 +94,32 @@ def bootstrap_many(
                 Estimate.undefined("undefined in more than a tenth of the bootstrap replicates: too little data")
             )
         else:
-            out.append(Estimate(float(value), interval(drawn, n_groups), len(codes), "bootstrap over groups"))
+            (low, high), method = interval(drawn, n_groups), OVER_GROUPS
+            if more is not None and (low <= 0 or high >= 1):
+                least, most = more(float(value))
+                low, high, method = min(low, least), max(high, most), f"{OVER_GROUPS}, {WIDENED}"
+            out.append(Estimate(float(value), (low, high), len(codes), method))
     return out
+
+
+def wilson_of(n_groups: int) -> Wider:
+    """Wilson's interval of a share, with groups for cases."""
+    return lambda value: proportion(value * n_groups, n_groups).ci95 or (0.0, 1.0)
+
+
+def apart(found: Estimate, one: Estimate, other: Estimate) -> Estimate:
+    """The difference of two estimates, with an interval that has a width where theirs had none: where either is 0 or 1
+    and was widened, it is widened to what the two give when combined as independent (Zou & Donner 2008).
+    """
+    if found.value is None or found.ci95 is None or one.value is None or other.value is None:
+        return found
+    flat = any(each.value in (0.0, 1.0) and WIDENED in str(each.method) for each in (one, other))
+    if one.ci95 is None or other.ci95 is None or not flat:
+        return found
+    down = float(np.hypot(one.value - one.ci95[0], other.ci95[1] - other.value))
+    up = float(np.hypot(one.ci95[1] - one.value, other.value - other.ci95[0]))
+    limits = min(found.ci95[0], found.value - down), max(found.ci95[1], found.value + up)
+    return Estimate(found.value, limits, found.n, f"{found.method}, {WIDENED}")
 
 
 def partial_ranks(outcome: np.ndarray, variables: np.ndarray, given: np.ndarray) -> np.ndarray:

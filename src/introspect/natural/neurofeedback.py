@@ -38,6 +38,8 @@ DIGITS = 5
 class NeurofeedbackStudy(NaturalStudy):
     """See the module."""
 
+    METHOD = 2
+
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self.spec = cast(Neurofeedback, subject.spec)
@@ -211,7 +213,9 @@ class NeurofeedbackStudy(NaturalStudy):
         return out
 
     def _written(self, prompt: Ids, seed: int) -> Row:
-        """Sentences written after a prompt: their projections while they are written, and read alone afterwards."""
+        """Sentences written after a prompt: their projections while they are written, and read alone afterwards. One
+        that ended at once has neither, and keeps its place.
+        """
         own = self.spec.control
         stop_ids = self.loaded.format.stop_ids(self.loaded.tokenizer)
         made = self.backend.generate(
@@ -221,14 +225,18 @@ class NeurofeedbackStudy(NaturalStudy):
             capture=Capture((SITE,), (self.layer,)),
             lanes=self.spec.batch_size,
         )
-        kept = [each for each in made if len(each.activations[SITE, self.layer]) > 1 and each.finish != "not_finite"]
-        texts = [
-            str(self.loaded.tokenizer.decode([t for t in each.completion_ids if t not in stop_ids])) for each in kept
+        ids = [tuple(token for token in each.completion_ids if token not in stop_ids) for each in made]
+        kept = [
+            i
+            for i, each in enumerate(made)
+            if ids[i] and len(each.activations[SITE, self.layer]) > 1 and each.finish != "not_finite"
         ]
-        while_written = [each.activations[SITE, self.layer][1:].float().mean(dim=0).numpy() for each in kept]
-        ids = [tuple(token for token in each.completion_ids if token not in stop_ids) for each in kept]
-        again = self._read_ids(ids, self._before())
-        return {"explicit": self._onto(np.array(while_written)), "reread": self._onto(again), "written": texts}
+        while_written, again = np.full((2, len(made), self.loaded.info.width), np.nan)
+        for i in kept:
+            while_written[i] = made[i].activations[SITE, self.layer][1:].float().mean(dim=0).numpy()
+        again[kept] = self._read_ids([ids[i] for i in kept], self._before())
+        texts = [str(self.loaded.tokenizer.decode(each)) for each in ids]
+        return {"explicit": self._onto(while_written), "reread": self._onto(again), "written": texts}
 
     def _before(self) -> Ids:
         return self.subject.led(self.subject.asked(TELL), "")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from scipy.stats import t as student
+
+from ..metrics.hint_section import holm
 from ..report import number
 from ..stats import Estimate
 
 How = Literal["number", "share"]
 NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:()%+'-]")
+LEVEL = 0.05
+"""Of a corrected p-value, below which a criterion is supported."""
 SUPPORTED, NOT, UNKNOWN, UNTESTED = "supported", "not supported", "cannot tell", "not tested"
 
 
@@ -74,6 +79,51 @@ def above(estimates: Sequence[Estimate], level: float = 0.0) -> str:
     if any(each is not None and each[0] <= level for each in bounds):
         return NOT
     return UNKNOWN if any(each is None for each in bounds) else SUPPORTED
+
+
+class Claim(NamedTuple):
+    """A criterion that holds where each of some estimates lies above a level of its own."""
+
+    criterion: str
+    parts: Sequence[tuple[Estimate, float]]
+    """Estimates with their levels."""
+    n_groups: int
+    """How many were resampled for their intervals: the fewest."""
+    reason: str
+
+
+def settled(claims: Sequence[Claim]) -> list[dict[str, str]]:
+    """Findings on criteria of one kind, corrected (Holm 1979) for how many there are: supported where all intervals lie
+    above their levels and the corrected p-value of the weakest is below .05.
+    """
+    weakest = [_weakest(each) for each in claims]
+    n_tests, out = sum(p is not None for p in weakest), []
+    for claim, p, corrected in zip(claims, weakest, holm(weakest), strict=True):
+        found = [above([estimate], level) for estimate, level in claim.parts]
+        what, reason = next((each for each in (NOT, UNKNOWN) if each in found), SUPPORTED), claim.reason
+        if p is not None and corrected is not None:
+            what = NOT if what == SUPPORTED and corrected >= LEVEL else what
+            reason += f"; p = {p:.2g}" + (f", corrected for {n_tests} {corrected:.2g}" if n_tests > 1 else "")
+        out.append(finding(claim.criterion, what, reason))
+    return out
+
+
+def p_above(estimate: Estimate, level: float, n_groups: int) -> float | None:
+    """Two-sided p-value of an estimate's lying above a level, from its interval (Altman & Bland 2011, BMJ 343, d2304):
+    its spread downwards is taken for Student's, so that p is below .05 just where the interval lies above the level.
+    """
+    if estimate.value is None or estimate.ci95 is None or n_groups < 2:
+        return None
+    over, down = estimate.value - level, estimate.value - estimate.ci95[0]
+    if over <= 0 or down <= 0:
+        return 1.0 if over <= 0 else 0.0
+    return float(2 * student.sf(student.ppf(0.975, n_groups - 1) * over / down, n_groups - 1))
+
+
+def _weakest(claim: Claim) -> float | None:
+    found = [p_above(estimate, level, claim.n_groups) for estimate, level in claim.parts]
+    known = [p for p in found if p is not None]
+    return max(known) if known and len(known) == len(found) else None
 
 
 def coarse(dtype: str) -> list[str]:

@@ -1,7 +1,8 @@
 """How well rows are predicted from the others: out of fold, by words alone and by words with more columns beside them.
 
 Words are first turned into one column, out of fold within each training part, so that both predictors use the very same
-reading of the words and differ in the columns alone.
+reading of the words and differ in the columns alone. A letter is one word among sixty, of which such a reading keeps
+hardly anything: what a reader sees at a glance stands beside the words, in columns of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.sparse import csr_array, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -36,16 +38,18 @@ def out_of_fold(
     *,
     folds: int,
     seed: int = 0,
+    shown: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Predictions of an outcome by a constant, by words alone, and by words with each set of columns beside them.
+    """Predictions of an outcome by a constant, by words, and by words with each set of columns beside them.
 
     Args:
         texts: [row]; outcome: [row]; groups: those of a group are predicted together.
         columns: sets of numbers [row, column].
         seed: of how groups are dealt into parts.
+        shown: what else a reader sees, [row, column]: beside words in every predictor.
 
     Returns:
-        [2 + set, row]: the mean of the other parts, words alone, and each set with words.
+        [2 + set, row]: the mean of the other parts, words with what else is shown, and each set beside these.
 
     Raises:
         EstimateError: fewer groups than parts.
@@ -54,11 +58,12 @@ def out_of_fold(
     if n_groups < folds:
         raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
     words, out = np.array(texts, dtype=object), np.zeros((2 + len(columns), len(outcome)))
+    seen = np.zeros((len(outcome), 0)) if shown is None else shown
     for train, held in _parts(folds, seed).split(words, outcome, codes):
-        own = _read_inside(words[train], outcome[train], codes[train])
-        new = read_words(words[train], outcome[train], words[held])
+        own = np.column_stack([_read_inside(words[train], outcome[train], codes[train]), seen[train]])
+        new = np.column_stack([read_words(words[train], outcome[train], words[held]), seen[held]])
         out[0, held] = outcome[train].mean()
-        out[1, held] = _linear(own[:, None], outcome[train], new[:, None])
+        out[1, held] = _linear(own, outcome[train], new)
         for number, each in enumerate(columns):
             out[2 + number, held] = _linear(
                 np.column_stack([own, each[train]]), outcome[train], np.column_stack([new, each[held]])
@@ -67,9 +72,17 @@ def out_of_fold(
 
 
 def likely(
-    texts: Sequence[str], labels: np.ndarray, groups: Sequence[Hashable], *, folds: int, seed: int = 0
+    texts: Sequence[str],
+    labels: np.ndarray,
+    groups: Sequence[Hashable],
+    *,
+    folds: int,
+    seed: int = 0,
+    shown: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Probability of a label [row] from words alone, out of fold; the share of the label where a part has one class."""
+    """Probability of a label [row] from words, and what else is shown [row, column], out of fold; the share of the
+    label where a part has one class.
+    """
     codes, n_groups = group_codes(groups)
     if n_groups < folds:
         raise EstimateError(f"{n_groups} groups are too few to predict {folds} parts from one another")
@@ -79,8 +92,13 @@ def likely(
             out[held] = labels[train].mean()
             continue
         words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=WORD, lowercase=True)
-        fitted = LogisticRegression(C=1.0, max_iter=1000).fit(words.fit_transform(texts_[train]), labels[train])
-        out[held] = fitted.predict_proba(words.transform(texts_[held]))[:, 1]
+        seen, new = words.fit_transform(texts_[train]), words.transform(texts_[held])
+        if shown is not None:
+            scale = StandardScaler().fit(shown[train])
+            seen = hstack([seen, csr_array(scale.transform(shown[train]))], format="csr")
+            new = hstack([new, csr_array(scale.transform(shown[held]))], format="csr")
+        fitted = LogisticRegression(C=1.0, max_iter=1000).fit(seen, labels[train])
+        out[held] = fitted.predict_proba(new)[:, 1]
     return out
 
 

@@ -5,8 +5,10 @@ A question is asked as it is, and the answer's property kept: that is the behavi
 property without answering, its two values in both orders. From outside the same is predicted by the more frequent
 value, by words fitted on the model's other answers, and by another model, asked both ways, where there is one.
 
-Known trade-offs: nothing is trained, while Binder et al. trained models to predict themselves, so that a zero here is
-no zero there; and a property is read at once, so a model that would first have to answer in its head has one pass.
+Known trade-offs: where no other model is asked, what stands outside is a frequency and words that occur once: going
+beyond them is no privileged access, and the study says that it cannot tell. Nothing is trained, while Binder et al.
+trained models to predict themselves, so that a zero here is no zero there. A property is read at once, so a model that
+would first have to answer in its head has one pass.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from typing import Any, cast
 from ..assets import user_path
 from ..backends import Sampling
 from ..cells import Done, Row
+from ..doctor import self_test
 from .base import NaturalStudy, Unit, Work
 from .hypothetical import PROPERTIES, Hypothetical, read_choices
 from .privileged_spec import PrivilegedAccess
-from .subject import Subject, prepare_subject
+from .subject import Subject, prepare_subject, weights_of
 
 LEAD = "Answer:"
 WORD_LEAD = "Word:"
@@ -48,7 +51,12 @@ class PrivilegedAccessStudy(NaturalStudy):
 
     def beside(self) -> dict[str, Any]:
         """See `NaturalStudy.beside`."""
-        return {"other": self.other.loaded.info.to_json()} if self.has_other else {}
+        if not self.has_other:
+            return {}
+        if self.spec.other is not None:
+            return {"other": weights_of(self.spec.other, offline=self.subject.offline)}
+        own = self.loaded.info  # an organism's base has its own weights
+        return {"other": {"name": own.name, "revision": own.revision, "weight_digest": own.weight_digest}}
 
     def cells(self) -> list[Unit]:
         """A batch of questions each, of the model and then of the other one."""
@@ -81,10 +89,18 @@ class PrivilegedAccessStudy(NaturalStudy):
 
     @cached_property
     def other(self) -> Subject:
-        """The other model: the one that is named, or the organism's base."""
+        """The other model: the one that is named, or the organism's base. Loaded when it is first asked, and tested
+        as the model itself is.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            RunError: it fails its self-test.
+        """
         named = self.spec.other
         changed = {"organism": None} | ({} if named is None else {"model": named, "revision": None})
-        return prepare_subject(self.spec.model_copy(update=changed))
+        found = prepare_subject(self.spec.model_copy(update=changed), offline=self.subject.offline)
+        self_test(found.loaded, found.backend)
+        return found
 
     def asked(self, subject: Subject, questions: Sequence[Hypothetical]) -> list[Row]:
         """What a model answers, and what it says that it would answer."""

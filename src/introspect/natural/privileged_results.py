@@ -8,10 +8,10 @@ import numpy as np
 
 from ..cells import Done, Row
 from ..errors import EstimateError
-from ..stats import Estimate, auroc
+from ..stats import CHANCE, Estimate, auroc, newcombe_interval
 from .hypothetical import PROPERTIES
-from .measures import bootstrap_many
-from .parts import UNTESTED, above, coarse, figure, finding, line_of, said, table
+from .measures import apart, bootstrap_many, wilson_of
+from .parts import UNKNOWN, UNTESTED, Claim, coarse, figure, finding, line_of, said, settled, table
 from .predicting import likely, prevalent
 
 if TYPE_CHECKING:
@@ -54,10 +54,17 @@ def found_of(study: PrivilegedAccessStudy, done: Done) -> dict[str, Any]:
     estimates = {each.name: _estimates(study, each) for each in families}
     areas = {each.name: _areas(study, each) for each in families}
     predictors = list(families[0].scores) if families else [SELF, *OUTSIDE.values()]
-    verdict = [_verdict(name, each, predictors) for name, each in estimates.items()]
-    verdict += [finding(f"own answers, {name}", "cannot tell", each) for name, each in _named(small)]
+    criterion = "privileged access" if study.has_other else "beyond frequency and words"
+    verdict = settled([_claim(criterion, each, estimates[each.name], predictors) for each in families])
+    verdict += [finding(f"{criterion}, {name}", UNKNOWN, each) for name, each in _named(small)]
     if not study.has_other:
-        verdict.append(finding("beyond another model", UNTESTED, "no other model was asked"))
+        verdict.append(
+            finding(
+                "privileged access",
+                UNKNOWN,
+                "no other model was asked: one that reads the same questions may predict what these do not",
+            )
+        )
     verdict.append(
         finding("meta", UNTESTED, "a property is asked for; whether anything stands for the model itself is open")
     )
@@ -125,17 +132,19 @@ def _family(study: PrivilegedAccessStudy, name: str, own: list[Row], other: list
 
 
 def _estimates(study: PrivilegedAccessStudy, family: Family) -> list[Estimate]:
-    """Accuracy of each predictor; then of the best from outside, looked for in every replicate; and the model's own
-    beyond that.
+    """Accuracy of each predictor; then of the best from outside, looked for in every replicate and at least chance; and
+    the model's own beyond that.
     """
     right = family.right()
 
     def of(rows: np.ndarray) -> np.ndarray:
         shares = right[:, rows].mean(axis=1)
-        best = shares[1:].max()
+        best = max(CHANCE, shares[1:].max())
         return np.array([*shares, best, shares[0] - best])
 
-    return bootstrap_many(of, family.things, n=study.spec.bootstrap, seed=study.spec.seed)
+    wider = [*[wilson_of(len(family.things))] * (len(right) + 1), None]
+    found = bootstrap_many(of, family.things, n=study.spec.bootstrap, seed=study.spec.seed, wider=wider)
+    return [*found[:-1], apart(found[-1], found[0], found[-2])]
 
 
 def _areas(study: PrivilegedAccessStudy, family: Family) -> list[Estimate]:
@@ -147,9 +156,17 @@ def _areas(study: PrivilegedAccessStudy, family: Family) -> list[Estimate]:
             values = [auroc(family.scores[name][rows], family.holds[rows]) for name in chosen]
         except EstimateError:
             return np.full(len(chosen) + 1, np.nan)
-        return np.array([*values, values[0] - max(0.5, *values[1:])])
+        return np.array([*values, values[0] - max(CHANCE, *values[1:])])
 
-    return bootstrap_many(of, family.things, n=study.spec.bootstrap, seed=study.spec.seed)
+    n_true = int(family.holds.sum())
+
+    def newcombe(value: float) -> tuple[float, float]:
+        return newcombe_interval(value, n_true, len(family.holds) - n_true)
+
+    wider = [*[newcombe] * len(chosen), None]
+    found = bootstrap_many(of, family.things, n=study.spec.bootstrap, seed=study.spec.seed, wider=wider)
+    best = max(found[1:-1], key=lambda each: each.value or 0.0)
+    return [*found[:-1], apart(found[-1], found[0], best)]
 
 
 def _accuracy_table(families: list[Family], estimates: dict[str, list[Estimate]]) -> dict[str, Any]:
@@ -157,7 +174,8 @@ def _accuracy_table(families: list[Family], estimates: dict[str, list[Estimate]]
     return table(
         "Own answers predicted, accuracy",
         "Share of questions whose answer's property is predicted. From outside: fitted on the model's answers to other "
-        "questions only. The best of them is looked for again in every replicate. Intervals over questions.",
+        "questions only. The best of them is looked for again in every replicate, and is at least chance. Intervals "
+        "over questions.",
         [*((name, "share") for name in predictors), ("best from outside", "share"), ("itself beyond that", "number")],
         [line_of(name, each, f"{len(_of(families, name).things)} questions") for name, each in estimates.items()],
     )
@@ -178,11 +196,12 @@ def _of(families: list[Family], name: str) -> Family:
     return next(each for each in families if each.name == name)
 
 
-def _verdict(name: str, each: list[Estimate], predictors: list[str]) -> dict[str, str]:
+def _claim(criterion: str, family: Family, each: list[Estimate], predictors: list[str]) -> Claim:
     gap = each[-1]
-    return finding(
-        f"own answers, {name}",
-        above([gap]),
+    return Claim(
+        f"{criterion}, {family.name}",
+        [(gap, 0.0)],
+        len(family.things),
         f"accuracy {said(each[0])}, of the best of {len(predictors) - 1} from outside {said(each[-2])}, beyond it "
         f"{said(gap)}",
     )
@@ -198,7 +217,10 @@ def _sentences(
     ]
     out += [f"{each}: nothing is estimated." for each in small]
     if not study.has_other:
-        out.append("Another model that is asked the same: not tested. Give an organism, or set other.")
+        out.append(
+            "Another model that is asked the same: not tested, so that nothing is said of privileged access. Give an "
+            "organism, or set other."
+        )
     out.append(
         "A prediction that goes beyond those from outside goes beyond these: a larger model, or one that was fitted "
         "on more of the same answers, might do better. Models were not trained to predict themselves."

@@ -47,6 +47,18 @@ class Cost(NamedTuple):
     """On this machine, from a few sequences that were timed."""
 
 
+def make_study(spec: NaturalSpec, *, offline: bool = False) -> NaturalStudy:
+    """The study of a spec with its model.
+
+    Raises:
+        ModelError: the model or its adapter cannot be loaded.
+        SpecError: the spec names what there is not, or the study's rows would be too large.
+    """
+    study = STUDIES[spec.study](prepare_subject(spec, offline=offline))
+    study.check_size()
+    return study
+
+
 def run_natural(
     spec: NaturalSpec, out: Path, *, resume: bool = False, offline: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def run_natural(
     return FOLDER.run(
         spec,
         out,
-        lambda: STUDIES[spec.study](prepare_subject(spec, offline=offline)),
+        lambda: make_study(spec, offline=offline),
         resume=resume,
         progress=progress,
     )
@@ -72,9 +84,8 @@ def run_natural(
 
 def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
     """What a study would take, from a few sequences of its mean length that are run and thrown away."""
-    subject = prepare_subject(spec, offline=offline)
-    study = STUDIES[spec.study](subject)
-    work = study.work()
+    study = make_study(spec, offline=offline)
+    subject, work = study.subject, study.work()
     mean = max(2, round(work.tokens / max(1, work.passes)))
     ids = subject.asked("This is what a prompt looks like.")
     sequence = (ids * (mean // len(ids) + 1))[:mean]

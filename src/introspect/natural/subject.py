@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from ..backends import Capture, ModelBackend, make_backend
 from ..forced import Forced, Ids, OptionIds, answer_lead, forced_answers, option_ids
-from ..models import LoadedModel, load_model, render_messages
+from ..models import LoadedModel, load_model, render_messages, resolve
+from ..models.load import digest_of, fetch
+from ..models.source import hub_is_off
 from ..plan import rollout_seed
 from .spec import NaturalSpec
 
@@ -22,6 +24,8 @@ class Subject:
     spec: NaturalSpec
     loaded: LoadedModel
     backend: ModelBackend
+    offline: bool = False
+    """Whether no hub was asked."""
     _rendered: dict[tuple[tuple[str, str], ...], Ids] = field(default_factory=dict, repr=False)
     _options: dict[tuple[str, ...], OptionIds] = field(default_factory=dict, repr=False)
 
@@ -63,6 +67,17 @@ def n_shared(prompts: Sequence[Ids]) -> int:
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
+def weights_of(name: str, *, offline: bool = False) -> dict[str, str | None]:
+    """Name, revision and weight digest of a model, which is not loaded.
+
+    Raises:
+        ModelError: there is no such model, or its files cannot be read or had.
+    """
+    source = resolve(name, offline=offline)
+    digest = digest_of(source, fetch(source, offline=offline or hub_is_off()))
+    return {"name": name, "revision": source.revision, "weight_digest": digest}
+
+
 def prepare_subject(spec: NaturalSpec, *, offline: bool = False) -> Subject:
     """Load the model. Writes nothing.
 
@@ -79,4 +94,4 @@ def prepare_subject(spec: NaturalSpec, *, offline: bool = False) -> Subject:
         quantization=spec.quantization,
         offline=offline,
     )
-    return Subject(spec, loaded, make_backend(spec.backend, loaded.model, Capture((SITE,), (0,))))
+    return Subject(spec, loaded, make_backend(spec.backend, loaded.model, Capture((SITE,), (0,))), offline)

@@ -1,8 +1,8 @@
 """What words alone say of a label: classifiers that see the same labelled sentences as the model, and nothing else.
 
 None has read anything before: a model that has can do better by what it has learnt of language, without any access to
-its own activations. So a gain over these is no evidence of such access by itself; shuffled labels and a direction that
-no words follow stand beside it.
+its own activations. So a gain over these is no evidence of such access by itself; shuffled labels and a random
+direction stand beside it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from ..store import StoreReader, StoreSpec
 from ..tasks.registry import find_task
 from ..transfer.recorded import Recorded, read_recorded
 from ..verdicts.sheet import guard
+from .fits import unlike
 from .marks import group_mark, prompt_mark
 
 
@@ -236,12 +237,8 @@ def _notes(probe: SavedProbe, recorded: Recorded, stored: StoreSpec, n_overlap: 
             "and one threshold is used for all conditions. The run's own link counts them among those that did not "
             "act, and may set a threshold for each kind of hint: its rates are others."
         )
-    if _word(stored.meta.get("weights")) != card["model"]["weight_digest"]:
-        notes.append(f"The probe was fitted to another model ({card['model']['name']}).")
-    if not base and stored.meta.get("adapter") != card["model"]["adapter_digest"]:
-        notes.append(
-            f"The probe was fitted to another organism ({card['model']['adapter'] or 'none: the bare model'})."
-        )
+    adapter = card["model"]["adapter_digest"] if base else stored.meta.get("adapter")
+    notes += unlike(card, weights=_word(stored.meta.get("weights")), adapter=adapter)
     if task.policy != card["predicts"]["policy"]:
         notes.append(f"The probe was fitted to another label: {card['predicts']['policy']}.")
     return notes
