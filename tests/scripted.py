@@ -14,6 +14,7 @@ import torch
 
 from introspect import prepare as preparing
 from introspect import run as running
+from introspect import turns
 from introspect.backends import Generation
 from introspect.plan import Job
 from introspect.run import run_experiment
@@ -58,7 +59,7 @@ class ScriptedBackend:
 def run_scripted(monkeypatch: pytest.MonkeyPatch, model: Path, spec, out: Path, script: Script, **options) -> dict:
     """Run an experiment on a model that follows the script."""
     jobs: dict[tuple[int, ...], Job] = {}
-    prepare, plan_follow_up = preparing.prepare, running.plan_follow_up
+    prepare, plan_follow_up = preparing.prepare, turns.plan_follow_up
 
     def prepared(*args, **named):
         found = prepare(*args, **named)
@@ -74,7 +75,7 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch, model: Path, spec, out: Path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(running, "prepare", prepared)
-        patch.setattr(running, "plan_follow_up", planned)
+        patch.setattr(turns, "plan_follow_up", planned)
         patch.setattr(running, "self_test", lambda *_: [])
         return run_experiment(spec.model_copy(update={"model": str(model)}), out, **options)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from introspect.backends import Capture, Generation, Sampling, Steer
-from introspect.causal import SteerSettings, sampled, stage, steer_run
+from introspect.causal import SteerSettings, sampled, stage, steer_run, units
 from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
@@ -191,7 +191,7 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(run, steered, tmp_path
     out = tmp_path / "run"
     shutil.copytree(run, out)
     done = []
-    original = stage.sample_unit
+    original = units.sample_unit
 
     def stop(*args):
         if len(done) == 2:
@@ -199,13 +199,13 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers(run, steered, tmp_path
         done.append(args)
         return original(*args)
 
-    monkeypatch.setattr(stage, "sample_unit", stop)
+    monkeypatch.setattr(units, "sample_unit", stop)
     with pytest.raises(KeyboardInterrupt):
         steer_run(out, SMALL)
     with (out / "steering.jsonl").open("a") as file:
         file.write('{"unit": "sampled/think/add/40", "sam')
-    monkeypatch.setattr(stage, "sample_unit", original)
-    monkeypatch.setattr(stage, "replay_case", None)  # not done again
+    monkeypatch.setattr(units, "sample_unit", original)
+    monkeypatch.setattr(units, "replay_case", None)  # not done again
     steer_run(out, SMALL)
     assert (out / "steering.jsonl").read_text() == (steered / "steering.jsonl").read_text()
     assert read_results(out / "results.json")["steering"] == read_results(steered / "results.json")["steering"]

@@ -7,7 +7,8 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,45 @@ def write_atomic(path: Path, content: str | bytes | Iterable[Buffer]) -> None:
     Raises:
         RunError: the disk is full or the folder cannot be written to. What was at `path` is still there.
     """
+    put_in_place(write_aside(path, content), path)
+
+
+def write_aside(path: Path, content: str | bytes | Iterable[Buffer]) -> Path:
+    """Bring content to the disk beside `path`, under a hidden name of its own that ends in `.tmp`; returns that name.
+
+    Raises:
+        RunError: as `write_atomic`.
+    """
     whole = content.encode("utf-8") if isinstance(content, str) else content
     pieces = [whole] if isinstance(whole, bytes) else whole
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, NEW, 0o666), "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
+    with _removed_on_failure(temporary, path), os.fdopen(os.open(temporary, NEW, 0o666), "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give what `write_aside` has written its name, in one step.
+
+    Raises:
+        RunError: as `write_atomic`.
+    """
+    with _removed_on_failure(temporary, path):
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path, path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RunError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .asked_spec import AskedSpec
 from .atomic import write_atomic, write_json
@@ -15,6 +16,7 @@ from .cells import Cells, Done, Row
 from .doctor import self_test
 from .errors import RunError, StoreError
 from .folder_results import FolderResults, Render
+from .hands import Hands, in_order, in_turn
 from .lock import only_writer
 from .models import LoadedModel
 from .progress import Progress
@@ -38,10 +40,31 @@ class CellStudy(Protocol):
         """In the order in which they are run. The spec and the texts decide them, and nothing else."""
 
     def run_cell(self, cell: Any, done: Done) -> list[Row]:
-        """Run a cell and give its rows, one or more, of what JSON can say."""
+        """Run a cell and give its rows, one or more, of what JSON can say.
+
+        Args:
+            done: of the cells before it, or of as many of them as it looks at.
+        """
 
     def summary(self, done: Done) -> dict[str, Any]:
         """The content of results.json. Equal rows give equal results; the model is not asked again."""
+
+
+S = TypeVar("S", bound=CellStudy)
+
+
+@dataclass(frozen=True)
+class CellHands(Generic[S]):
+    """Who runs cells, and when they can be."""
+
+    hands: Callable[[S, Cells], Hands[list[Row]]]
+    """Given the study here, and the cells that are done."""
+    after: Callable[[S, int], int]
+    """How many of the first cells the one of an index looks at, which have to be done before it."""
+
+
+ALONE: CellHands[Any] = CellHands(lambda study, done: in_turn, lambda study, index: index)
+"""One cell after another, here; each may look at all before it."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +85,21 @@ class CellFolder:
     """What to do where memory runs out."""
 
     def run(
-        self, spec: AskedSpec, out: Path, make: Callable[[], CellStudy], *, resume: bool, progress: Progress
+        self,
+        spec: AskedSpec,
+        out: Path,
+        make: Callable[[], S],
+        *,
+        resume: bool,
+        progress: Progress,
+        by: CellHands[S] = ALONE,
     ) -> dict[str, Any]:
         """Run a study into `out` and return the content of its results.json.
 
         Args:
             make: loads the model; called once it is known that `out` may hold this study.
             resume: go on with what `out` holds; without it, `out` must be new or empty.
+            by: who runs the cells.
 
         Raises:
             SpecError: the spec names what there is not.
@@ -97,14 +128,26 @@ class CellFolder:
             else:
                 write_json(out / "manifest.json", manifest)
             with enough_memory(f"a {self.cell} of the study", self.less), _as_ours(done.path, found=bool(done.cells)):
-                cells = study.cells()
-                progress(f"{self.cell}s", len(done.cells), len(cells))
-                for cell in cells[len(done.cells) :]:
-                    done.commit(study.run_cell(cell, done.cells))
-                    progress(f"{self.cell}s", len(done.cells), len(cells))
+                self._run_cells(study, done, progress, by)
                 results = study.summary(done.cells)
             self.results.write(out, results, self.render)
         return results
+
+    def _run_cells(self, study: S, done: Cells, progress: Progress, by: CellHands[S]) -> None:
+        """The cells that are left, in waves of those that look only at what is done; committed in their order."""
+        cells = study.cells()
+        progress(f"{self.cell}s", len(done.cells), len(cells))
+
+        def run(index: int) -> list[Row]:
+            return study.run_cell(cells[index], done.cells[: by.after(study, index)])
+
+        def commit(index: int, rows: list[Row]) -> None:
+            done.commit(rows)
+            progress(f"{self.cell}s", len(done.cells), len(cells))
+
+        while (begun := len(done.cells)) < len(cells):
+            wave = list(itertools.takewhile(lambda index: by.after(study, index) <= begun, range(begun, len(cells))))
+            by.hands(study, done)(wave, run, in_order(wave, commit))
 
 
 def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], same: Sequence[str], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The manifest of a run: what produced its numbers, down to versions and digests."""
+"""The manifest of a run: what produced its numbers, down to versions and digests. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .atomic import write_atomic
-from .doctor import Check
-from .experiment import Experiment
-from .models import ModelInfo
+
+if TYPE_CHECKING:
+    from .doctor import Check
+    from .experiment import Experiment
+    from .models import ModelInfo
 
 PACKAGES = (
     *("introspect", "torch", "transformers", "transformer-lens", "nnsight", "peft", "tokenizers", "safetensors"),
@@ -36,6 +36,8 @@ def package_versions() -> dict[str, str]:
 
 def machine_facts() -> dict[str, str | int | None]:
     """What the numbers were computed on."""
+    import torch
+
     return {
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
@@ -53,9 +55,10 @@ def write_manifest(
     backend: str,
     checks: Sequence[Check],
     steering: Sequence[Mapping[str, Any]] = (),
+    crew: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `manifest.json`: model, adapter and base with digests, what the doctor said of the model through that
-    backend, spec digest, seed, machine and versions; and what was steered, if anything was.
+    backend, spec digest, seed, machine and versions; what was steered, if anything was; and who recorded beside us.
     """
     content: dict[str, Any] = {
         "experiment": spec.name,
@@ -71,4 +74,6 @@ def write_manifest(
     }
     if steering:
         content["steering"] = list(steering)
+    if crew is not None:
+        content["crew"] = dict(crew)
     write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -3,7 +3,8 @@
 The order of writes makes a kill harmless. A part's rollouts are appended to `rollouts.partial.jsonl` and fsynced, then
 its part is committed by a rename, while the model is at the next part. On resume, lines whose part is missing are
 dropped and made again; when every part is there, `rollouts.jsonl` is written whole, in rollout order. What was
-interrupted and what was not end in the same bytes.
+interrupted and what was not end in the same bytes. A part depends on its jobs and its maker, and on nothing that was
+made before it: whoever makes it, and in whatever order, it has the same bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .atomic import write_atomic
 from .backends import Backend, Capture, Generation, Sampling
 from .errors import ModelError
+from .hands import Hands, in_turn
 from .models import LoadedModel, render_messages
 from .plan import Job
 from .progress import Progress
@@ -26,33 +30,81 @@ from .rows import Rows, choose_rows, encode_rows
 from .selection import Selection
 from .spans import left_open, locate_spans, token_starts
 from .steering import Intervention, make_steers
-from .store import MANIFEST, EncodedPart, OneBehind, StoreSpec, StoreWriter, check_spec, verify
+from .store import MANIFEST, EncodedPart, OneBehind, StagedPart, StoreSpec, StoreWriter, check_spec, verify
 from .tasks.task import Reading, Task, Trial
 
+Made = tuple[list[Rollout], EncodedPart | StagedPart]
+"""A part's rollouts, and its activations: in memory, or in a file that waits to be put in place."""
 
-def record(
-    run: Path,
-    parts: Sequence[Sequence[Job]],
-    *,
-    task: Task,
-    loaded: LoadedModel,
-    backend: Backend,
-    sampling: Sampling,
-    capture: Capture,
-    selection: Selection,
-    always: Callable[[Rollout], Sequence[int]],
-    lanes: int,
-    progress: Progress,
-    interventions: Sequence[Intervention] = (),
-) -> list[Rollout]:
+
+@dataclass(frozen=True, eq=False)
+class PartMaker:
+    """Makes the parts of a plan, on a model that is loaded."""
+
+    parts: Sequence[Sequence[Job]]
+    """Rollouts that are committed together."""
+    task: Task
+    loaded: LoadedModel
+    backend: Backend
+    sampling: Sampling
+    capture: Capture
+    selection: Selection
+    """Which tokens of a rollout have a row in the store."""
+    always: Callable[[Rollout], Sequence[int]]
+    """Positions of a rollout that have a row whatever the selection."""
+    lanes: int
+    """Rollouts that are generated side by side."""
+    interventions: Sequence[Intervention] = ()
+    """What is done to the model."""
+
+    @cached_property
+    def store(self) -> StoreSpec:
+        """The store that holds what is made; its plan's digest is of everything that decides it."""
+        sampling = self.sampling
+        how = [sampling.max_new_tokens, sampling.temperature, sorted(sampling.stop_ids), self.lanes, self.backend.name]
+        how += [each.to_json() for each in self.interventions]
+        plan = plan_digest(self.parts, how)
+        return store_spec(self.capture, self.loaded, plan=plan, selection=self.selection)
+
+    @cached_property
+    def options(self) -> list[str]:
+        """Names of the tokens that are watched."""
+        return sorted({option for part in self.parts for job in part for option in job.item.options})
+
+    @cached_property
+    def watch(self) -> list[int]:
+        """The tokens that are watched."""
+        return [option_token(self.loaded, option) for option in self.options]
+
+    def make(self, index: int) -> tuple[list[Rollout], EncodedPart]:
+        """The rollouts of a part, with their activations.
+
+        Raises:
+            ModelError: an intervention drives the model to NaN or infinity.
+        """
+        part = self.parts[index]
+        generations = self.backend.generate(
+            [job.prompt_ids for job in part],
+            seeds=[job.seed for job in part],
+            sampling=self.sampling,
+            capture=self.capture,
+            watch=self.watch,
+            steer=make_steers(self.interventions, [job.prompt_ids for job in part], self.loaded),
+            lanes=self.lanes,
+        )
+        _check_finite(part, generations, self.interventions)
+        made = [
+            read_generation(job, generation, task=self.task, loaded=self.loaded, options=self.options)
+            for job, generation in zip(part, generations, strict=True)
+        ]
+        return made, _part(self.store, self.selection, made, generations, capture=self.capture, always=self.always)
+
+
+def record(run: Path, maker: PartMaker, *, progress: Progress, hands: Hands[Made] = in_turn) -> list[Rollout]:
     """Make every rollout of the plan that `run` does not hold yet, with its activations.
 
     Args:
-        parts: rollouts that are committed together.
-        selection: which tokens of a rollout have a row in the store.
-        always: positions of a rollout that have a row whatever the selection.
-        lanes: rollouts that are generated side by side.
-        interventions: what is done to the model.
+        hands: who makes the parts.
 
     Returns:
         All rollouts of the run, in rollout order.
@@ -61,15 +113,11 @@ def record(
         ModelError: an intervention drives the model to NaN or infinity.
     """
     final, partial = run / "rollouts.jsonl", run / "rollouts.partial.jsonl"
-    how = [sampling.max_new_tokens, sampling.temperature, sorted(sampling.stop_ids), lanes, backend.name]
-    how += [each.to_json() for each in interventions]
-    spec = store_spec(capture, loaded, plan=plan_digest(parts, how), selection=selection)
+    parts, spec = maker.parts, maker.store
     if (run / "activations" / MANIFEST).exists():
         check_spec(run / "activations", spec)
     if final.exists() and not verify(run / "activations").problems:
         return read_rollouts(final)
-    options = sorted({option for part in parts for job in part for option in job.item.options})
-    watch = [option_token(loaded, option) for option in options]
     total = sum(len(part) for part in parts)
     with StoreWriter(run / "activations", spec, resume=True) as store:
         wanted = {job.rollout for index in store.committed for job in parts[index]}
@@ -85,7 +133,7 @@ def record(
         progress("record", done, total)
         with partial.open("a", encoding="utf-8") as log, OneBehind() as behind:
 
-            def commit(index: int, made: list[Rollout], content: EncodedPart) -> None:
+            def commit(index: int, made: list[Rollout], content: EncodedPart | StagedPart) -> None:
                 nonlocal done
                 log.write("".join(row.line() for row in made))
                 log.flush()
@@ -94,25 +142,10 @@ def record(
                 done += len(made)
                 progress("record", done, total)
 
-            for index, part in enumerate(parts):
-                if index in complete:
-                    continue
-                generations = backend.generate(
-                    [job.prompt_ids for job in part],
-                    seeds=[job.seed for job in part],
-                    sampling=sampling,
-                    capture=capture,
-                    watch=watch,
-                    steer=make_steers(interventions, [job.prompt_ids for job in part], loaded),
-                    lanes=lanes,
-                )
-                _check_finite(part, generations, interventions)
-                made = [
-                    read_generation(job, generation, task=task, loaded=loaded, options=options)
-                    for job, generation in zip(part, generations, strict=True)
-                ]
-                content = _part(spec, selection, made, generations, capture=capture, always=always)
-                behind.submit(functools.partial(commit, index, made, content))
+            def take(index: int, made: Made) -> None:
+                behind.submit(functools.partial(commit, index, *made))
+
+            hands([index for index in range(len(parts)) if index not in complete], maker.make, take)
         ordered = sorted(read_whole_lines(partial), key=lambda row: row.rollout)
         write_atomic(final, "".join(row.line() for row in ordered))
         store.finish()

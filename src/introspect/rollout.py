@@ -108,6 +108,18 @@ def read_rollouts(path: Path) -> list[Rollout]:
     return list(_parse(Rollout, path, (line for line in _lines(path) if line)))
 
 
+def parse_rollouts(lines: str, whose: str) -> list[Rollout]:
+    """Rollouts of lines that come from elsewhere.
+
+    Args:
+        whose: what to call them.
+
+    Raises:
+        StoreError: as `read_rollouts`.
+    """
+    return list(_parse(Rollout, Path(whose), (line for line in lines.split("\n") if line)))
+
+
 def read_summaries(path: Path) -> list[RolloutSummary]:
     """The rollouts of a file without their token ids, a line at a time.
 

@@ -11,6 +11,7 @@ import functools
 import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,21 +19,21 @@ import torch
 from .analysis import Model, analyse
 from .atomic import write_atomic, write_json
 from .awareness import AWARENESS_FILE, BASE_AWARENESS_FILE, awareness_stage, read_awareness
-from .backends import Capture, ModelBackend, Sampling, make_backend
+from .backends import Capture, ModelBackend, make_backend
 from .chain import CHAIN_FILE, chain_stage, read_chain
 from .doctor import self_test
 from .errors import EstimateError, IntrospectError, RunError, StoreError
 from .experiment import Experiment, load_experiment
-from .features import Probed, choose_probed, probed_positions
-from .follow_ups import STAGES, plan_follow_up, stage_folder
+from .features import Probed, choose_probed
+from .follow_ups import STAGES, stage_folder
+from .hands import in_turn
 from .lines import read_lines
 from .lock import only_writer
 from .manifest import write_manifest
 from .models import LoadedModel, ModelInfo, input_embeddings, load_model, resolve
-from .plan import Job, in_parts
 from .prepare import REPLAY_PART, Prepared, prepare
 from .progress import Progress, silent
-from .record import record, replay, stop_ids
+from .record import replay
 from .report import write_report
 from .results import negative_control_section, read_results, validate_results
 from .rollout import Rollout
@@ -43,7 +44,10 @@ from .selection import Selection
 from .steering import describe_steering, make_steers, steering_warnings
 from .store import verify
 from .tasks.registry import find_task
-from .tasks.task import Task
+from .turns import Spread, record_turns
+
+if TYPE_CHECKING:
+    from .cluster.crew import Crew
 
 MARKER = "experiment.yaml"
 MARKERS = (MARKER, "transcripts.yaml")
@@ -54,12 +58,19 @@ PROBED = Selection(())
 
 
 def run_experiment(
-    spec: Experiment, out: Path, *, resume: bool = False, offline: bool = False, progress: Progress = silent
+    spec: Experiment,
+    out: Path,
+    *,
+    resume: bool = False,
+    offline: bool = False,
+    progress: Progress = silent,
+    crew: Crew | None = None,
 ) -> dict:
     """Run an experiment into `out` and return its results.
 
     Args:
         resume: go on with what `out` holds; without it, `out` must be new or empty.
+        crew: workers who record beside this process; None: it records alone.
 
     Returns:
         The content of `results.json`.
@@ -78,7 +89,11 @@ def run_experiment(
         return finished
     for adapter in filter(None, (spec.organism, spec.negative_control)):
         resolve(spec.model, adapter=adapter, revision=spec.revision, offline=offline)
-    return _run(prepare(spec, offline=offline), out, resume=resume, offline=offline, progress=progress)
+    if crew is not None:
+        from .cluster.recording import begin_recording
+
+        begin_recording(crew, spec, out, offline=offline)
+    return _run(prepare(spec, offline=offline), out, resume=resume, offline=offline, progress=progress, crew=crew)
 
 
 def _finished(out: Path) -> dict | None:
@@ -90,7 +105,7 @@ def _finished(out: Path) -> dict | None:
         return None
 
 
-def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress: Progress) -> dict:
+def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress: Progress, crew: Crew | None) -> dict:
     """Run what is prepared. No caller holds on to it, so its model is freed before the negative control's is loaded."""
     make_folder(out)
     with only_writer(out / ".lock", out):
@@ -100,8 +115,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         check_memory(prepared.bytes_in_memory())
         write_atomic(out / MARKER, spec.to_yaml())
         checks = self_test(prepared.loaded, prepared.backend)
-        rollouts = record_stage(prepared, out, prepared.parts, find_task(spec.task), progress)
-        follow_up_stages(prepared, out, rollouts, progress)
+        rollouts = record_turns(prepared, out, progress, _spread(crew, spec, out, offline=offline))
         forced_stages(prepared, out, rollouts, progress)
         loaded = prepared.loaded
         base = base_stage(prepared, out, rollouts, offline=offline, progress=progress)
@@ -114,6 +128,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
             backend=prepared.backend.name,
             checks=checks,
             steering=steering,
+            crew=None if crew is None else crew.about(),
         )
         steered = steering_warnings(prepared.interventions, steering)
         embeddings = functools.partial(input_embeddings, loaded)
@@ -132,7 +147,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
                 progress(f"negative control: {stage}", done, total)
 
             measured = run_experiment(
-                control, out / "negative_control", resume=resume, offline=offline, progress=control_progress
+                control, out / "negative_control", resume=resume, offline=offline, progress=control_progress, crew=crew
             )
             results["controls"]["negative_control"] = negative_control_section(measured)
         validate_results(results)
@@ -141,46 +156,13 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         return results
 
 
-def record_stage(
-    prepared: Prepared, out: Path, parts: Sequence[Sequence[Job]], task: Task, progress: Progress
-) -> list[Rollout]:
-    """Rollouts and activations of these parts."""
-    generation = prepared.spec.generation
-    with enough_memory(
-        f"one rollout of {generation.max_new_tokens} new tokens at a time",
-        "try again into another --out with a smaller --set generation.part_size=... or --set capture.layers=...",
-    ):
-        return record(
-            out,
-            parts,
-            task=task,
-            loaded=prepared.loaded,
-            backend=prepared.backend,
-            sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
-            capture=prepared.capture,
-            selection=prepared.spec.capture.selection,
-            always=functools.partial(probed_positions, names=prepared.spec.probe.positions),
-            lanes=generation.batch_size,
-            progress=progress,
-            interventions=prepared.interventions,
-        )
+def _spread(crew: Crew | None, spec: Experiment, out: Path, *, offline: bool) -> Spread:
+    """Who makes the parts of each turn."""
+    if crew is None:
+        return lambda number, maker: in_turn
+    from .cluster.recording import spread_record
 
-
-def follow_up_stages(prepared: Prepared, out: Path, rollouts: list[Rollout], progress: Progress) -> None:
-    """The further turns of the task's chats, each in a folder of its own."""
-    spec = prepared.spec
-    jobs = {job.rollout: job for part in prepared.parts for job in part}
-    for follow_up in find_task(spec.task).follow_ups:
-        planned = plan_follow_up(follow_up, rollouts, jobs, loaded=prepared.loaded, seed=spec.seed)
-        folder = out / stage_folder(follow_up)
-        make_folder(folder)
-        parts = in_parts(planned, spec.generation.rollouts_a_part)
-
-        def stage_progress(stage: str, done: int, total: int, name: str = folder.name) -> None:
-            progress(f"{stage} {name}", done, total)
-
-        rollouts = record_stage(prepared, folder, parts, follow_up.task, stage_progress)
-        jobs = {job.rollout: job for job in planned}
+    return functools.partial(spread_record, crew, spec, out, offline=offline)
 
 
 def forced_stages(prepared: Prepared, out: Path, rollouts: list[Rollout], progress: Progress) -> None:

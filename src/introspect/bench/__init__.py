@@ -30,10 +30,11 @@ ROWS = {
     "recording": "recording",
     "startup": "processes",
     "inject": "injection",
+    "ray": "cluster",
     "whole": "processes",
 }
 """Groups of rows, by name, and the module of each; there, `measure_<name>` makes them."""
-MINUTES = ("large-probes", "inject", "whole")
+MINUTES = ("large-probes", "inject", "ray", "whole")
 """Measured only when asked for by name; the last one also by `whole`."""
 
 

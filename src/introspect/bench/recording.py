@@ -18,7 +18,7 @@ from ..models import load_model, render_prompt
 from ..models.boundary import quiet
 from ..plan import make_parts, select_items
 from ..progress import silent
-from ..record import record, wanted_capture
+from ..record import PartMaker, record, wanted_capture
 from ..selection import Selection
 from ..tasks.registry import find_task
 from ..tasks.risk import evaluation_items
@@ -112,8 +112,7 @@ def prepare_recording(model: str, out: str, n: int, tokens: int) -> Callable[[],
     wanted[-1] = wanted[-1][: n - PART * (len(wanted) - 1)]
 
     def work(name: str, chosen: list) -> object:
-        return record(
-            Path(out) / name,
+        maker = PartMaker(
             chosen,
             task=find_task("risk"),
             loaded=loaded,
@@ -123,8 +122,8 @@ def prepare_recording(model: str, out: str, n: int, tokens: int) -> Callable[[],
             selection=Selection(),
             always=functools.partial(probed_positions, names=()),
             lanes=LANES,
-            progress=silent,
         )
+        return record(Path(out) / name, maker, progress=silent)
 
     work("warm-up", [wanted[0][:4]])
     return functools.partial(work, "run", wanted)

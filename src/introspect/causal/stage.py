@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_json
+from ..hands import Hands, in_order, in_turn
 from ..link import with_causal
 from ..lock import only_writer
 from ..manifest import machine_facts, package_versions
@@ -19,14 +22,20 @@ from ..results import read_results, validate_results
 from ..stage_file import plan_digest
 from ..steering import Direction, check_new, write_given
 from .checked import Expected
-from .log import PLAIN, Log, Unit, cell_name
+from .log import Log, Unit
 from .replayed import map_case, replay_case
-from .sampled import Wanted, rotation, sample_plain, sample_unit, speak, timed_steps
+from .sampled import Wanted, rotation, speak, timed_steps
 from .section import steering_section
 from .settings import METHOD, SCOPES, Act, ScopeName, SteerSettings
 from .subject import Subject, check_options, read_subject
-from .vectors import Tested, make_tested, map_directions, typical_norms
+from .units import Units
+from .vectors import Tested, make_tested, map_directions
 
+if TYPE_CHECKING:
+    from ..cluster.crew import Crew
+
+Spread = Callable[[Units, Log], Hands[Unit]]
+"""Who does the units, given what they are here and what is done."""
 TIMED_DIRECTIONS, TIMED_LANES = 3, 64
 """Of the pieces that an estimate is made from."""
 
@@ -85,11 +94,19 @@ def plan_steer(run: Path, settings: SteerSettings, *, offline: bool = False) -> 
 
 
 def steer_run(
-    run: Path, settings: SteerSettings | None = None, *, offline: bool = False, progress: Progress = silent
+    run: Path,
+    settings: SteerSettings | None = None,
+    *,
+    offline: bool = False,
+    progress: Progress = silent,
+    crew: Crew | None = None,
 ) -> dict[str, Any]:
     """Steer a finished run's test items, and write steering.jsonl, results.json and the report.
 
     What has been measured by the same settings is not measured again, so a steer that was stopped goes on.
+
+    Args:
+        crew: workers who measure beside this process; None: it measures alone.
 
     Returns:
         The new content of results.json.
@@ -102,8 +119,7 @@ def steer_run(
     plan = plan_steer(run, settings or SteerSettings(), offline=offline)
     with only_writer(run / ".lock", run):
         log = Log(run, plan.digest, plan.expected.check)
-        for _ in work(plan, log, progress):
-            pass
+        work(plan, log, progress, _spread(crew, run, plan.settings, offline=offline))
         results = read_results(run / "results.json")
         results["steering"] = steering_section(plan.subject, plan.tested, plan.settings, plan.mapped, log.units)
         results["link"] = with_causal(results["link"], results["steering"])
@@ -111,6 +127,15 @@ def steer_run(
         write_json(run / "results.json", results)
         write_report(run)
     return results
+
+
+def _spread(crew: Crew | None, run: Path, settings: SteerSettings, *, offline: bool) -> Spread:
+    """Who does the units."""
+    if crew is None:
+        return alone
+    from ..cluster.steering import spread_units
+
+    return functools.partial(spread_units, crew, run, settings, offline=offline)
 
 
 def save_steered(run: Path, settings: SteerSettings, out: Path, *, offline: bool = False) -> Tested:
@@ -127,78 +152,30 @@ def save_steered(run: Path, settings: SteerSettings, out: Path, *, offline: bool
     return plan.tested
 
 
-def work(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
-    """Do the units that the log does not hold yet, in order."""
-    yield from _replayed(plan, log, progress)
-    yield from _mapped(plan, log, progress)
-    yield from _sampled(plan, log, progress)
-    yield from _spoken(plan, log, progress)
+def work(plan: SteerPlan, log: Log, progress: Progress, spread: Spread) -> None:
+    """Do the units that the log does not hold yet, in waves of those that look at the same before them; they are
+    committed in their order.
+    """
+    units = Units(plan)
+    hands = spread(units, log)
+
+    def commit(index: int, unit: Unit) -> None:
+        log.add(unit)
+        stage, _, number = units.named[index]
+        progress(stage, number + 1, units.sizes[stage])
+
+    for stage, size in units.sizes.items():
+        if size:
+            progress(stage, sum(each.stage == stage and each.name in log.units for each in units.named), size)
+    left = [index for index, each in enumerate(units.named) if each.name not in log.units]
+    for _, wave in itertools.groupby(left, units.after):
+        todo = list(wave)
+        hands(todo, lambda index: units.do(index, units.said(index, log)), in_order(todo, commit))
 
 
-def _replayed(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
-    cases = plan.subject.cases
-    for i, case in enumerate(cases):
-        name = f"replayed/{case.rollout.rollout}"
-        progress("steer stored chains", i, len(cases))
-        if name not in log.units:
-            rows = [replay_case(plan.subject, plan.tested, plan.acts, case.rollout, scope) for scope in SCOPES]
-            yield log.add(Unit(unit=name, replayed=rows))
-    progress("steer stored chains", len(cases), len(cases))
-
-
-def _mapped(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
-    if not plan.mapped:
-        return
-    names = [f"map/{direction.layer}" for direction in plan.mapped]
-    units: Mapping[int, float] = {}
-    if any(name not in log.units for name in names):
-        site = plan.mapped[0].site
-        norms = typical_norms(plan.subject, site, tuple(direction.layer for direction in plan.mapped))
-        units = {direction.layer: norms[direction.layer] / direction.norm for direction in plan.mapped}
-    for i, (name, direction) in enumerate(zip(names, plan.mapped, strict=True)):
-        progress("steer each layer", i, len(names))
-        if name not in log.units:
-            rows = [
-                map_case(plan.subject, direction, units[direction.layer], plan.acts, case.rollout)
-                for case in plan.subject.cases
-            ]
-            yield log.add(Unit(unit=name, mapped=rows))
-    progress("steer each layer", len(names), len(names))
-
-
-def _sampled(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
-    subject, tested, lanes = plan.subject, plan.tested, plan.settings.lanes
-    cells = [(scope, act) for scope in SCOPES for act in plan.acts]
-    total = len(cells) + 1
-    progress("sample under steering", 0, total)
-    if PLAIN not in log.units:
-        yield log.add(Unit(unit=PLAIN, sampled=sample_plain(subject, tested, plan.acts[-1], lanes)))
-    for i, (scope, act) in enumerate(cells, start=1):
-        progress("sample under steering", i, total)
-        name = cell_name(scope, act)
-        if name not in log.units:
-            yield log.add(Unit(unit=name, sampled=sample_unit(subject, tested, scope, act, plan.wanted, lanes)))
-    progress("sample under steering", total, total)
-
-
-def _spoken(plan: SteerPlan, log: Log, progress: Progress) -> Iterator[Unit]:
-    cases = plan.subject.cases
-    cells: list[tuple[ScopeName | None, Act | None, str]] = [(None, None, PLAIN)]
-    cells += [(scope, act, cell_name(scope, act)) for scope in SCOPES for act in plan.acts]
-    for i, case in enumerate(cases):
-        progress("score what was said", i, len(cases))
-        name = f"spoken/{case.rollout.rollout}"
-        if name in log.units:
-            continue
-        said = []
-        for scope, act, unit in cells:
-            row = next(
-                r for r in log.units[unit].sampled if r.rollout == case.rollout.rollout and r.completion_ids is not None
-            )
-            if row.completion_ids:
-                said.append((scope, act, row.completion_ids))
-        yield log.add(Unit(unit=name, spoken=speak(plan.subject, case, said)))
-    progress("score what was said", len(cases), len(cases))
+def alone(units: Units, log: Log) -> Hands[Unit]:
+    """Every unit is done here."""
+    return in_turn
 
 
 @dataclass(frozen=True)

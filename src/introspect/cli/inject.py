@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SpecError
+from .cluster import Asked, Gpus, Ray, Threads, Workers, crew_of
 from .console import print_columns, print_found, print_json, progress_bars
 
 
@@ -43,6 +44,10 @@ def inject(
             help="Your CSV of words with their concreteness, frequency or both, for the regression on words.",
         ),
     ] = None,
+    ray: Ray = None,
+    ray_workers: Workers = None,
+    ray_gpus: Gpus = None,
+    ray_threads: Threads = None,
 ) -> None:
     """Inject concepts into activations, against every control.
 
@@ -64,6 +69,7 @@ def inject(
     introspect inject inject-thought --norms norms.csv
     introspect inject inject-thought --set "strengths=[0.5, 1.0]" --set "layers=[12, 20]"
     introspect inject inject-prefill --model Qwen/Qwen3-0.6B --resume
+    introspect inject inject-thought --limit 10 --ray --ray-workers 2
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -87,11 +93,20 @@ def inject(
         as_json=as_json,
         dry_run=dry_run,
         offline=offline,
+        cluster=(ray, ray_workers, ray_gpus, ray_threads),
     )
 
 
 def run_study(
-    name: str, overrides: list[str], out: Path | None, *, resume: bool, as_json: bool, dry_run: bool, offline: bool
+    name: str,
+    overrides: list[str],
+    out: Path | None,
+    *,
+    resume: bool,
+    as_json: bool,
+    dry_run: bool,
+    offline: bool,
+    cluster: Asked,
 ) -> None:
     """Run a study of injected concepts, or say what it would cost."""
     from ..injection.spec import load_injection
@@ -117,6 +132,9 @@ def run_study(
         )
         return
     folder = out or Path("runs") / spec.name
-    with progress_bars() as progress:
-        results = run_injection(spec, folder, resume=resume, offline=offline, progress=progress)
+    with (
+        progress_bars() as progress,
+        crew_of(*cluster, out=folder, offline=offline, progress=progress) as crew,
+    ):
+        results = run_injection(spec, folder, resume=resume, offline=offline, progress=progress, crew=crew)
     print_found(results, [*results["sentences"], *results["warnings"]], folder, as_json)

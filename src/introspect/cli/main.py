@@ -19,6 +19,7 @@ import typer
 from ..errors import IntrospectError
 from ..surroundings import DEVICE_MAP, MEMORY, OFFLOAD_FOLDER, read_memory
 from .bench import bench
+from .cluster import with_address
 from .compare import compare
 from .doctor import doctor
 from .explore import explore
@@ -156,7 +157,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, prog_name="introspect", standalone_mode=False) or 0
+        code = app(with_address(arguments), prog_name="introspect", standalone_mode=False) or 0
     except IntrospectError as error:
         _complain(str(error))
         return error.exit_code

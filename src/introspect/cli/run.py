@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SpecError
+from .cluster import Gpus, Ray, Threads, Workers, crew_of
 from .console import note, print_columns, print_found, print_json, progress_bars, weights_line
 from .inject import inject
 
@@ -53,6 +54,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    ray: Ray = None,
+    ray_workers: Workers = None,
+    ray_gpus: Gpus = None,
+    ray_threads: Threads = None,
 ) -> None:
     """Run a whole experiment or study, from spec to report.
 
@@ -65,6 +70,8 @@ def run(
     introspect run compare-methods --limit 20 --out /tmp/compared
     introspect run validate-instrument --limit 20 --out /tmp/validated
     introspect run neurofeedback --dry-run
+    introspect run probe-risk --ray --ray-workers 2
+    introspect run probe-risk --ray auto --ray-gpus 2 --out /shared/probe-risk
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -79,8 +86,16 @@ def run(
         if negative_control is not None or no_negative_control:
             raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
         given_too = [*asked_in, *(set_ or [])]
-        inject(experiment, model, organism, backend, out, limit, seed, resume, given_too, as_json, dry_run, offline)
+        inject(
+            *(experiment, model, organism, backend, out, limit, seed, resume, given_too, as_json, dry_run, offline),
+            ray=ray,
+            ray_workers=ray_workers,
+            ray_gpus=ray_gpus,
+            ray_threads=ray_threads,
+        )
         return
+    if ray is not None and (is_natural(experiment) or is_study(experiment)):
+        raise SpecError(f"--ray spreads an experiment or a study of injected concepts, not {experiment}: leave it out")
     if is_natural(experiment):
         if negative_control is not None or no_negative_control:
             raise SpecError(f"{experiment} has controls of its own: leave the negative control's options out")
@@ -124,8 +139,11 @@ def run(
         _print_cost(estimate_cost(spec, offline=offline), as_json)
         return
     folder = out or Path("runs") / spec.name
-    with progress_bars() as progress:
-        results = run_experiment(spec, folder, resume=resume, offline=offline, progress=progress)
+    with (
+        progress_bars() as progress,
+        crew_of(ray, ray_workers, ray_gpus, ray_threads, out=folder, offline=offline, progress=progress) as crew,
+    ):
+        results = run_experiment(spec, folder, resume=resume, offline=offline, progress=progress, crew=crew)
     from ..report import headline
 
     print_found(results, headline(results), folder, as_json)

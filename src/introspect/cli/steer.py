@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SpecError
+from .cluster import Gpus, Ray, Threads, Workers, crew_of
 from .console import note, print_columns, print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ def steer(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    ray: Ray = None,
+    ray_workers: Workers = None,
+    ray_gpus: Gpus = None,
+    ray_threads: Threads = None,
 ) -> None:
     """Steer a finished run: is what is read used?
 
@@ -120,6 +125,7 @@ def steer(
     introspect steer runs/probe-risk --direction vector.gguf --layer 12
     introspect steer runs/probe-risk --direction other.safetensors --tensor refusal --layer 12
     introspect steer runs/probe-risk --control-items 24 --layers none
+    introspect steer runs/probe-risk --ray --ray-workers 2
     introspect steer runs/probe-risk --recipe difference --save-direction risk.gguf
     """
     if offline:
@@ -157,8 +163,11 @@ def steer(
     if dry_run:
         _print_cost(estimate_steer(run, settings, offline=offline), as_json)
         return
-    with progress_bars() as progress:
-        results = steer_run(run, settings, offline=offline, progress=progress)
+    with (
+        progress_bars() as progress,
+        crew_of(ray, ray_workers, ray_gpus, ray_threads, out=run, offline=offline, progress=progress) as crew,
+    ):
+        results = steer_run(run, settings, offline=offline, progress=progress, crew=crew)
     found = results["steering"]
     if as_json:
         print_json({"run": str(run), "steering": found, "link": results["link"]})

@@ -15,6 +15,7 @@ import numpy as np
 from ..backends import Sampling
 from ..cells import Done, Row
 from ..plan import rollout_seed
+from ..stage_file import plan_digest
 from .claims import read_claim, readable, repetition
 from .sentences import headline, warnings_of
 from .subject import NONE, SWAPPED, VECTORS, Part, Subject
@@ -84,6 +85,22 @@ class Study(ABC):
         """In the order in which they are run."""
         grid = [Cell("exploration", layer, s) for layer in self.subject.layers for s in self.subject.strengths]
         return [Cell("exploration"), *grid, Cell("confirmation"), Cell("confirmation", chosen=True)]
+
+    def digest(self) -> str:
+        """SHA-256 of everything but the model that decides the rows of its cells."""
+        return plan_digest([self.METHOD, self.spec.digest(), self.made_with(), *map(str, self.cells())])
+
+    def after(self, index: int) -> int:
+        """How many of the first cells the one of an index looks at: those with an injection at the one of their part
+        without, a chosen one at the grid.
+        """
+        cells = self.cells()
+        cell = cells[index]
+        if not cell.chosen:
+            return 0 if cell.layer is None else 1
+        bare = cells.index(Cell(cell.part))
+        last = max(place for place, each in enumerate(cells) if not each.chosen and each.part == "exploration")
+        return max(bare, last) + 1
 
     def prepare(self) -> None:
         """Make what every cell needs."""

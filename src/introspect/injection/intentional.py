@@ -62,6 +62,10 @@ class Intentional(Study):
         places = [Place(number, word) for number, word in enumerate(self.subject.words[cell.part])]
         return Plan([self._one(cell, place, ask) for place in places[:BATCH] for ask in CONDITIONS], [])
 
+    def after(self, index: int) -> int:
+        """All before it: they say which words come next."""
+        return index
+
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """See `Study.run`."""
         words = self.subject.words[cell.part]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..cell_folder import CellFolder
+from ..cell_folder import CellFolder, CellHands
+from ..cells import Cells, Row
+from ..hands import Hands, in_turn
 from ..progress import Progress, silent
 from .cells import Study
 from .intentional import Intentional
@@ -16,6 +18,9 @@ from .spec import MARKER, Injection, Kind
 from .subject import prepare_subject
 from .thought import Thought
 from .thought_text import ThoughtText
+
+if TYPE_CHECKING:
+    from ..cluster.crew import Crew
 
 STUDIES: dict[Kind, type[Study]] = {
     "inject-thought": Thought,
@@ -30,13 +35,25 @@ FOLDER = CellFolder(
 )
 
 
+def make_study(spec: Injection, *, offline: bool) -> Study:
+    """The study of a spec, its model loaded."""
+    return STUDIES[spec.study](prepare_subject(spec, offline=offline))
+
+
 def run_injection(
-    spec: Injection, out: Path, *, resume: bool = False, offline: bool = False, progress: Progress = silent
+    spec: Injection,
+    out: Path,
+    *,
+    resume: bool = False,
+    offline: bool = False,
+    progress: Progress = silent,
+    crew: Crew | None = None,
 ) -> dict[str, Any]:
     """Run a study into `out` and return its results.
 
     Args:
         resume: go on with what `out` holds; without it, `out` must be new or empty.
+        crew: workers who run cells beside this process; None: it runs them alone.
 
     Returns:
         The content of `results.json`.
@@ -47,7 +64,16 @@ def run_injection(
     return FOLDER.run(
         spec,
         out,
-        lambda: STUDIES[spec.study](prepare_subject(spec, offline=offline)),
+        lambda: make_study(spec, offline=offline),
         resume=resume,
         progress=progress,
+        by=CellHands(lambda study, done: _hands(crew, spec, study, done, offline=offline), Study.after),
     )
+
+
+def _hands(crew: Crew | None, spec: Injection, study: Study, done: Cells, *, offline: bool) -> Hands[list[Row]]:
+    if crew is None:
+        return in_turn
+    from ..cluster.injecting import spread_cells
+
+    return spread_cells(crew, spec, study, done, offline=offline)

@@ -7,7 +7,7 @@ from .reader import StoreReader
 from .spec import MANIFEST, Site, StoreSpec, estimated_bytes
 from .upgrade import upgrade
 from .verify import VerifyReport, verify
-from .writer import StoreWriter, check_spec, set_aside
+from .writer import StagedPart, StoreWriter, check_spec, set_aside, stage_part
 
 __all__ = [
     "MANIFEST",
@@ -15,6 +15,7 @@ __all__ = [
     "OneBehind",
     "PartInfo",
     "Site",
+    "StagedPart",
     "StoreReader",
     "StoreSpec",
     "StoreWriter",
@@ -23,6 +24,7 @@ __all__ = [
     "encode_part",
     "estimated_bytes",
     "set_aside",
+    "stage_part",
     "upgrade",
     "verify",
 ]

@@ -8,15 +8,17 @@ file.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ..atomic import write_atomic
+from ..atomic import put_in_place, write_aside, write_atomic
 from ..errors import RunError, StoreError
 from ..lock import only_writer
 from .encode import EncodedPart, encode_part
@@ -27,6 +29,23 @@ from .upgrade import lock_file, rewrite
 
 if TYPE_CHECKING:
     from .encode import Array
+
+
+SEEN_AFTER = (0.0, 0.1, 0.5, 2.0, 8.0, 20.0, 30.0)
+"""Seconds between looks for a file that another machine has written: network folders show it late."""
+
+
+@dataclass(frozen=True)
+class StagedPart:
+    """A part that another process has written into the store's folder, under a name that is no part's."""
+
+    rows: int
+    sha256: str
+    """Of its head."""
+    file: str
+    """Name in the folder."""
+    size: int
+    """Bytes."""
 
 
 class StoreWriter:
@@ -80,16 +99,19 @@ class StoreWriter:
         columns = {"rollout": rollout, "position": position, "token_id": token_id, "span": span}
         return self.commit_part(index, encode_part(self.spec, values, columns))
 
-    def commit_part(self, index: int, part: EncodedPart) -> PartInfo:
-        """Commit one part that `encode_part` has made.
+    def commit_part(self, index: int, part: EncodedPart | StagedPart) -> PartInfo:
+        """Commit one part that `encode_part` has made, or that `stage_part` has written here.
 
         Raises:
-            RunError: as `write_part`.
+            RunError: as `write_part`; or what was staged is not here, or not whole.
         """
         if index in self.committed:
             raise ValueError(f"part {index} is committed already")
         info = PartInfo(index, part_name(index, part.sha256), part.sha256, part.rows)
-        write_atomic(self.path / info.name, part.pieces)
+        if isinstance(part, EncodedPart):
+            write_atomic(self.path / info.name, part.pieces)
+        else:
+            put_in_place(_seen(self.path / Path(part.file).name, part.size), self.path / info.name)
         self.committed[index] = info
         return info
 
@@ -99,7 +121,8 @@ class StoreWriter:
         set_aside(self.path / self.committed.pop(index).name)
 
     def finish(self) -> None:
-        """Write DONE: the list of all parts with their full digests."""
+        """Write DONE: the list of all parts with their full digests. What others staged in vain is removed."""
+        self._remove_stale()
         write_atomic(self.path / DONE, done_text(self.committed))
 
     def _open(self) -> None:
@@ -109,12 +132,15 @@ class StoreWriter:
             check_spec(self.path, self.spec)
         else:
             write_atomic(self.path / MANIFEST, manifest_text(self.spec))
-        for stale in self.path.glob(".*.tmp"):
-            stale.unlink()
+        self._remove_stale()
         number = read_manifest(self.path).format
         sound = self._keep_sound(number)
         rewrite(self.path)
         self.committed = sound if number == FORMAT else self._keep_sound(FORMAT)
+
+    def _remove_stale(self) -> None:
+        for stale in self.path.glob(".*.tmp"):
+            stale.unlink(missing_ok=True)
 
     def _keep_sound(self, number: int) -> dict[int, PartInfo]:
         """Parts of format `number` that are whole; the others are set aside, and then nothing is called finished."""
@@ -126,6 +152,32 @@ class StoreWriter:
                 (self.path / DONE).unlink(missing_ok=True)
                 set_aside(file)
         return sound
+
+
+def stage_part(path: Path, index: int, part: EncodedPart) -> StagedPart:
+    """Write a part beside a store whose writer is another process, which commits it.
+
+    Raises:
+        RunError: the disk is full or cannot be written to.
+    """
+    file = write_aside(path / part_name(index, part.sha256), part.pieces)
+    return StagedPart(part.rows, part.sha256, file.name, file.stat().st_size)
+
+
+def _seen(file: Path, size: int) -> Path:
+    """A file that another machine has written, once this one sees all of it.
+
+    Raises:
+        RunError: it does not within a minute.
+    """
+    for wait in SEEN_AFTER:
+        time.sleep(wait)
+        if file.exists() and file.stat().st_size == size:
+            return file
+    raise RunError(
+        f"a worker has written {file}, and it is not here: choose an --out that every machine sees alike, and go on "
+        "with --resume"
+    )
 
 
 def check_spec(path: Path, spec: StoreSpec) -> None:

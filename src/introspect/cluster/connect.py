@@ -1,0 +1,220 @@
+"""To a cluster, or to one of this machine's own, and how much of it each worker gets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError, SpecError
+from .options import LOCAL, RUNNING, ClusterOptions
+
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Read when Ray is imported: nothing is reported to anybody, and nothing of Ray's own is printed among our results."""
+STORE_BYTES = 200_000_000
+"""Of a local cluster's memory for what is sent: lines of rollouts, not activations."""
+CONNECT_SECONDS, PROBE_SECONDS = 5.0, 45.0
+PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)"
+UNKNOWN = b"AuthToken"
+"""Of what Ray says when it does not let us in."""
+OTHER_PORTS = {10001: "of Ray's client", 8265: "of Ray's dashboard"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the workers of a run get."""
+
+    workers: int
+    """Models at work, this process's among them where it does pieces."""
+    gpus: int
+    threads: int
+    seated: bool
+    """Whether this process has to ask the cluster for its own share: not where the cluster was made for it."""
+    joined: bool = False
+    """Whether the connection was made for this, and ends with it."""
+
+
+def import_ray() -> Any:
+    """Ray.
+
+    Raises:
+        SpecError: it is not installed.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise SpecError("--ray needs Ray, which is not installed: get it with `pip install introspect[ray]`") from None
+    return ray
+
+
+def connect(options: ClusterOptions) -> Share:
+    """Join the cluster, or start one here, and deal it out.
+
+    Raises:
+        SpecError: Ray is not installed, or the cluster is none that has room for such workers.
+        RunError: the cluster cannot be reached, or joined from this machine.
+    """
+    local, address = options.address == LOCAL, options.address
+    if not local and address != RUNNING and not _is_joined():
+        _check_address(address)
+    ray = import_ray()
+    joined = not ray.is_initialized()
+    if joined and local:
+        _start(ray)
+    elif joined:
+        _join(ray, address)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    try:
+        return replace(deal(options, nodes, alone=local), joined=joined)
+    except SpecError:
+        if joined:
+            ray.shutdown()
+        raise
+
+
+def deal(options: ClusterOptions, nodes: Sequence[Mapping[str, float]], *, alone: bool) -> Share:
+    """How many workers, with how much each.
+
+    Args:
+        nodes: resources of each machine, as Ray names them.
+        alone: whether the cluster is there for this run only.
+
+    Raises:
+        SpecError: there is no room for such workers. Says for what there is.
+    """
+    most = int(max((node.get("GPU", 0) for node in nodes), default=0))
+    gpus = min(most, 1) if options.gpus is None else options.gpus
+    if gpus > most:
+        raise SpecError(
+            f"no machine of the cluster has {gpus} GPUs for a worker: one has {most} at most, so --ray-gpus"
+        )
+    places = [int(node.get("GPU", 0)) // gpus for node in nodes] if gpus else []
+    workers = options.workers or (sum(places) if gpus else max(2, len(nodes)))
+    if gpus and workers > sum(places):
+        raise SpecError(f"the cluster has room for {sum(places)} workers of {gpus} GPUs, not {workers}: --ray-workers")
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    each = -(-workers // max(1, len(nodes)))
+    fair = (
+        [own // many for own, many in zip(cores, places, strict=True) if many] if gpus else [c // each for c in cores]
+    )
+    threads = options.threads or max(1, min(fair, default=1))
+    fits = sum(own // threads for own in cores)
+    if workers > fits:
+        raise SpecError(
+            f"the cluster's {sum(cores)} cores have room for {fits} workers of {threads} threads, not {workers}: "
+            "--ray-workers or --ray-threads"
+        )
+    return Share(workers, gpus, threads, seated=gpus > 0 or not alone)
+
+
+def _start(ray: Any) -> None:
+    try:
+        with _signals_kept():
+            ray.init(
+                address=LOCAL,
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                object_store_memory=STORE_BYTES,
+            )
+    except Exception as error:  # noqa: BLE001 - Ray raises what it likes; said in one line
+        raise RunError(
+            f"Ray does not start on this machine ({_why(error)}): try again when it is less busy, or look into /tmp/ray"
+        ) from None
+
+
+def _is_joined() -> bool:
+    return "ray" in sys.modules and bool(import_ray().is_initialized())
+
+
+def _join(ray: Any, address: str) -> None:
+    try:
+        with _signals_kept():
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+    except Exception as error:  # noqa: BLE001 - Ray raises what it likes; said in one line
+        which = "runs on this machine" if address == RUNNING else f"at {address} can be joined from this machine"
+        raise RunError(
+            f"no Ray cluster {which} ({_why(error)}): start this on one of the cluster's machines, or "
+            "`ray start` here first; --ray without an address uses this machine alone"
+        ) from None
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check_address(address: str) -> None:
+    """Ray waits long for what is not there, and ends the process for what is no cluster: so ask first, in another."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise SpecError(
+            f"--ray {address!r} is no cluster's address: give host:port, such as 10.0.0.1:6379, `auto` on a machine of "
+            "a cluster, or no address for this machine alone; from elsewhere use `ray job submit`"
+        )
+    remedy = "check the address, and that `ray start --head` runs there"
+    if int(port) in OTHER_PORTS:
+        remedy = f"this port is usually that {OTHER_PORTS[int(port)]}; the cluster's is usually 6379"
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(f"no Ray cluster answers at {address} ({error}): {remedy}") from None
+    if not any(_found(address, mode, remedy) for mode in _modes()):
+        raise RunError(
+            f"the Ray cluster at {address} asks for its token: copy ~/.ray/auth_token of its first machine to the same "
+            "place here, or put it into RAY_AUTH_TOKEN"
+        )
+
+
+def _modes() -> list[str]:
+    """Ways to prove who we are, the likeliest first. Clusters have tokens by default, and a given address none."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return [os.environ["RAY_AUTH_MODE"]]
+    has_token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
+    return ["token", "disabled"] if has_token else ["disabled"]
+
+
+def _found(address: str, mode: str, remedy: str) -> bool:
+    """Whether a cluster lets us in; what lets us in is left in the environment for Ray.
+
+    Raises:
+        RunError: what is there is no cluster.
+    """
+    command = [sys.executable, "-c", PROBE, address]
+    environment = {**os.environ, **ENVIRONMENT, "RAY_AUTH_MODE": mode}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            command, capture_output=True, timeout=PROBE_SECONDS, check=False, env=environment
+        )
+        code, said = done.returncode, done.stderr
+    except subprocess.TimeoutExpired as error:
+        code, said = None, error.stderr or b""
+    if code == 0:
+        os.environ["RAY_AUTH_MODE"] = mode
+        return True
+    if UNKNOWN in said:
+        return False
+    raise RunError(f"what answers at {address} is no Ray cluster{'' if code is None else ' of this version'}: {remedy}")
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts its own handler of SIGTERM in the place of ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,61 @@
+"""The units of a causal check, spread over a crew: here, and at a worker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ..causal.log import Log, Unit
+from ..causal.settings import SteerSettings
+from ..causal.stage import plan_steer
+from ..causal.units import Said, Units
+from ..hands import Hands
+from ..run_folder import enough_memory
+from .crew import Crew
+from .errand import Errand, Work, facts_of, use_threads
+
+KIND = f"{__name__}:UnitWork"
+
+
+def spread_units(
+    crew: Crew, run: Path, settings: SteerSettings, units: Units, log: Log, *, offline: bool
+) -> Hands[Unit]:
+    """Who does the units of a causal check.
+
+    Args:
+        units: what they are here; log: what is done, of which a worker is told what its own needs.
+    """
+    return crew.hands(
+        Errand(
+            KIND,
+            {"run": str(run.absolute()), "settings": asdict(settings), "offline": offline},
+            _facts(units),
+            read=Unit.model_validate_json,
+            name=lambda index: f"unit {units.named[index].name}",
+            tell=lambda index: units.said(index, log),
+        )
+    )
+
+
+class UnitWork:
+    """Units of a causal check of a finished run. They come back as lines."""
+
+    def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
+        use_threads(threads)
+        held.clear()
+        asked = TypeAdapter(SteerSettings).validate_python(setting["settings"])
+        self.units = Units(plan_steer(Path(setting["run"]), asked, offline=setting["offline"]))
+        self.facts = _facts(self.units)
+
+    def do(self, index: int, told: Said) -> str:
+        """Do a unit; told is what was said, where that is scored."""
+        with enough_memory("a unit of the check on this machine", "set fewer --lanes"):
+            return self.units.do(index, told).model_dump_json()
+
+
+def _facts(units: Units) -> dict[str, str | None]:
+    subject = units.plan.subject
+    return facts_of(subject.loaded.info, subject.backend.name, units.plan.digest)

@@ -1,0 +1,70 @@
+"""A worker: a process that Ray starts somewhere, with a model of its own. It knows no Ray.
+
+What users can put right comes back as data, so that it is one line here too; a bug is raised.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Answer = dict[str, Any]
+
+
+class Worker:
+    """Does pieces of one errand at a time, one piece after another."""
+
+    def __init__(self, threads: int, *, offline: bool) -> None:
+        if offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        self.threads = threads
+        self.work: Any = None
+
+    def hello(self, nonce: str, text: str, answer: str) -> Answer:
+        """Who this is, and whether it sees the folder: see `shared`."""
+        from ..manifest import package_versions
+        from .shared import read_back
+
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "versions": package_versions(),
+            "wrong": read_back(Path(nonce), text, Path(answer)),
+        }
+
+    def begin(self, kind: str, setting: dict[str, Any]) -> Answer:
+        """Load what the errand needs. Gives `facts`, or `error`."""
+        module, _, name = kind.partition(":")
+
+        def load() -> Any:
+            held, self.work = [self.work], None
+            make = getattr(importlib.import_module(module), name)
+            self.work = make(setting, held, self.threads)
+            return self.work.facts
+
+        return _told("facts", load)
+
+    def do(self, index: int, told: Any) -> Answer:
+        """Do a piece. Gives what came of it as `done`, or `error`."""
+        return _told("done", lambda: self.work.do(index, told))
+
+
+class Seat:
+    """Holds a share of this machine's GPUs for the process that started the crew."""
+
+    def gpus(self) -> list[str]:
+        """As `CUDA_VISIBLE_DEVICES` names them."""
+        return [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+
+
+def _told(what: str, do: Callable[[], Any]) -> Answer:
+    from ..errors import IntrospectError
+
+    try:
+        return {what: do()}
+    except IntrospectError as error:
+        return {"error": type(error).__name__, "said": str(error)}

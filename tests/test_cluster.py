@@ -1,0 +1,551 @@
+"""A crew on a real cluster of this machine: who does the pieces, who dies, and what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inject_materials import tiny_injection
+from introspect import bench
+from introspect.causal import SteerSettings, steer_run
+from introspect.cli.cluster import with_address
+from introspect.cluster import crew as crews
+from introspect.cluster.connect import deal, import_ray
+from introspect.cluster.crew import Crew
+from introspect.cluster.errand import Errand, check_same, check_versions
+from introspect.cluster.options import LOCAL, ClusterOptions
+from introspect.cluster.pieces import MOST_DEATHS, Pieces
+from introspect.cluster.recording import RecordWork, spread_record
+from introspect.cluster.shared import check_answer, nonce_in, read_back
+from introspect.errors import ModelError, RunError, SpecError
+from introspect.experiment import Experiment, load_experiment
+from introspect.hands import in_order
+from introspect.injection.study import make_study, run_injection
+from introspect.plan import Job
+from introspect.prepare import prepare
+from introspect.record import record
+from introspect.run import run_experiment, verify_run
+from introspect.store import StoreWriter, encode_part, stage_part
+from introspect.turns import first_turn, turn_maker
+from scripted import run_scripted, save_roomy
+from stores import SPEC, bits, columns, contents, write
+from test_shift import said
+from tiny_folders import save_tiny
+
+PLAN = {"plan": "squares", "weights": "abc"}
+TWO = ClusterOptions(workers=2, threads=1, here=False)
+ONE = ClusterOptions(workers=1, threads=1, here=False)
+BESIDE = ClusterOptions(workers=2, threads=1)
+SMALL = (
+    *("organism=null", "negative_control=null", "dtype=float32", "limit={id: 12, ood: 4}"),
+    *("generation.max_new_tokens=12", "generation.batch_size=2", "generation.part_size=2"),
+)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A cluster of this machine, as `connect` starts one, but with less memory and more cores than there are; or one
+    that runs already, at `RAY_ADDRESS`.
+    """
+    ray = import_ray()
+    running = os.environ.get("RAY_ADDRESS")
+    own = {} if running else {"num_cpus": 4, "include_dashboard": False, "object_store_memory": 80_000_000}
+    imports = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}}
+    ray.init(address=running or LOCAL, log_to_driver=False, logging_level="error", runtime_env=imports, **own)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def team(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Two workers."""
+    with Crew(TWO, tmp_path_factory.mktemp("team")) as crew:
+        yield crew
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, with as many threads as a worker has."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_experiment(spec_for(tiny), run)
+    torch.set_num_threads(before)
+    return run
+
+
+def spec_for(model: Path, *more: str) -> Experiment:
+    return load_experiment("probe-risk", (*SMALL, f"model={json.dumps(str(model))}", *more))
+
+
+def recorded(run: Path) -> dict[str, bytes]:
+    """Every byte that a recording leaves."""
+    files = [run / "rollouts.jsonl", *sorted((run / "activations").iterdir())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def squares(tell: Any = None, **setting: Any) -> Errand[dict[str, int]]:
+    return Errand(
+        "cluster_work:Squares",
+        {"plan": "squares", **setting},
+        PLAN,
+        read=lambda answer: answer,
+        name=lambda index: f"square {index}",
+        tell=tell or (lambda index: {}),
+    )
+
+
+def pid_of(where: str) -> int:
+    found = re.search(r"process (\d+)", where)
+    assert found
+    return int(found[1])
+
+
+def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = None) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {}
+
+    def take(index: int, made: dict[str, int]) -> None:
+        assert index not in found
+        found[index] = made
+
+    def here(index: int) -> dict[str, int]:
+        return {"square": index * index, "process": os.getpid()}
+
+    crew.hands(errand or squares())(range(many), here, take)
+    return found
+
+
+class TestRuns:
+    def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, cluster, tiny, whole, tmp_path):
+        run, killed = tmp_path / "run", []
+        with Crew(TWO, run) as crew:
+
+            def kill_once(stage: str, done: int, total: int) -> None:
+                if stage == "record" and 0 < done < total / 2 and not killed:
+                    killed.append(pid_of(crew.slots[0].where))
+                    os.kill(killed[0], signal.SIGKILL)
+
+            run_experiment(spec_for(tiny), run, progress=kill_once, crew=crew)
+        assert killed
+        assert recorded(run) == recorded(whole)
+        assert (run / "verdicts.jsonl").read_bytes() == (whole / "verdicts.jsonl").read_bytes()
+        assert (run / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+        about = json.loads((run / "manifest.json").read_text())["crew"]
+        assert about["deaths"] == 1
+        assert sum(about["pieces"].values()) == 8 and len(about["pieces"]) >= 2
+        assert verify_run(run) == []
+
+    def test_this_process_does_its_part(self, cluster, tiny, whole, tmp_path):
+        with Crew(BESIDE, tmp_path / "run") as crew:
+            run_experiment(spec_for(tiny), tmp_path / "run", crew=crew)
+        assert recorded(tmp_path / "run") == recorded(whole)
+        pieces = json.loads((tmp_path / "run" / "manifest.json").read_text())["crew"]["pieces"]
+        assert pieces["here"] >= 1 and len(pieces) == 2
+
+    def test_what_a_crew_began_one_process_ends(self, cluster, tiny, whole, tmp_path, one_thread):
+        run = tmp_path / "run"
+
+        def interrupt(stage: str, done: int, total: int) -> None:
+            if stage == "record" and done > 3:
+                raise KeyboardInterrupt
+
+        with Crew(TWO, run) as crew, pytest.raises(KeyboardInterrupt):
+            run_experiment(spec_for(tiny), run, progress=interrupt, crew=crew)
+        assert 0 < len(list((run / "activations").glob("part-*.h5"))) < 8
+        run_experiment(spec_for(tiny), run, resume=True)
+        assert recorded(run) == recorded(whole)
+
+    def test_a_worker_with_other_weights_is_refused(self, cluster, tmp_path):
+        save_tiny(tmp_path / "model")
+        spec = spec_for(tmp_path / "model")
+        prepared = prepare(spec)
+        save_tiny(tmp_path / "model", seed=1)
+        maker = turn_maker(prepared, first_turn(prepared, tmp_path / "run"))
+        with Crew(TWO, tmp_path / "run") as crew:
+            hands = spread_record(crew, spec, tmp_path / "run", 0, maker, offline=True)
+            with pytest.raises(RunError, match=rf"worker on {socket.gethostname()} .*has another weights \(\w+\.\.\."):
+                record(tmp_path / "run", maker, progress=lambda *_: None, hands=hands)
+        assert list((tmp_path / "run" / "activations").glob("*.h5")) == []
+
+
+class TestStudies:
+    def test_cells_by_two_workers_are_the_rows_of_one_process(self, cluster, tmp_path, one_thread):
+        spec = tiny_injection(tmp_path, "inject-thought", "limit=2")
+        run_injection(spec, tmp_path / "alone")
+        with Crew(TWO, tmp_path / "spread") as crew:
+            run_injection(spec, tmp_path / "spread", crew=crew)
+            pieces = crew.about()["pieces"]
+        for name in ("trials.jsonl", "results.json"):
+            assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+        assert sum(pieces.values()) == 6 and len(pieces) == 2
+
+    def test_units_by_two_workers_are_the_lines_of_one_process(self, cluster, tmp_path, monkeypatch, one_thread):
+        model = save_roomy(tmp_path / "model")
+        quick = (
+            *("organism=null", "negative_control=null", "dtype=float32", "limit={id: 50, ood: 0}"),
+            *("probe.bootstrap=50", "probe.permutations=1", "probe.inner_folds=2", "probe.penalties=[0.01]"),
+            *("probe.positions=[last_prompt, before_answer]", "generation.max_new_tokens=12"),
+        )
+        run_scripted(monkeypatch, model, load_experiment("probe-risk", quick), tmp_path / "alone", said)
+        shutil.copytree(tmp_path / "alone", tmp_path / "spread")
+        settings = SteerSettings(doses=(0.5,), controls=1, items=2, control_items=1, layers=(0, 1), lanes=16)
+        steer_run(tmp_path / "alone", settings)
+        with Crew(TWO, tmp_path / "spread") as crew:
+            steer_run(tmp_path / "spread", settings, crew=crew)
+            pieces = crew.about()["pieces"]
+        spread, alone = ((tmp_path / name / "results.json").read_text() for name in ("spread", "alone"))
+        assert spread.replace(str(tmp_path / "spread"), str(tmp_path / "alone")) == alone
+        spread, alone = ((tmp_path / name / "steering.jsonl").read_text() for name in ("spread", "alone"))
+        assert spread == alone
+        lines = (tmp_path / "spread" / "steering.jsonl").read_text().splitlines()
+        assert sum(pieces.values()) == len(lines) - 1 and len(pieces) == 2
+
+    def test_cells_say_what_they_look_at(self, tmp_path):
+        study = make_study(tiny_injection(tmp_path), offline=True)
+        cells = study.cells()
+        after = [study.after(index) for index in range(len(cells))]
+        assert all(many <= index for index, many in enumerate(after))
+        bare = [index for index, cell in enumerate(cells) if cell.layer is None and not cell.chosen]
+        grid = [index for index, cell in enumerate(cells) if cell.layer is not None]
+        chosen = [index for index, cell in enumerate(cells) if cell.chosen]
+        assert [after[index] for index in bare] == [0, 0] and {after[index] for index in grid} == {1}
+        assert all(after[index] > max(grid) for index in chosen) and after[chosen[0]] > bare[1]
+
+
+class TestCrew:
+    """Most of them send the same two workers on another errand."""
+
+    def test_pieces_go_to_every_worker_and_each_is_done_once(self, team):
+        found = do_squares(team, 12, squares(lambda index: {"seconds": 0.05}))
+        assert {index: each["square"] for index, each in found.items()} == {i: i * i for i in range(12)}
+        processes = {each["process"] for each in found.values()}
+        assert len(processes) == 2 and os.getpid() not in processes
+
+    def test_another_errand_keeps_the_workers(self, team):
+        team.begin("cluster_work:Squares", {"plan": "squares"})
+        first = do_squares(team, 6, squares(lambda index: {"seconds": 0.05}))
+        second = do_squares(team, 6, squares(lambda index: {"seconds": 0.05}, again=True))
+        assert {each["process"] for each in first.values()} == {each["process"] for each in second.values()}
+
+    def test_what_a_worker_refuses_is_said_with_its_machine(self, team):
+        with pytest.raises(ModelError, match=rf"leave it out \(said by the worker on {socket.gethostname()} "):
+            do_squares(team, 4, squares(lambda index: {"refuses": index == 1}))
+        with pytest.raises(ModelError, match=r"broken; mend it \(said by the worker on"):
+            do_squares(team, 4, squares(broken=True))
+
+    def test_a_bug_is_raised_as_one(self, team):
+        with pytest.raises(ZeroDivisionError):
+            do_squares(team, 4, squares(lambda index: {"is_a_bug": True}))
+
+    def test_another_plan_is_refused(self, team):
+        with pytest.raises(RunError, match=r"another plan \(other; here squares\)"):
+            do_squares(team, 4, squares(plan="other"))
+
+    def test_a_piece_whose_worker_dies_is_done_by_another(self, team, tmp_path):
+        dead, before = tmp_path / "dead", team.about()["deaths"]
+        found = do_squares(team, 6, squares(lambda index: {"dies_once": str(dead)} if index == 2 else {}))
+        assert team.about()["deaths"] == before + 1
+        assert dead.exists() and sorted(found) == list(range(6))
+
+    def test_a_piece_that_ends_every_worker_is_named(self, team):
+        found: list[int] = []
+        hands = team.hands(squares(lambda index: {"dies": index == 3}))
+        with pytest.raises(RunError, match=r"square 3 has ended 3 workers .*its process ended.*--resume"):
+            hands(range(6), lambda index: {}, lambda index, made: found.append(index))
+        assert 3 not in found
+
+    def test_other_versions_are_refused(self, cluster, tmp_path, monkeypatch):
+        from introspect.cluster import errand
+
+        own = errand.package_versions()
+        monkeypatch.setattr(errand, "package_versions", lambda: own | {"torch": "9.9"})
+        there = re.escape(f"has torch {own['torch']}, and here it is 9.9")
+        with (
+            Crew(ONE, tmp_path) as crew,
+            pytest.raises(RunError, match=rf"worker on {socket.gethostname()} \(process \d+\) {there}"),
+        ):
+            do_squares(crew, 4)
+
+    def test_a_folder_that_is_not_shared_is_refused(self, cluster, tmp_path):
+        """A path through this process's own open folder is one that no other process has."""
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        private = Path(f"/proc/self/fd/{descriptor}")
+        try:
+            with (
+                Crew(ONE, private / "run") as crew,
+                pytest.raises(RunError, match=r"is not shared with the worker on .*it sees nothing.*choose an --out"),
+            ):
+                do_squares(crew, 4)
+        finally:
+            os.close(descriptor)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_without_room_for_a_worker_this_process_goes_on_alone(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr(crews, "START_SECONDS", 0.0)
+        with Crew(BESIDE, tmp_path) as crew:
+            assert {each["process"] for each in do_squares(crew, 3).values()} == {os.getpid()}
+
+    def test_without_any_worker_there_is_one_line(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr(crews, "START_SECONDS", 0.0)
+        with Crew(ONE, tmp_path) as crew, pytest.raises(RunError, match=r"no worker is left .*had no room.*--resume"):
+            do_squares(crew, 3)
+
+
+class TestPieces:
+    def test_the_committing_process_leaves_a_piece_that_has_ended_two_workers(self):
+        pieces = Pieces([0, 1], str, others=1)
+        for _ in range(2):
+            assert pieces.next() == 0
+            pieces.lost(0, "there", "its process ended")
+        assert pieces.next(here=True) == 1
+        pieces.done(1)
+        pieces.gone("there", "its process ended", here=True)
+        assert pieces.next(here=True) is None
+        assert re.search(r"0 has ended 2 workers \(no worker is left", str(pieces.failure))
+
+    def test_a_piece_that_ended_one_worker_may_be_done_by_the_committing_process(self):
+        pieces = Pieces([7], str, others=1)
+        assert pieces.next() == 7
+        pieces.lost(7, "there", "its machine is gone")
+        assert pieces.next(here=True) == 7
+        pieces.done(7)
+        assert pieces.next(here=True) is None and pieces.failure is None and not pieces.left()
+
+    def test_after_a_failure_nothing_is_dealt_out(self):
+        pieces = Pieces(range(5), str, others=1)
+        assert pieces.next() == 0
+        pieces.fail(RunError("first"))
+        pieces.fail(RunError("second"))
+        assert pieces.next() is None and str(pieces.failure) == "first"
+
+    def test_the_third_worker_is_one_too_many(self):
+        pieces = Pieces([4], "part {}".format, others=3)
+        for _ in range(MOST_DEATHS):
+            assert pieces.failure is None and pieces.next() == 4
+            pieces.lost(4, "there", "why")
+        assert str(pieces.failure).startswith("part 4 has ended 3 workers (the last one on there: why)")
+
+
+class TestOrder:
+    def test_pieces_are_handed_over_in_their_order(self):
+        taken: list[tuple[int, str]] = []
+        take = in_order([1, 4, 6, 9], lambda index, made: taken.append((index, made)))
+        for index in (6, 4, 1):
+            take(index, str(index))
+        assert taken == [(1, "1"), (4, "4"), (6, "6")]
+        take(9, "9")
+        assert taken[-1] == (9, "9")
+
+
+class TestRoom:
+    @pytest.mark.parametrize(
+        ("given", "nodes", "share"),
+        [
+            ({}, [{"CPU": 2}], (2, 0, 1)),
+            ({}, [{"CPU": 16}] * 3, (3, 0, 16)),
+            ({"workers": 4}, [{"CPU": 16}] * 2, (4, 0, 8)),
+            ({}, [{"CPU": 32, "GPU": 8}] * 2, (16, 1, 4)),
+            ({"gpus": 4}, [{"CPU": 32, "GPU": 8}, {"CPU": 16}], (2, 4, 16)),
+            ({"gpus": 0, "workers": 2, "threads": 3}, [{"CPU": 32, "GPU": 8}], (2, 0, 3)),
+        ],
+    )
+    def test_a_cluster_is_dealt_out(self, given, nodes, share):
+        found = deal(ClusterOptions(**given), nodes, alone=True)
+        assert (found.workers, found.gpus, found.threads) == share
+
+    @pytest.mark.parametrize(
+        ("given", "nodes", "said"),
+        [
+            ({"gpus": 4}, [{"CPU": 8, "GPU": 2}] * 4, "no machine of the cluster has 4 GPUs .* 2 at most"),
+            ({"gpus": 2, "workers": 4}, [{"CPU": 8, "GPU": 3}] * 2, "room for 2 workers of 2 GPUs, not 4"),
+            ({"workers": 3, "threads": 2}, [{"CPU": 4}], "4 cores have room for 2 workers of 2 threads, not 3"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, given, nodes, said):
+        with pytest.raises(SpecError, match=said):
+            deal(ClusterOptions(**given), nodes, alone=True)
+
+    @pytest.mark.parametrize("given", [{"workers": 0}, {"gpus": -1}, {"threads": 0}])
+    def test_numbers_that_are_none_are_refused(self, given):
+        with pytest.raises(SpecError, match=f"--ray-{next(iter(given))} .* is none"):
+            ClusterOptions(**given)
+
+    def test_this_process_asks_for_its_share_of_a_cluster_that_others_use(self):
+        nodes = [{"CPU": 8, "GPU": 2}]
+        assert deal(ClusterOptions(gpus=0), nodes, alone=False).seated
+        assert deal(ClusterOptions(), nodes, alone=True).seated
+        assert not deal(ClusterOptions(gpus=0), nodes, alone=True).seated
+
+
+class TestSameness:
+    def test_the_first_difference_is_named_with_both_values(self):
+        here = {"weights": "a" * 64, "dtype": "bfloat16", "plan": "p"}
+        check_same(dict(here), here, "there")
+        with pytest.raises(RunError, match=r"on there has another dtype \(float32; here bfloat16\)"):
+            check_same(here | {"dtype": "float32", "plan": "q"}, here, "there")
+        with pytest.raises(RunError, match=r"another adapter \(none; here bbbbbbbbbbbb\.\.\.\).*same adapter"):
+            check_same(here, here | {"adapter": "b" * 64}, "there")
+
+    def test_a_package_that_is_not_installed_there_is_another_version(self):
+        from introspect.manifest import package_versions
+
+        check_versions(package_versions(), "there")
+        with pytest.raises(RunError, match="there has torch None, and here it is"):
+            check_versions({k: v for k, v in package_versions().items() if k != "torch"}, "there")
+
+    def test_a_folder_with_something_else_at_that_path_is_refused(self, tmp_path):
+        with nonce_in(tmp_path / "run") as nonce:
+            answer = nonce.answer("worker")
+            assert read_back(nonce.path, nonce.text, answer) is None
+            check_answer(nonce, answer, "there", None)
+            assert read_back(nonce.path, "other", answer) == "it sees something else there"
+            assert "nothing" in str(read_back(tmp_path / "other" / nonce.path.name, nonce.text, answer))
+            answer.write_text("other")
+            with pytest.raises(RunError, match="this machine sees nothing of what it writes there"):
+                check_answer(nonce, answer, "there", None)
+            assert read_back(nonce.path, nonce.text, tmp_path / "none" / "answer") is not None
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestStaged:
+    def test_a_part_that_another_process_wrote_is_committed_as_if_by_us(self, tmp_path):
+        whole = contents(write(tmp_path / "whole", 2))
+        path = write(tmp_path / "store", 1)
+        (path / "DONE").unlink()
+        with StoreWriter(path, SPEC, resume=True) as store:
+            part = encode_part(SPEC, bits(1), columns(1))
+            staged, in_vain = stage_part(path, 1, part), stage_part(path, 1, part)
+            assert len(list(path.glob("part-*.h5"))) == 1 and staged.file != in_vain.file
+            store.commit_part(1, staged)
+            store.finish()
+        assert contents(path) == whole
+
+    def test_a_part_that_does_not_arrive_is_one_line(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("introspect.store.writer.SEEN_AFTER", (0.0, 0.0))
+        with StoreWriter(tmp_path / "store", SPEC) as store:
+            staged = stage_part(store.path, 0, encode_part(SPEC, bits(0), columns(0)))
+            os.truncate(store.path / staged.file, 100)
+            with pytest.raises(RunError, match="every machine sees alike"):
+                store.commit_part(0, staged)
+            assert store.committed == {}
+
+
+def acts_on_it(job: Job) -> str:
+    """Misaligned, deceptive, and doubles down: so every chat comes to all turns."""
+    meanings = job.trial.options or job.item.options
+    answer = next(o for o, meaning in meanings.items() if meaning in ("misaligned", "deceptive", "doubles_down"))
+    return f" {answer}" if job.trial.prefill else f"<think>I weigh it.</think>Answer: {answer}"
+
+
+def test_a_worker_plans_later_turns_as_the_run_did(tmp_path, monkeypatch):
+    """Of what the turns before them left in the run's folder."""
+    model = save_roomy(tmp_path / "model")
+    small = (
+        *SMALL,
+        "limit={id: 2, ood: 0}",
+        "generation.max_new_tokens=200",
+        "generation.samples=1",
+        "awareness=false",
+    )
+    spec = load_experiment("profile-pressure", (*small, f"model={json.dumps(str(model))}"))
+    run_scripted(monkeypatch, model, spec, tmp_path / "run", acts_on_it)
+    stages = sorted((tmp_path / "run" / "stages").iterdir())
+    assert len(stages) == 2
+    monkeypatch.setattr("introspect.cluster.recording.self_test", lambda *_: [])
+    planned = {}
+    for number in range(3):
+        setting = {"spec": spec.model_dump_json(), "out": str(tmp_path / "run"), "turn": number, "offline": True}
+        work = RecordWork(setting, [None], 1)
+        planned[work.turn.folder] = work.facts["plan"]
+    for folder in (tmp_path / "run", *stages):
+        held = json.loads((folder / "activations" / "manifest.json").read_text())
+        assert planned[folder] == held["meta"]["plan"]
+
+
+def test_the_bench_row_holds_two_workers_against_half_of_one(cluster, tmp_path):
+    model = save_roomy(tmp_path / "model")
+    (row,) = bench.run_bench(str(model), None, only=["ray"], repeats=1, quick=True)["rows"]
+    assert "failed" not in row and "skipped" not in row
+    assert row["of"] == "ours / peer" and row["goal"] == "<= 1.15" and row["met"] in (True, False)
+    assert row["ours"] > 0 and row["peer"] > 0 and row["before the first (s)"] > 0
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("run x --ray", "run x --ray local"),
+            ("run x --ray --out y", "run x --ray local --out y"),
+            ("run x --ray auto", "run x --ray auto"),
+            ("run --ray h:1 x", "run --ray h:1 x"),
+            ("run x --ray-workers 2", "run x --ray-workers 2"),
+        ],
+    )
+    def test_a_bare_flag_means_this_machine(self, typed, meant):
+        assert with_address(typed.split()) == meant.split()
+
+    @pytest.mark.parametrize(
+        ("typed", "said"),
+        [
+            (["--ray", "127.0.0.1:1"], r"no Ray cluster answers at 127\.0\.0\.1:1 .*: check the address"),
+            (["--ray", "127.0.0.1:10001"], r"no Ray cluster answers .* usually that of Ray's client.* 6379"),
+            (["--ray", "ray://head:10001"], r"'ray://head:10001' is no cluster's address: give host:port"),
+            (["--ray-workers", "2"], r"--ray-workers is about workers of a cluster: give it with --ray"),
+            (["--ray", "--ray-workers", "0"], r"--ray-workers 0 is none"),
+        ],
+    )
+    def test_what_cannot_be_is_one_line(self, typed, said, tmp_path, capsys):
+        from introspect.cli import main
+
+        with pytest.raises(SystemExit) as stop:
+            main(["run", "probe-risk", "--out", str(tmp_path / "run"), *typed])
+        complaint = capsys.readouterr().err
+        assert stop.value.code == 2
+        assert re.search(said, complaint) and len(complaint.splitlines()) == 1
+        assert not (tmp_path / "run").exists()
+
+    def test_without_ray_it_says_how_to_get_it(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(SpecError, match=r"pip install introspect\[ray\]"), Crew(TWO, tmp_path):
+            pass
+
+    @pytest.mark.slow
+    def test_a_run_on_a_cluster_of_its_own(self, tiny, whole, tmp_path):
+        (tmp_path / "spec.yaml").write_text(spec_for(tiny).to_yaml())
+        command = ["run", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "run"), "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "introspect", *command, "--ray", "--ray-workers", "2", "--ray-threads", "1"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == json.loads((whole / "results.json").read_text())
+        assert recorded(tmp_path / "run") == recorded(whole)
