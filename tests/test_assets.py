@@ -77,7 +77,11 @@ def test_a_package_without_assets_says_so(tmp_path, monkeypatch):
 
 
 def test_the_wheel_holds_every_spec_item_and_adapter(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    """They are stored, not packed, which would take most of the time: their names are what is asked about."""
+    stored = (
+        "import zipfile; zipfile.ZIP_DEFLATED = zipfile.ZIP_STORED; from hatchling.cli import hatchling; hatchling()"
+    )
+    build = [sys.executable, "-c", stored, "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
