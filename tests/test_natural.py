@@ -413,10 +413,12 @@ def planted(monkeypatch, reads: str) -> None:
     monkeypatch.setattr(NeurofeedbackStudy, "_log_odds", log_odds)
 
 
-def reported(folder, monkeypatch, reads):
+def reported(folder, monkeypatch, reads, contexts=5):
     """Results of the report, of all shipped sentences, on a model that is planted; control is left out."""
     planted(monkeypatch, reads)
-    study = tiny_study(folder, "neurofeedback", "limit=36", "examples=[8]", "contexts=5", "control.contexts=0")
+    study = tiny_study(
+        folder, "neurofeedback", "limit=36", "examples=[8]", f"contexts={contexts}", "control.contexts=0"
+    )
     return found_of(study, [rows_of(study, unit) for unit in study.cells()])
 
 
@@ -433,7 +435,7 @@ class TestPlantedReports:
         assert {v["finding"] for v in results["verdict"] if v["criterion"].startswith("report")} == {"not supported"}
 
     def test_labels_read_in_activations_are_found_and_those_of_shuffled_examples_are_not(self, folder, monkeypatch):
-        results = reported(folder, monkeypatch, "activations")
+        results = reported(folder, monkeypatch, "activations", contexts=12)
         right, dealt, _, beyond_dealt, beyond_words, auc, *_ = cells_of(results, "Labels of new sentences")[
             "pc1, 8 examples"
         ]

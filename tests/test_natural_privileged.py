@@ -12,7 +12,7 @@ from introspect.errors import SpecError
 from introspect.natural import privileged
 from introspect.natural.hypothetical import NUMBERS, PROPERTIES, Hypothetical, read_choices
 from introspect.natural.privileged import PrivilegedAccessStudy
-from introspect.natural.privileged_results import OTHER_DOES, found_of
+from introspect.natural.privileged_results import OTHER_DOES, SELF, Family, _estimates, found_of
 from introspect.natural.subject import prepare_subject
 from natural_materials import cells_of, tiny_natural, tiny_study
 from scripted import save_roomy
@@ -188,10 +188,12 @@ class TestPlanted:
         assert verdict["beyond frequency and words, word"] == "not supported"
 
     def test_what_is_outside_is_at_least_chance(self, study):
-        """Fitted on few answers, words can be worse than chance: a model at chance has nothing beyond that."""
-        results, verdict = planted(study, lambda holds, text, rng: rng.normal(), chance, n=16)
-        assert all(cells[-2]["value"] >= 0.5 for cells in cells_of(results, "Own answers predicted, accuracy").values())
-        assert "supported" not in verdict.values()
+        """Fitted on few answers, predictors can be worse than chance: a model at chance has nothing beyond that."""
+        holds, things = np.arange(20) % 2 == 0, [f"thing {i}" for i in range(20)]
+        wrong = np.where(holds, -1.0, 1.0)
+        family = Family("choice", things, holds, {SELF: np.zeros(20), "one": wrong, "other": wrong})
+        own, _, _, best, gap = _estimates(study, family)
+        assert own.value == best.value == 0.5 and gap.value == 0
 
     def test_a_model_that_is_always_right_has_an_interval_with_a_width(self, study):
         results, _ = planted(study, lambda holds, text, rng: 1.0 if holds else -1.0, chance, n=20)

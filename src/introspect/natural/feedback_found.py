@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cells import Done, Row
 from ..stats import MIN_GROUPS, Estimate
-from .measures import Statistic, accuracy, apart, area, best_of, effect_size, minus, two_way
+from .measures import Statistic, accuracy, area, best_of, effect_size, minus, two_way
 from .sentences import one_of_each
 from .text_labels import CLASSIFIERS
 
@@ -121,12 +121,7 @@ class Found:
             minus(area_, best_area),
         )
         shares = (True, True, True, False, False, True, True, False)
-        found = Report(*(self.estimate(one, n, share=share) for one, share in zip(each, shares, strict=True)))
-        return found._replace(
-            beyond_dealt=apart(found.beyond_dealt, found.right, found.dealt_again),
-            beyond_words=apart(found.beyond_words, found.right, found.words),
-            beyond_words_area=apart(found.beyond_words_area, found.area, found.words_area),
-        )
+        return Report(*(self.estimate(one, n, share=share) for one, share in zip(each, shares, strict=True)))
 
     def projections(self, name: str, arrangement: str, what: str, axis: int) -> np.ndarray:
         """[target, context, sentence], NaN where there is none."""
