@@ -33,7 +33,7 @@ from introspect.explore import pages as paging
 from introspect.explore import serving
 from introspect.explore.app import make_app
 from introspect.explore.asked import Filter, neighbours, whole
-from introspect.explore.figures import run_figures, tables
+from introspect.explore.figures import run_figures, shown, tables
 from introspect.explore.fitted import OwnProbes, _lean
 from introspect.explore.index import Index
 from introspect.explore.later import Later
@@ -294,6 +294,8 @@ def test_doses_are_said_in_numbers_under_their_figure(made):
         assert list(rows[1]) == ["1", f"{value:.3g}", f"{value - 0.5:.3g} to {value + 0.5:.3g}"]
         assert f"{where} · P(acts) · the direction, 95% interval" in by_title
     assert [list(row) for row in tables(found["steer_map"])[0].rows] == [["1", "0.5", "3.25"]]
+    broad = {name: shown(name, figure).broad for name, figure in found.items()}
+    assert broad == {"forest": True, "along": False, "steer_doses": True, "steer_map": False}
 
 
 class TestList:

@@ -14,6 +14,8 @@ from ..report.steering_figures import steering_figures
 
 MOST_ROWS = 400
 """Of a table that says what a figure shows."""
+LONG = 12
+"""Characters beside a row that take a phone's room."""
 Json = dict[str, Any]
 
 
@@ -82,8 +84,13 @@ def injection_shown(results: Json) -> dict[str, go.Figure]:
 def shown(name: str, figure: go.Figure) -> Shown:
     """A figure with its tables."""
     several = sum(axis.startswith("xaxis") for axis in figure.layout.to_plotly_json()) > 1
-    named = any(isinstance(trace.y[0], str) for trace in figure.data if trace.y is not None and len(trace.y))
+    named = any(len(each) > LONG for trace in figure.data for each in _names(trace))
     return Shown(name, TITLES.get(name, name.replace("_", " ")), tables(figure), broad=several or named)
+
+
+def _names(trace: Any) -> list[str]:
+    """What stands beside the rows of a trace, where these are no numbers."""
+    return [each for each in (trace.y if trace.y is not None else ()) if isinstance(each, str)]
 
 
 def tables(figure: go.Figure) -> list[Table]:
