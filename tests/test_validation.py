@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from introspect.assets import list_experiments, list_studies
 from introspect.cli.main import app
 from introspect.errors import RunError, SpecError, StoreError
+from introspect.link import read_readouts
 from introspect.probes.by_estimator import ESTIMATORS
 from introspect.report import instrument
 from introspect.report.instrument import arranged
@@ -24,7 +26,7 @@ from introspect.stats import auroc
 from introspect.studies.spec import is_study
 from introspect.tasks.registry import find_task
 from introspect.validation import validate
-from introspect.validation.facts import draw
+from introspect.validation.facts import _truth, draw
 from introspect.validation.organisms import SHIPPED, _reading, organisms
 from introspect.validation.page import render, report_validation
 from introspect.validation.planted import FIDELITY, plant
@@ -195,6 +197,25 @@ class TestDraw:
         assert 0.5 < found["truth"]["silent_but_decodable"] < 1
         assert found["truth"]["realised_fpr"] < 0.2 < 0.5 < found["truth"]["silent_but_decodable"]
 
+    def test_the_truth_of_words_is_their_rate_at_the_threshold_that_was_set(self, tmp_path):
+        spec = quick("sizes.items=44")
+        assert draw(spec, "silent", 0, tmp_path)["truth"]["words_silent"] < 1
+        rng = np.random.default_rng([spec.seed, crc32(b"silent"), 0])
+        made = plant(SCENARIOS["silent"], spec.sizes, spec.probe.positions, rng)
+        readouts = read_readouts(tmp_path)
+        scores = np.array([row.text for row in readouts if row.part == "ood" and row.text is not None])
+        acted = {r.rollout: bool(r.acted) and not made.spoken[r.rollout] for r in made.rollouts}
+        quiet = scores[[acted[row.rollout] for row in readouts if row.part == "ood"]]
+        for threshold in (scores.min() - 1, float(np.median(quiet)), scores.max()):
+            results = {
+                "link": {"text_baseline": {"threshold": threshold}},
+                "probe": {"headline": {"accuracy_threshold": 0.0}},
+            }
+            found = _truth(made, readouts, results, 0.05)
+            assert found["words_silent"] == pytest.approx((quiet > threshold).mean())
+        del results["link"]["text_baseline"]
+        assert "words_silent" not in _truth(made, readouts, results, 0.05)
+
     def test_a_draw_that_cannot_be_probed_says_why(self, tmp_path):
         found = draw(quick("sizes.items=20", "sizes.rollouts=2", "probe.inner_folds=12"), "nothing", 0, tmp_path)
         assert "too few" in found["undefined"]
@@ -284,8 +305,9 @@ class TestRun:
 
     @pytest.mark.slow
     def test_several_processes_give_the_same_draws(self, finished, tmp_path):
-        validate.run_validation(quick("workers=2"), tmp_path / "two")
-        assert (tmp_path / "two" / "draws.jsonl").read_bytes() == (finished / "draws.jsonl").read_bytes()
+        validate.run_validation(quick("workers=2", "draws=1", "scenarios=[nothing]"), tmp_path / "two")
+        first = (finished / "draws.jsonl").read_bytes().splitlines(keepends=True)[0]
+        assert (tmp_path / "two" / "draws.jsonl").read_bytes() == first
 
     def test_it_can_be_gone_on_with_but_not_mistaken(self, finished, tmp_path):
         out = Path(shutil.copytree(finished, tmp_path / "copy"))
