@@ -130,6 +130,18 @@ def test_two_models_in_one_folder_on_disk_keep_their_own_weights(tmp_path):
     assert not list((tmp_path / "disk").iterdir())
 
 
+def test_a_load_that_fails_leaves_nothing_on_disk(folders, tmp_path, monkeypatch):
+    def fail(*args: object) -> None:
+        assert len(list(tmp_path.iterdir())) == 1
+        raise ModelError("no")
+
+    monkeypatch.setattr("introspect.models.load._load_base", fail)
+    with pytest.raises(ModelError, match="no"):
+        on_disk(folders("llama"), tmp_path)
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_adapter_is_merged_before_weights_go_to_disk(tmp_path):
     base = tmp_path / "base"
     save_adapter(tmp_path / "lora", save_tiny(base), base)

@@ -40,7 +40,7 @@ class Placement:
     room: dict[Device, int]
     """Bytes that weights may take, by device."""
     folder: Path | None
-    """For what goes to disk: an empty folder of this load's own."""
+    """For what goes to disk: an empty folder of this load's own, which goes when nobody holds this any more."""
 
     @property
     def accelerated(self) -> bool:
@@ -101,11 +101,17 @@ def place(
     if spread and len(room) == 1 and not memory and offload_folder is None:
         mapped = None
     folder = None if offload_folder is None or not (spread or to_disk) else _own_folder(Path(offload_folder))
-    return Placement(mapped, room, folder)
+    placement = Placement(mapped, room, folder)
+    if folder is not None:
+        weakref.finalize(placement, shutil.rmtree, folder, ignore_errors=True)
+    return placement
+
+
+_SETTLED: weakref.WeakKeyDictionary[Any, Placement] = weakref.WeakKeyDictionary()
 
 
 def settle(model: PreTrainedModel, placement: Placement, name: str) -> None:
-    """Refuse a model of which something went to disk unasked, and tie its folder on disk to its life.
+    """Refuse a model of which something went to disk unasked; keep its folder on disk as long as there is the model.
 
     Raises:
         ModelError: names the remedy.
@@ -114,8 +120,7 @@ def settle(model: PreTrainedModel, placement: Placement, name: str) -> None:
         raise ModelError(
             f"{name} does not fit on the devices: name an offload_folder for the rest, or give more memory"
         )
-    if placement.folder is not None:
-        weakref.finalize(model, shutil.rmtree, placement.folder, ignore_errors=True)
+    _SETTLED[model] = placement
 
 
 def devices_of(model: PreTrainedModel) -> list[str]:
