@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,23 @@ from pathlib import Path
 from .backends import is_out_of_memory
 from .errors import RunError
 from .free_memory import free_memory
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
+"""Where an address begins, as a path has it: `s3://bucket` is `s3:/bucket`."""
+
+
+def check_path(out: Path) -> None:
+    """Refuse the address of an object store: parts are renamed and locked, which it cannot do.
+
+    Raises:
+        RunError: says how to bring a run there.
+    """
+    if ADDRESS.match(str(out)):
+        address = str(out).replace(":/", "://", 1)
+        raise RunError(
+            f"{address} is no folder, and a run is written into one (parts are renamed, and it is locked): choose a "
+            f"folder as --out, and bring it there with `introspect push FOLDER {address}`"
+        )
 
 
 def check_folder(out: Path, marker: str, content: str, *, what: str, links: Sequence[str], resume: bool) -> None:
@@ -24,6 +42,7 @@ def check_folder(out: Path, marker: str, content: str, *, what: str, links: Sequ
     Raises:
         RunError: names the folder and the remedy.
     """
+    check_path(out)
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; choose another --out")
     if not out.exists() or not any(_visible(out)):

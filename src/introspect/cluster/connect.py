@@ -17,8 +17,15 @@ from typing import Any
 from ..errors import RunError, SpecError
 from .options import LOCAL, RUNNING, ClusterOptions
 
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-"""Read when Ray is imported: nothing is reported to anybody, and nothing of Ray's own is printed among our results."""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_worker_niceness": "0",
+    "RAY_agent_register_timeout_ms": "120000",
+}
+"""Read when Ray is imported or starts: nothing is reported to anybody, nothing of Ray's own is printed among our
+results, workers are no less urgent than this process (Ray's default is 15 less), and a busy machine has time to start.
+"""
 STORE_BYTES = 200_000_000
 """Of a local cluster's memory for what is sent: lines of rollouts, not activations."""
 CONNECT_SECONDS, PROBE_SECONDS = 5.0, 45.0

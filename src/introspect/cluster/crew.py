@@ -21,6 +21,7 @@ from .. import errors
 from ..errors import RunError
 from ..hands import Hands
 from ..progress import Progress, silent
+from ..run_folder import check_path
 from .connect import Share, connect, import_ray
 from .errand import Errand, check_same, check_versions, use_threads
 from .options import ClusterOptions
@@ -83,7 +84,7 @@ class Crew:
     def __init__(
         self, options: ClusterOptions, out: Path, *, offline: bool = False, progress: Progress = silent
     ) -> None:
-        self.options, self.out, self.offline, self.progress = options, out.absolute(), offline, progress
+        self.options, self.given, self.offline, self.progress = options, out, offline, progress
         self.share = Share(1, 0, 1, seated=False)
         self.slots: list[Slot] = []
         self._pieces: Counter[str] = Counter()
@@ -93,12 +94,13 @@ class Crew:
         self._seat: Any = None
 
     def __enter__(self) -> Self:
+        check_path(self.given)
         with ExitStack() as stack:
             self.share = connect(self.options)
             self._ray = import_ray()
             if self.share.joined:
                 stack.callback(self._ray.shutdown)
-            self._nonce = stack.enter_context(nonce_in(self.out))
+            self._nonce = stack.enter_context(nonce_in(self.given.absolute()))
             self.slots = [Slot(f"worker-{number + 1}") for number in range(self.share.workers - self.options.here)]
             stack.callback(self._end_all)
             if self.options.here and self.share.seated:
