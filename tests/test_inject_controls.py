@@ -21,6 +21,7 @@ from introspect.injection import subject as subject_module
 from introspect.injection.bias import yes_bias
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.cost import Rates, injection_cost, n_tokens, predicted
+from introspect.injection.figures import injection_figures
 from introspect.injection.found import Found
 from introspect.injection.localised import chance, localisation, said_chance
 from introspect.injection.measures import (
@@ -583,3 +584,15 @@ class TestCost:
         cells_ = [replace(c, layer=1, strength=0.5) if c.chosen else c for c in study.cells()]
         wanted = 7 + sum(predicted(study.plan(cell), Rates(1.0, 0.0), 4) for cell in cells_)
         assert injection_cost(tiny_injection(folder)).seconds == pytest.approx(wanted)
+
+
+class TestFigures:
+    def test_maps_of_one_unit_have_one_scale_and_shares_one_without_a_middle(self, finished):
+        figure = injection_figures(finished[1])["grid"]
+        maps = dict(zip(finished[1]["grid"]["labels"], figure.data, strict=True))
+        assert maps["detection"].zmax == maps["random"].zmax == -maps["random"].zmin
+        assert maps["told"].zmax == maps["yes_bias"].zmax == maps["beyond_bias"].zmax != maps["random"].zmax
+        values = [v for name in ("detection", "random") for row in maps[name].z for v in row if v is not None]
+        assert maps["random"].zmax == max(map(abs, values))
+        assert (maps["claims"].zmin, maps["claims"].zmax) == (0, 1)
+        assert maps["claims"].colorscale != maps["net"].colorscale

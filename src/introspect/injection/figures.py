@@ -4,6 +4,7 @@ by its schema, since plotly reads markup in them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,6 +15,8 @@ from ..transfer.figures import heat_map
 
 A_ROW = 2
 """Heat maps side by side."""
+ALIKE = (("detection", "random"), ("told", "yes_bias", "beyond_bias"), ("effect", "own", "other", "random"))
+"""Measures of one unit, whose colours are of one scale."""
 COLOURS = (BLUE, ORANGE, GREEN, GREY)
 
 
@@ -47,15 +50,17 @@ def _maps(grid: dict[str, Any]) -> go.Figure:
         vertical_spacing=min(0.9, 60 / (n_rows * each)) if n_rows > 1 else 0,
     )
     for place, name in enumerate(labels):
+        alike = next((group for group in ALIKE if name in group and labels.keys() >= {*group}), (name,))
         found = {(cell["layer"], cell["strength"]): cell["measures"][name] for cell in cells}
-        values = [estimate["value"] for estimate in found.values() if estimate["value"] is not None]
-        most = max([abs(value) for value in values] or [1.0]) or 1.0
+        share = name in grid["shares"]
+        most = 1.0 if share else _most(cells, alike)
         figure.add_trace(
             heat_map(
                 [[found.get((layer, strength), {}) for strength in strengths] for layer in layers],
                 [f"layer {layer}" for layer in layers],
                 [f"{strength:g}" for strength in strengths],
-                (0.0, 1.0) if name in grid["shares"] else (-most, most),
+                (0.0 if share else -most, most),
+                colours="Blues" if share else "RdBu_r",
             ),
             row=place // A_ROW + 1,
             col=place % A_ROW + 1,
@@ -64,6 +69,12 @@ def _maps(grid: dict[str, Any]) -> go.Figure:
     figure.update_annotations(font_size=13)
     figure.update_xaxes(type="category")
     return figure
+
+
+def _most(cells: Sequence[dict[str, Any]], names: Sequence[str]) -> float:
+    """The greatest absolute value of these measures, in any cell."""
+    values = [cell["measures"][name]["value"] for cell in cells for name in names]
+    return max([abs(value) for value in values if value is not None] or [1.0]) or 1.0
 
 
 def _curves(curves: dict[str, Any]) -> go.Figure:

@@ -34,12 +34,14 @@ def heat_map(
     limits: tuple[float, float],
     *,
     hover: Sequence[Sequence[str]] | None = None,
+    colours: str = "RdBu_r",
 ) -> go.Heatmap:
     """Estimates as colours with their numbers; of many rows, intervals are under the pointer only.
 
     Args:
         cells: estimates [row][column]; empty where there is none. Their `note` stands below the number.
         hover: text under the pointer, [row][column]; None: the estimate.
+        colours: a scale of plotly's; by default one with a middle, halfway between the limits.
     """
     return go.Heatmap(
         z=[[cell.get("value") for cell in row] for row in cells],
@@ -51,7 +53,7 @@ def heat_map(
         textfont={"size": 12},
         zmin=limits[0],
         zmax=limits[1],
-        colorscale="RdBu_r",
+        colorscale=colours,
         showscale=False,
         hovertemplate="%{y} on %{x}: %{customdata}<extra></extra>",
         xgap=2,
