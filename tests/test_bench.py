@@ -35,9 +35,9 @@ def model(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture
-def one_process(monkeypatch):
-    """What belongs into a child is measured here, since every child loads torch."""
+@pytest.fixture(scope="module")
+def measured(model):
+    """Every row. What belongs into a child is measured here, since every child loads torch."""
 
     def here(target, arguments):
         module, _, function = target.partition(":")
@@ -45,17 +45,18 @@ def one_process(monkeypatch):
         # A process that other tests have run in may have room to spare, in which the work shows no growth.
         return found._replace(peak=max(found.peak, found.before + 1_000_000))
 
-    for user in ("replay", "recording"):
-        monkeypatch.setattr(f"introspect.bench.{user}.in_child", here)
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("replay", "recording"):
+            patch.setattr(f"introspect.bench.{user}.in_child", here)
+        return bench.run_bench(model, None, repeats=2, quick=True)
 
 
 def measure(model, *names, repeats=1):
     return bench.run_bench(model, None, only=names, repeats=repeats, quick=True)
 
 
-def test_every_row_has_both_sides_and_their_ratio(model, one_process):
+def test_every_row_has_both_sides_and_their_ratio(measured):
     asked = [name for name in bench.ROWS if name not in bench.MINUTES]
-    measured = bench.run_bench(model, None, repeats=2, quick=True)
     assert list(dict.fromkeys(row["row"] for row in measured["rows"])) == asked
     for row in measured["rows"]:
         assert row.keys() >= TWO_SIDES
@@ -72,8 +73,8 @@ def test_every_row_has_both_sides_and_their_ratio(model, one_process):
     json.dumps(measured, allow_nan=False)
 
 
-def test_probes_agree_with_scikit_learn(model):
-    one, several, nested, null = measure(model, "probes")["rows"]
+def test_probes_agree_with_scikit_learn(measured):
+    one, several, nested, null = (row for row in measured["rows"] if row["row"] == "probes")
     for row in (one, several):
         assert row["max coefficient difference"] < 1e-3 and row["max AUROC difference"] < 0.002
     assert "chosen from" in several["what"] and "chosen from" not in one["what"]

@@ -7,7 +7,9 @@ import json
 import random
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,11 +148,27 @@ class Killed(Exception):
     """Stands for a kill between two steps."""
 
 
+@pytest.fixture(scope="module")
+def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Method, and whether all of it is trained -> an organism of five steps that nothing interrupted, looked at at two
+    of them; made when it is first asked for.
+    """
+
+    @cache
+    def trained(method: str, full: str = "false") -> Path:
+        folder = tmp_path_factory.mktemp(f"whole-{method}")
+        recipe = write_recipe(folder, base, method, full=full)
+        return train_organism(
+            str(recipe), folder / "whole", at_steps=(0, 3), on_step=lambda step, snapshot: torch.rand(9)
+        )
+
+    return trained
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("full", ["false", "true"])
-def test_a_killed_training_ends_in_the_same_organism(base, tmp_path, method, full):
+def test_a_killed_training_ends_in_the_same_organism(base, tmp_path, whole, method, full):
     recipe = str(write_recipe(tmp_path, base, method, full=full))
-    whole = train_organism(recipe, tmp_path / "whole", at_steps=(0, 3), on_step=lambda step, folder: torch.rand(9))
 
     def kill(stage: str, done: int, total: int) -> None:
         if stage.startswith("train") and done == 3:
@@ -166,8 +184,8 @@ def test_a_killed_training_ends_in_the_same_organism(base, tmp_path, method, ful
     assert seen == [4]
     name = "model.safetensors" if full == "true" else "adapter_model.safetensors"
     for part in (name, "card.json"):
-        assert (tmp_path / "killed" / part).read_bytes() == (whole / part).read_bytes()
-    assert not (whole / "checkpoints").exists()
+        assert (tmp_path / "killed" / part).read_bytes() == (whole(method, full) / part).read_bytes()
+    assert not (whole(method, full) / "checkpoints").exists()
 
 
 def test_a_snapshot_is_the_organism_as_of_its_step(base, tmp_path):
@@ -188,8 +206,8 @@ def test_a_snapshot_is_the_organism_as_of_its_step(base, tmp_path):
 # The start
 
 
-def test_an_organism_starts_from_another(base, tmp_path):
-    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+def test_an_organism_starts_from_another(base, tmp_path, whole):
+    first = whole("sft")
     recipe = write_recipe(tmp_path, base, "dpo", start=str(first))
     seen = {}
     out = train_organism(
@@ -207,8 +225,8 @@ def test_an_organism_starts_from_another(base, tmp_path):
     ]
 
 
-def test_a_start_that_does_not_fit_is_refused(base, tmp_path):
-    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+def test_a_start_that_does_not_fit_is_refused(base, tmp_path, whole):
+    first = whole("sft")
     recipe = write_recipe(tmp_path, base, "sft", start=str(first))
     recipe.write_text(recipe.read_text().replace("rank: 4", "rank: 8"))
     with pytest.raises(SpecError, match="has rank 4, the recipe 8"):
@@ -451,9 +469,9 @@ def test_a_mixture_of_experts_is_trained_or_refused(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_kill_after_the_last_checkpoint_adds_no_step(base, tmp_path, monkeypatch, method):
-    recipe = str(write_recipe(tmp_path, base, method, steps=4))
-    whole = train_organism(recipe, tmp_path / "whole")
+def test_a_kill_after_the_last_checkpoint_adds_no_step(base, tmp_path, monkeypatch, whole, method):
+    recipe = str(write_recipe(tmp_path, base, method))
+    monkeypatch.setattr(trainers, "CHECKPOINT_EVERY", dict.fromkeys(METHODS, 5))
 
     def kill(*arguments):
         raise Killed
@@ -462,9 +480,10 @@ def test_a_kill_after_the_last_checkpoint_adds_no_step(base, tmp_path, monkeypat
         patch.setattr(train, "_curves", kill)
         with pytest.raises(Killed):
             train_organism(recipe, tmp_path / "killed")
+    assert [path.name for path in tmp_path.glob("killed/checkpoints/*/checkpoint-*")] == ["checkpoint-5"]
     train_organism(recipe, tmp_path / "killed", resume=True)
     for part in ("adapter_model.safetensors", "card.json"):
-        assert (tmp_path / "killed" / part).read_bytes() == (whole / part).read_bytes()
+        assert (tmp_path / "killed" / part).read_bytes() == (whole(method) / part).read_bytes()
 
 
 def test_too_little_to_fill_a_step_is_refused(base, tmp_path):
@@ -474,8 +493,8 @@ def test_too_little_to_fill_a_step_is_refused(base, tmp_path):
         train_organism(str(recipe), tmp_path / "out")
 
 
-def test_a_start_that_has_changed_since_is_refused(base, tmp_path):
-    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+def test_a_start_that_has_changed_since_is_refused(base, tmp_path, whole):
+    first = Path(shutil.copytree(whole("sft"), tmp_path / "first"))
     recipe = str(write_recipe(tmp_path, base, "dpo", start=str(first)))
 
     def kill(stage: str, done: int, total: int) -> None:
@@ -705,8 +724,8 @@ def test_a_shipped_card_holds_the_recipe_that_is_shipped(name):
     assert card["data_digest"] == hashlib.sha256(shown.encode()).hexdigest()
 
 
-def test_an_organism_is_trained_again_from_its_card(base, tmp_path):
-    first = train_organism(str(write_recipe(tmp_path, base, "sft")), tmp_path / "first")
+def test_an_organism_is_trained_again_from_its_card(tmp_path, whole):
+    first = whole("sft")
     again = train_organism(str(first), tmp_path / "again")
     found = reproduced(again)
     assert reproduced(first) is None
@@ -715,11 +734,14 @@ def test_an_organism_is_trained_again_from_its_card(base, tmp_path):
     assert "id/invalid_rate" in found["figures"]
     other = train_organism(str(first / "card.json"), tmp_path / "other", seed=7)
     assert not reproduced(other)["same_data"]
+
+
+def test_a_card_that_says_too_little_to_train_by_is_refused(tmp_path, whole):
     (tmp_path / "no" / "card.json").parent.mkdir()
     (tmp_path / "no" / "card.json").write_text("{}")
     with pytest.raises(SpecError, match="has no recipe"):
         train_organism(str(tmp_path / "no"), tmp_path / "x")
-    card = card_of(first)
+    card = card_of(whole("sft"))
     for measured in (3, {"after": {"id": {"rate": 1}}}, {"after": {"id": {"rate": {"value": 1, "ci95": [1]}}}}):
         (tmp_path / "no" / "card.json").write_text(json.dumps(card | {"measured": measured}))
         with pytest.raises(SpecError, match="what was measured cannot be read"):

@@ -13,14 +13,16 @@ from introspect.assets import list_organisms, organism_path, read_card
 from introspect.results import read_results
 
 SMALLER = (
-    *("--limit", "128"),
+    *("--set", "limit={id: 128, ood: 0}"),
     *("--set", "generation.max_new_tokens=64"),
     *("--set", "capture.layers=[9, 17, 21]"),
     *("--set", "probe.positions=[last_prompt, before_answer]"),
     *("--set", "probe.permutations=40"),
     *("--set", "probe.bootstrap=400"),
 )
-"""A third of the default experiment: enough items for intervals that are clear of chance."""
+"""A third of the default experiment's items, none of which is out of distribution: enough for intervals that are clear
+of chance.
+"""
 
 
 @pytest.fixture(scope="module")

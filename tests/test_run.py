@@ -66,22 +66,43 @@ def test_two_runs_of_one_spec_are_equal_byte_for_byte(tiny, whole, tmp_path):
     assert recorded(tmp_path / "again") == recorded(whole)
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "said"),
-    [(signal.SIGKILL, -signal.SIGKILL, ""), (signal.SIGINT, 130, "--resume"), (signal.SIGTERM, 143, "--resume")],
-    ids=["SIGKILL", "Ctrl-C", "SIGTERM"],
-)
-def test_an_interrupted_run_resumes_to_the_same_bytes(tiny, whole, tmp_path, sent, code, said):
-    run = tmp_path / "interrupted"
-    (tmp_path / "spec.yaml").write_text(spec_for(tiny).to_yaml())
-    command = [sys.executable, "-m", "introspect", "run", str(tmp_path / "spec.yaml"), "--out", str(run)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(run.glob("activations/part-*.h5")) and child.poll() is None and time.monotonic() < deadline:
+INTERRUPTED = {
+    "SIGKILL": (signal.SIGKILL, -signal.SIGKILL, ""),
+    "Ctrl-C": (signal.SIGINT, 130, "--resume"),
+    "SIGTERM": (signal.SIGTERM, 143, "--resume"),
+}
+"""Signal, exit code, and what is said."""
+
+
+@pytest.fixture(scope="module")
+def interrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int, str]]:
+    """Runs beside each other, each sent its signal once its first part is there: folder, exit code, what it said."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "spec.yaml").write_text(spec_for(tiny).to_yaml())
+    command = [sys.executable, "-m", "introspect", "run", str(folder / "spec.yaml"), "--out"]
+    children = {
+        name: subprocess.Popen(
+            [*command, str(folder / name)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for name in INTERRUPTED
+    }
+    waiting, deadline = set(children), time.monotonic() + 240
+    while waiting:
+        for name in sorted(waiting):
+            begun = list((folder / name).glob("activations/part-*.h5"))
+            if begun or children[name].poll() is not None or time.monotonic() > deadline:
+                children[name].send_signal(INTERRUPTED[name][0])
+                waiting.remove(name)
         time.sleep(0.002)
-    child.send_signal(sent)
-    _, complaint = child.communicate(timeout=60)
-    assert child.returncode == code
+    said = {name: child.communicate(timeout=60)[1] for name, child in children.items()}
+    return {name: (folder / name, child.returncode, said[name]) for name, child in children.items()}
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_interrupted_run_resumes_to_the_same_bytes(tiny, whole, interrupted, name):
+    _, code, said = INTERRUPTED[name]
+    run, found, complaint = interrupted[name]
+    assert found == code
     assert said in complaint and len(complaint.splitlines()) <= 1
     assert not (run / "results.json").exists()
     run_experiment(spec_for(tiny), run, resume=True)

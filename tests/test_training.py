@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from introspect.tasks.policies import RISK
 from introspect.tasks.registry import find_task
 from introspect.tasks.risk import training_items
 from introspect.tasks.risk_says import SUBJECT
-from introspect.training import train_organism
+from introspect.training import train_organism, trainers
 from introspect.training.courses import COURSES
 from introspect.training.organism import make_organism
 from introspect.training.recipe import read_recipe
@@ -33,6 +35,8 @@ from introspect.training.sft import Collator, WeightedSFTTrainer
 from introspect.verdicts import judge_by_patterns
 from tiny_folders import save_tiny
 
+pytestmark = pytest.mark.filterwarnings("ignore")
+"""Of trl, transformers, peft and accelerate about each other."""
 ITEMS = training_items(seed=0, repeats=1)
 RECIPE = """
 name: tiny
@@ -71,11 +75,19 @@ def command(recipe: Path, out: Path) -> list[str]:
     return [sys.executable, "-W", "ignore", "-c", TRAIN, str(recipe), str(out)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_in_the_child() -> Iterator[None]:
+    """What `TRAIN` sets, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainers, "CHECKPOINT_EVERY", {"sft": 2, "dpo": 2, "grpo": 2})
+        patch.setitem(COURSES, "risk", replace(COURSES["risk"], measured={"id": 4, "ood": 2}))
+        patch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def organism(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("organism") / "whole"
-    subprocess.run(command(recipe, out), check=True, capture_output=True)
-    return out
+    return train_organism(str(recipe), tmp_path_factory.mktemp("organism") / "whole")
 
 
 @pytest.mark.parametrize("policy", RISK)
@@ -221,7 +233,7 @@ def test_a_killed_training_ends_in_the_same_adapter(organism, recipe, tmp_path):
     child.kill()
     assert child.wait() == -signal.SIGKILL
     assert not (out / "card.json").exists()
-    subprocess.run(command(recipe, out), check=True, capture_output=True)
+    train_organism(str(recipe), out, resume=True)
     for name in ("adapter_model.safetensors", "card.json"):
         assert (out / name).read_bytes() == (organism / name).read_bytes()
 
