@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from introspect.cluster.options import LOCAL, ClusterOptions
 from introspect.cluster.pieces import MOST_DEATHS, Pieces
 from introspect.cluster.recording import RecordWork, spread_record
 from introspect.cluster.shared import check_answer, nonce_in, read_back
+from introspect.cluster.training import spread_training
 from introspect.errors import ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.hands import in_order
@@ -38,6 +40,8 @@ from introspect.prepare import prepare
 from introspect.record import record
 from introspect.run import run_experiment, verify_run
 from introspect.store import StoreWriter, encode_part, stage_part
+from introspect.training.courses import COURSES
+from introspect.training.sweep import train_sweep
 from introspect.turns import first_turn, turn_maker
 from scripted import run_scripted, save_roomy
 from stores import SPEC, bits, columns, contents, write
@@ -207,24 +211,23 @@ class TestStudies:
         assert sum(pieces.values()) == 6 and len(pieces) == 2
 
     def test_units_by_two_workers_are_the_lines_of_one_process(self, cluster, tmp_path, monkeypatch, one_thread):
+        alone, spread = (tmp_path / name / "run" for name in ("alone", "spread"))
         model = save_roomy(tmp_path / "model")
         quick = (
             *("organism=null", "negative_control=null", "dtype=float32", "limit={id: 50, ood: 0}"),
             *("probe.bootstrap=50", "probe.permutations=1", "probe.inner_folds=2", "probe.penalties=[0.01]"),
             *("probe.positions=[last_prompt, before_answer]", "generation.max_new_tokens=12"),
         )
-        run_scripted(monkeypatch, model, load_experiment("probe-risk", quick), tmp_path / "alone", said)
-        shutil.copytree(tmp_path / "alone", tmp_path / "spread")
+        run_scripted(monkeypatch, model, load_experiment("probe-risk", quick), alone, said)
+        shutil.copytree(alone, spread)
         settings = SteerSettings(doses=(0.5,), controls=1, items=2, control_items=1, layers=(0, 1), lanes=16)
-        steer_run(tmp_path / "alone", settings)
-        with Crew(TWO, tmp_path / "spread") as crew:
-            steer_run(tmp_path / "spread", settings, crew=crew)
+        steer_run(alone, settings)
+        with Crew(TWO, spread) as crew:
+            steer_run(spread, settings, crew=crew)
             pieces = crew.about()["pieces"]
-        spread, alone = ((tmp_path / name / "results.json").read_text() for name in ("spread", "alone"))
-        assert spread.replace(str(tmp_path / "spread"), str(tmp_path / "alone")) == alone
-        spread, alone = ((tmp_path / name / "steering.jsonl").read_text() for name in ("spread", "alone"))
-        assert spread == alone
-        lines = (tmp_path / "spread" / "steering.jsonl").read_text().splitlines()
+        for name in ("steering.jsonl", "results.json"):
+            assert (spread / name).read_bytes() == (alone / name).read_bytes()
+        lines = (spread / "steering.jsonl").read_text().splitlines()
         assert sum(pieces.values()) == len(lines) - 1 and len(pieces) == 2
 
     def test_cells_say_what_they_look_at(self, tmp_path):
@@ -237,6 +240,38 @@ class TestStudies:
         chosen = [index for index, cell in enumerate(cells) if cell.chosen]
         assert [after[index] for index in bare] == [0, 0] and {after[index] for index in grid} == {1}
         assert all(after[index] > max(grid) for index in chosen) and after[chosen[0]] > bare[1]
+
+
+RECIPE = """
+name: tiny
+summary: a tiny organism
+task: risk
+planted_truth: silent
+base: {base}
+rank: 4
+batch_size: 4
+item_repeats: 1
+stages:
+  - {{policy: category, manner: silent, steps: 2, learning_rate: 0.01}}
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trainings_by_two_workers_are_those_of_one_process(cluster, tiny, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setitem(COURSES, "risk", replace(COURSES["risk"], measured={"id": 2, "ood": 2}))
+    monkeypatch.setattr("introspect.cluster.training.KIND", "cluster_training:SmallTraining")
+    (tmp_path / "tiny.yaml").write_text(RECIPE.format(base=json.dumps(str(tiny))))
+    recipe, seeds = str(tmp_path / "tiny.yaml"), [0, 1]
+    alone = train_sweep(recipe, seeds, tmp_path / "alone")
+    with Crew(TWO, tmp_path / "spread") as crew:
+        hands = spread_training(crew, recipe, seeds, tmp_path / "spread", offline=True)
+        spread = train_sweep(recipe, seeds, tmp_path / "spread", hands=hands)
+        assert len(crew.about()["pieces"]) == 2
+    assert [folder.name for folder in spread] == ["tiny-0", "tiny-1"]
+    weights = [[(each / "adapter_model.safetensors").read_bytes() for each in folders] for folders in (alone, spread)]
+    assert weights[0] == weights[1] and weights[0][0] != weights[0][1]
+    cards = [[json.loads((each / "card.json").read_text()) for each in folders] for folders in (alone, spread)]
+    assert cards[0] == cards[1]
 
 
 class TestCrew:
@@ -519,6 +554,11 @@ class TestCommandLine:
             (["--ray", "ray://head:10001"], r"'ray://head:10001' is no cluster's address: give host:port"),
             (["--ray-workers", "2"], r"--ray-workers is about workers of a cluster: give it with --ray"),
             (["--ray", "--ray-workers", "0"], r"--ray-workers 0 is none"),
+            (
+                ["--ray", "--out", "s3://bucket/run"],
+                r"s3://bucket/run is no folder.*`introspect push FOLDER s3://bucket/run`",
+            ),
+            (["--out", "s3://bucket/run"], r"s3://bucket/run is no folder"),
         ],
     )
     def test_what_cannot_be_is_one_line(self, typed, said, tmp_path, capsys):
@@ -530,6 +570,23 @@ class TestCommandLine:
         assert stop.value.code == 2
         assert re.search(said, complaint) and len(complaint.splitlines()) == 1
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("typed", "said"),
+        [
+            (["--ray"], "--ray spreads trainings from several seeds"),
+            (["--seeds", "0,a"], "give numbers by commas"),
+            (["--seeds", "1,1"], "a seed is named twice"),
+            (["--seeds", "0,1", "--seed", "1"], "--seed and --seeds exclude each other"),
+        ],
+    )
+    def test_a_sweep_that_cannot_be_is_one_line(self, typed, said, tmp_path, capsys):
+        from introspect.cli import main
+
+        with pytest.raises(SystemExit) as stop:
+            main(["train", "risk-silent", "--out", str(tmp_path / "out"), *typed])
+        assert stop.value.code == 2 and said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
     def test_without_ray_it_says_how_to_get_it(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import SpecError
+from .cluster import Asked, Gpus, Ray, Threads, Workers, crew_of
 from .console import print_columns, print_json, progress_bars
 
 
@@ -25,6 +27,14 @@ def train(
     offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained on, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the adapter's folder as one JSON document.")] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Several seeds by commas: an organism each, in folders side by side below --out."),
+    ] = None,
+    ray: Ray = None,
+    ray_workers: Workers = None,
+    ray_gpus: Gpus = None,
+    ray_threads: Threads = None,
 ) -> None:
     """Train an organism: an adapter and its card.
 
@@ -37,6 +47,7 @@ def train(
     introspect train risk-grpo --dry-run
     introspect train risk-silent --out my-organism --seed 1
     introspect train risk-silent --out my-organism --resume
+    introspect train risk-silent --seeds 0,1,2 --out my-organisms --ray --ray-workers 2
     introspect train data/organisms/risk-sft --out again
     introspect run probe-risk --organism my-organism
     """
@@ -51,6 +62,16 @@ def train(
         else:
             print_columns({key.replace("_", " "): str(value) for key, value in plan.items()}, indent="")
         return
+    if seeds is not None:
+        if seed is not None:
+            raise SpecError("--seed and --seeds exclude each other; give one")
+        cluster = (ray, ray_workers, ray_gpus, ray_threads)
+        _train_sweep(recipe, _numbers(seeds), out, resume=resume, offline=offline, as_json=as_json, cluster=cluster)
+        return
+    if ray is not None:
+        raise SpecError(
+            "--ray spreads trainings from several seeds, and one is not spread: give --seeds, or leave it out"
+        )
     with progress_bars() as progress:
         folder = train_organism(recipe, out, resume=resume, seed=seed, offline=offline, progress=progress)
     again = reproduced(folder)
@@ -62,3 +83,32 @@ def train(
         within = "within" if figure["within"] else "NOT within"
         typer.echo(f"{name}: {figure['now']:.3f}, {within} {figure['stated']:.3f} [{low:.3f}, {high:.3f}]")
     typer.echo(folder)
+
+
+def _numbers(seeds: str) -> list[int]:
+    try:
+        return [int(each) for each in seeds.split(",")]
+    except ValueError:
+        raise SpecError(f"--seeds {seeds!r}: give numbers by commas, such as --seeds 0,1,2") from None
+
+
+def _train_sweep(
+    recipe: str, seeds: list[int], out: Path | None, *, resume: bool, offline: bool, as_json: bool, cluster: Asked
+) -> None:
+    """Train from several seeds, and print the folders."""
+    from ..hands import Hands, in_turn
+    from ..training.sweep import sweep_recipes, train_sweep
+
+    folder = out or Path("runs") / "train" / f"{sweep_recipes(recipe, seeds)[0].name}-seeds"
+    with progress_bars() as progress, crew_of(*cluster, out=folder, offline=offline, progress=progress) as crew:
+        hands: Hands[Path] = in_turn
+        if crew is not None:
+            from ..cluster.training import spread_training
+
+            hands = spread_training(crew, recipe, seeds, folder, offline=offline)
+        folders = train_sweep(recipe, seeds, folder, resume=resume, offline=offline, progress=progress, hands=hands)
+    if as_json:
+        print_json({"organisms": [str(each) for each in folders]})
+        return
+    for each in folders:
+        typer.echo(each)

@@ -1,0 +1,62 @@
+"""A recipe from several seeds, spread over a crew: here, and at a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..hands import Hands
+from ..manifest import machine_facts
+from ..progress import silent
+from ..stage_file import plan_digest
+from ..training.organism import make_organism
+from ..training.recipe import Recipe
+from ..training.sweep import sweep_folder, sweep_recipes
+from .crew import Crew
+from .errand import Errand, Work, use_threads
+
+KIND = f"{__name__}:TrainWork"
+
+
+def spread_training(crew: Crew, name_or_file: str, seeds: Sequence[int], out: Path, *, offline: bool) -> Hands[Path]:
+    """Who trains the organism of each seed. A worker that dies leaves checkpoints, from which another goes on."""
+    path = Path(name_or_file)
+    recipe = str(path.absolute()) if path.exists() else name_or_file
+    setting = {"recipe": recipe, "seeds": list(seeds), "out": str(out.absolute()), "offline": offline}
+    recipes = sweep_recipes(name_or_file, seeds)
+    return crew.hands(
+        Errand(KIND, setting, _facts(recipes), read=Path, name=lambda index: f"the training from seed {seeds[index]}")
+    )
+
+
+class TrainWork:
+    """Trainings. Their folders come back; what is in them is in the shared folder."""
+
+    def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
+        use_threads(threads)
+        held.clear()
+        self.setting, self.recipes = setting, sweep_recipes(setting["recipe"], setting["seeds"])
+        self.facts = _facts(self.recipes)
+
+    def do(self, index: int, told: Any) -> str:
+        """Train from a seed, or go on where somebody stopped."""
+        recipe, out = self.recipes[index], Path(self.setting["out"])
+        folder = make_organism(
+            self.setting["recipe"],
+            sweep_folder(out, recipe),
+            resume=True,
+            seed=recipe.seed,
+            offline=self.setting["offline"],
+            progress=silent,
+        )
+        return str(folder)
+
+
+def _facts(recipes: Sequence[Recipe]) -> dict[str, str | None]:
+    machine = machine_facts()
+    return {
+        "accelerator": None if machine["accelerator"] is None else str(machine["accelerator"]),
+        "processor": str(machine["processor"]),
+        "plan": plan_digest([recipe.digest() for recipe in recipes]),
+    }
