@@ -515,7 +515,7 @@ class TestStudy:
     def test_weights_that_change_while_it_runs_are_refused(self, model, study, monkeypatch):
         other = {"adapter_digest": "a" * 64, "weight_digest": None}
         monkeypatch.setattr(studying, "check_weights", lambda *args: None)
-        monkeypatch.setattr(studying, "weights_of", lambda source: other)
+        monkeypatch.setattr(studying, "weights_of", lambda *asked: other)
         with pytest.raises(RunError, match=r"^risk-start: .* another adapter"):
             run_study(quick(model), study, resume=True)
 

@@ -558,7 +558,8 @@ class TestCommandLine:
         assert (code, err) == (0, "")
         assert {"n_transcripts": 3, "n_tokens": 24}.items() <= json.loads(out).items()
         code, out, _ = invoke("--from", source, "--model", tiny, "--dry-run")
-        assert [line.split()[0] for line in out.splitlines()] == ["transcripts", "tokens", "rows", "on", "time"]
+        named = ["transcripts", "tokens", "rows", "weights", "on", "time"]
+        assert [line.split()[0] for line in out.splitlines()] == named
         assert "about 1 s on this machine" in out
         assert not (tmp_path / "runs").exists()
 

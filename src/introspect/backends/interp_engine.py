@@ -22,7 +22,7 @@ from ..models.boundary import one_line, quiet
 from ..models.load import Origin, origin_of
 from .backend import ModelBackend, check_ids, check_positions
 from .native import NativeEngine
-from .protocol import SITES, Capture, SiteLayer, Steer, Supports
+from .protocol import SITES, Ability, Capture, SiteLayer, Steer, Supports
 from .sites import PROBE_TOKENS
 from .transformer_lens import AGREES
 from .vllm import ENVIRONMENT
@@ -56,9 +56,8 @@ class _Reading:
         why = {site: OTHERWISE for site in SITES if native.read[site] - self._found[site]}
         why |= {site: NO_STEERING for site in SITES if site not in why and native.read[site]}
         why |= {"in_flight": ONLY_REPLAYS, "quantised": REMEDY, "sharded": REMEDY}
-        return replace(
-            native, read=self._found, write={}, abilities=frozenset({"replay"}), why_not=native.why_not | why
-        )
+        abilities: frozenset[Ability] = frozenset({"replay"})
+        return replace(native, read=self._found, write={}, abilities=abilities, why_not={**native.why_not, **why})
 
     def where(self, pair: SiteLayer) -> str:
         """The name of the point."""
