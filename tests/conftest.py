@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -20,11 +21,22 @@ from hypothesis import settings
 settings.register_profile("introspect", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("introspect")
 
+OURS = "INTROSPECT_"
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class NetworkUsedError(Exception):
     """A test asked for something outside this machine."""
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_it_was() -> Iterator[None]:
+    """What a command puts into the environment for its own process ends with its test."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+    yield
+    for name in [name for name in os.environ if name.startswith(OURS) and name not in before]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

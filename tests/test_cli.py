@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -137,6 +138,10 @@ def calls(monkeypatch):
             "plan_training": made.answer("plan", {"organism": "x", "stage_1": "sft"}),
             "reproduced": lambda folder: REPRODUCED if str(made["train"][0][0]).startswith("data/") else None,
         },
+        "training.sweep": {
+            "sweep_recipes": lambda recipe, seeds: [SimpleNamespace(name="x")],
+            "train_sweep": made.answer("sweep", [Path("runs/train/x")]),
+        },
         "bench": {"run_bench": made.answer("bench", {"rows": [{"what": "capture", "ratio": 1.04}]})},
         "compare": {
             "summarise": made.answer("compare", [{"organism": "x"}]),
@@ -183,6 +188,7 @@ def calls(monkeypatch):
             "steer_run": made.answer("steer", {"steering": STEERED, "link": {}}),
             "save_steered": made.answer("save_steered", TESTED),
         },
+        "cluster.crew": {"Crew": lambda *_, **__: contextlib.nullcontext()},
         "injection.study": {
             "run_injection": made.answer("inject", {"sentences": HEADLINE, "warnings": []}),
         },
@@ -195,7 +201,7 @@ def calls(monkeypatch):
         "notebook.folder": {
             "RunFolder": lambda run: SimpleNamespace(open=lambda: None, store=run, model={"n_layers": 30}),
         },
-        "interchange.outputs": {"check_out": lambda out, run: None},
+        "interchange.outputs": {"check_out": lambda out, run: None, "is_finished": lambda run: True},
         "interchange.to_inspect": {"export_inspect": made.answer("export_inspect", 3)},
         "interchange.tables": {"export_tables": made.answer("export_tables", {"rollouts.parquet": 3})},
         "interchange.arrays": {"export_arrays": made.answer("export_arrays", {"rows": 9, "activations": []})},

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from introspect.cli import main
+from introspect.cli.cluster import with_address
 from introspect.cli.main import app
 
 GROUP = typer.main.get_command(app)
@@ -60,4 +61,4 @@ def test_every_page_has_examples_that_parse(capsys, verb):
     assert lines
     for line in lines:
         words = shlex.split(line.partition(" > ")[0])[2:]
-        GROUP.commands[verb].make_context(verb, words)
+        GROUP.commands[verb].make_context(verb, with_address(words))

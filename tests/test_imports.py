@@ -32,6 +32,8 @@ LEVELS = (
         "progress",
         "sections",
         "surroundings",
+        "asked_spec",
+        "cells",
         "lines",
     },
     {
@@ -73,6 +75,7 @@ LEVELS = (
         *(
             "studies",
             "folder_results",
+            "cell_folder",
             "prepare",
             "run",
             "turns",

@@ -183,7 +183,7 @@ def _stop(module: nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
 
 def _wide_last(head: nn.Linear, args: tuple, output: torch.Tensor) -> torch.Tensor:
     """Scores [row, wanted, vocabulary] of the head, in float32; those of the last token are computed so."""
-    last, scores = args[0][:, -1].float(), output.float()
+    last, scores = args[0][:, -1].to(head.weight.device).float(), output.float()
     bias = dict(head.named_parameters(recurse=False)).get("bias")
     for first in range(0, len(head.weight), HEAD_ROWS):
         here = slice(first, first + HEAD_ROWS)

@@ -18,6 +18,7 @@ import pickletools
 import re
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
@@ -117,7 +118,7 @@ class NdifBackend(ModelBackend):
                     return bytes(found)
                 self._wait(POLL_SECONDS)
                 waited += POLL_SECONDS
-        except (RemoteError, httpx.HTTPError, OSError, ValueError) as error:
+        except (RemoteError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise ModelError(
                 f"NDIF did not do it ({first_line(error)}): see its status, or run the model here"
             ) from None
@@ -266,7 +267,7 @@ def saved_bytes(content: bytes) -> bytes:
             if len(names) != 1 or archive.getinfo(names[0]).file_size > 2 * len(content):
                 raise ValueError("it holds something else than one pickle")
             operations = list(pickletools.genops(archive.read(names[0])))
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"a result that cannot be read: {error}") from None
     built = {(operation.name, argument) for operation, argument, _ in operations if operation.name in BUILDS}
     if built - {("GLOBAL", "_codecs encode")}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 
 from ..errors import RunError, SpecError
 from .options import LOCAL, RUNNING, ClusterOptions
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -72,8 +75,9 @@ def connect(options: ClusterOptions) -> Share:
         RunError: the cluster cannot be reached, or joined from this machine.
     """
     local, address = options.address == LOCAL, options.address
-    if not local and address != RUNNING and not _is_joined():
-        _check_address(address)
+    known = _running() if address == RUNNING else address
+    if not local and known is not None and not _is_joined():
+        _check_address(known)
     ray = import_ray()
     joined = not ray.is_initialized()
     if joined and local:
@@ -141,6 +145,14 @@ def _start(ray: Any) -> None:
         ) from None
 
 
+def _running() -> str | None:
+    """Where Ray will look for the cluster of this machine, if anything says so; that may outlive the cluster."""
+    told = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 - Ray's own place
+    if "RAY_ADDRESS" in os.environ:
+        return os.environ["RAY_ADDRESS"]
+    return told.read_text(encoding="utf-8").strip() if told.is_file() else None
+
+
 def _is_joined() -> bool:
     return "ray" in sys.modules and bool(import_ray().is_initialized())
 
@@ -176,7 +188,10 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise RunError(f"no Ray cluster answers at {address} ({error}): {remedy}") from None
-    if not any(_found(address, mode, remedy) for mode in _modes()):
+    found = next((mode for mode in _modes() if _found(address, mode, remedy)), None)
+    if found == "disabled":
+        log.warning("the Ray cluster at %s asks for no token: whoever reaches it can run programs there", address)
+    if found is None:
         raise RunError(
             f"the Ray cluster at {address} asks for its token: copy ~/.ray/auth_token of its first machine to the same "
             "place here, or put it into RAY_AUTH_TOKEN"
@@ -184,7 +199,7 @@ def _check_address(address: str) -> None:
 
 
 def _modes() -> list[str]:
-    """Ways to prove who we are, the likeliest first. Clusters have tokens by default, and a given address none."""
+    """Ways to prove who we are, the likeliest first."""
     if "RAY_AUTH_MODE" in os.environ:
         return [os.environ["RAY_AUTH_MODE"]]
     has_token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()

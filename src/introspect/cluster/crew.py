@@ -235,10 +235,10 @@ class Crew:
                         return
                     continue
                 index = pieces.next()
-                if index is None:
+                if index is None or slot.began is None:
                     return
                 try:
-                    done = self._get(slot, slot.actor.do.remote(index, errand.tell(index)), "done")
+                    done = self._get(slot, slot.actor.do.remote(slot.began[0], index, errand.tell(index)), "done")
                 except lost as error:
                     if not pieces.left():
                         return
@@ -249,7 +249,8 @@ class Crew:
                 slot.starts = 0
                 handed(index, errand.read(done), slot.where)
         except BaseException as error:  # noqa: BLE001 - raised again where the work was asked for
-            pieces.fail(error)
+            if pieces.left():  # else all is handed over, and this worker came too late to matter
+                pieces.fail(error)
         finally:
             if not told:
                 ready.release()
@@ -285,7 +286,8 @@ class Crew:
         slot.hello = None
 
     def _send(self, slot: Slot, kind: str, setting: Mapping[str, Any]) -> None:
-        slot.began = _key(kind, setting), slot.actor.begin.remote(kind, dict(setting))
+        key = _key(kind, setting)
+        slot.began = key, slot.actor.begin.remote(key, kind, dict(setting))
 
     def _get(self, slot: Slot, waited_for: Any, what: str) -> Any:
         """What a worker answers.

@@ -23,6 +23,7 @@ class Worker:
             os.environ["HF_HUB_OFFLINE"] = "1"
         self.threads = threads
         self.work: Any = None
+        self.errand = ""
 
     def hello(self, nonce: str, text: str, answer: str) -> Answer:
         """Who this is, and whether it sees the folder: see `shared`."""
@@ -36,8 +37,9 @@ class Worker:
             "wrong": read_back(Path(nonce), text, Path(answer)),
         }
 
-    def begin(self, kind: str, setting: dict[str, Any]) -> Answer:
-        """Load what the errand needs. Gives `facts`, or `error`."""
+    def begin(self, errand: str, kind: str, setting: dict[str, Any]) -> Answer:
+        """Load what an errand needs. Gives `facts`, or `error`."""
+        self.errand = errand
         module, _, name = kind.partition(":")
 
         def load() -> Any:
@@ -48,8 +50,10 @@ class Worker:
 
         return _told("facts", load)
 
-    def do(self, index: int, told: Any) -> Answer:
-        """Do a piece. Gives what came of it as `done`, or `error`."""
+    def do(self, errand: str, index: int, told: Any) -> Answer:
+        """Do a piece of the errand that was begun last. Gives what came of it as `done`, or `error`."""
+        if errand != self.errand:
+            raise ValueError(f"a piece of {errand}, and what was begun is {self.errand}")
         return _told("done", lambda: self.work.do(index, told))
 
 

@@ -49,7 +49,8 @@ def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantizati
     """Of a model's folder or GGUF file, from its config, or its header; no weight is read.
 
     Raises:
-        ModelError: the config cannot be read, or the processor cannot run it in 4 bits.
+        ModelError: the config cannot be read, the files are quantised and it is asked for again, or the processor
+            cannot run it in 4 bits.
     """
     if source.kind == "gguf":
         from gguf import GGUFReader
@@ -59,6 +60,8 @@ def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantizati
         return WeightSizes(numbers * dtype.itemsize, {}, _passing(numbers, dtype, quantization))
     shell = empty_model(source.name, path, dtype)
     if getattr(shell.config, "quantization_config", None) is not None:
+        if quantization is not None:
+            raise ModelError(f"{source.name} is quantised already, by its own files: leave quantization out")
         size = sum(file.stat().st_size for file in weight_files(path))
         return WeightSizes(size, {})
     check_shapes(source.name, shell, quantization)
