@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Strength = Annotated[float, Field(gt=0)]
 Control = Literal["random", "negated", "shuffled", "natural"]
@@ -32,6 +39,14 @@ class InjectionSettings(BaseModel):
         if len(set(self.controls)) < len(self.controls):
             raise ValueError("a control stands twice; remove one of them")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Controls by default are left out, so that recipes from before there was a choice keep their digest."""
+        written: dict[str, Any] = write(self)
+        if self.controls == type(self).model_fields["controls"].default:
+            del written["controls"]
+        return written
 
     @property
     def last(self) -> int:
