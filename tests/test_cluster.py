@@ -571,6 +571,18 @@ class TestCommandLine:
         assert re.search(said, complaint) and len(complaint.splitlines()) == 1
         assert not (tmp_path / "run").exists()
 
+    def test_a_cluster_that_is_gone_is_said_at_once(self, tmp_path, monkeypatch, capsys):
+        from introspect.cli import main
+
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1\n")
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr("introspect.cluster.connect._is_joined", lambda: False)
+        with pytest.raises(SystemExit):
+            main(["run", "probe-risk", "--out", str(tmp_path / "run"), "--ray", "auto"])
+        assert "no Ray cluster answers at 127.0.0.1:1" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("typed", "said"),
         [

@@ -190,6 +190,17 @@ class TestResults:
         with pytest.raises(ValueError, match="cannot be read"):
             saved_bytes(content)
 
+    def test_a_damaged_or_encrypted_archive(self):
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("result/data.pkl", bytes(range(256)) * 9)
+        whole = held.getvalue()
+        start = whole.index(b"data.pkl") + len(b"data.pkl")
+        encrypted = whole.replace(whole[4:8], whole[4:6] + b"\x01\x00")
+        for content in (whole[:start] + b"\xff" * 20 + whole[start + 20 :], encrypted):
+            with pytest.raises(ValueError, match="cannot be read"):
+                saved_bytes(content)
+
     def test_code_in_a_pickle_is_not_run(self, tmp_path):
         ran = tmp_path / "ran"
         code = f"cposix\nsystem\n(S'touch {ran}'\ntR.".encode()
