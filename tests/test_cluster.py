@@ -163,7 +163,7 @@ class TestRuns:
         assert (run / "results.json").read_bytes() == (whole / "results.json").read_bytes()
         about = json.loads((run / "manifest.json").read_text())["crew"]
         assert about["deaths"] == 1
-        assert sum(about["pieces"].values()) == 8 and len(about["pieces"]) >= 2
+        assert sum(about["pieces"].values()) == 8  # by one of them too: the other may die before its first is done
         assert verify_run(run) == []
 
     def test_this_process_does_its_part(self, cluster, tiny, whole, tmp_path):

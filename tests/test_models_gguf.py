@@ -103,7 +103,7 @@ def test_an_adapter_goes_on_top(path, tmp_path):
 
 
 def test_quantising_it_again_is_refused(path, monkeypatch):
-    monkeypatch.setattr("introspect.models.load.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("introspect.models.quantise.importlib.util.find_spec", lambda name: object())
     with pytest.raises(ModelError, match="leave quantization out"):
         load_model(str(path), quantization="4bit")
 

@@ -76,7 +76,7 @@ def connect(options: ClusterOptions) -> Share:
     """
     local, address = options.address == LOCAL, options.address
     known = _running() if address == RUNNING else address
-    if not local and known is not None and not _is_joined():
+    if known is not None and not local and not (address == RUNNING and _is_joined()):
         _check_address(known)
     ray = import_ray()
     joined = not ray.is_initialized()
