@@ -30,6 +30,7 @@ from introspect.experiment import load_experiment
 from introspect.forced import option_ids
 from introspect.link import with_causal
 from introspect.models import load_model
+from introspect.report import number
 from introspect.report.link_tables import MISSING
 from introspect.report.link_tables import _verdicts as verdict_table
 from introspect.report.page import render
@@ -232,6 +233,44 @@ def test_a_file_of_an_earlier_version_is_set_aside_whatever_its_units_are(tmp_pa
         Log(tmp_path, "old")
 
 
+def test_what_every_direction_made_it_say_is_scored_by_the_unsteered_model(plan, monkeypatch):
+    made, original = [], sampled._generate
+    monkeypatch.setattr(sampled, "_generate", lambda *a: made.extend(original(*a)) or list(made))
+    act = next(act for act in plan.acts if act.dose == 0.5)
+    rows = sample_unit(plan.subject, plan.tested, "both", act, plan.wanted, 64)
+    assert {row.direction for row in rows} == set(range(5)) and len(rows) == len(made)
+    model = plan.subject.loaded.model
+    for row, each, wanted in zip(rows, made, plan.wanted, strict=True):
+        prompt = plan.subject.cases[wanted.case].rollout.prompt_ids
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *each.completion_ids]])).logits[0]
+        said = logits[len(prompt) - 1 : -1].log_softmax(dim=-1)
+        own = said.gather(1, torch.tensor(each.completion_ids)[:, None])
+        assert row.nats == pytest.approx(-float(own.mean()), abs=1e-4)
+        assert row.n_tokens == len(each.completion_ids) and (row.completion_ids is None) == (row.direction > 0)
+
+
+def test_the_perplexity_of_steered_text_stands_beside_that_of_the_controls(plan, steered):
+    section = read_results(steered / "results.json")["steering"]
+    _, units = read_log(steered / "steering.jsonl")
+    plain = {row.rollout: row.nats for row in units["sampled/plain"].sampled}
+    for scope in SCOPES:
+        for act, cell in zip(plan.acts, section["sampled"][scope], strict=True):
+            rows = [row for row in units[cell_name(scope, act)].sampled if row.direction and row.steered_tokens]
+            if len({row.rollout for row in rows}) < 5:  # of fewer groups there is no interval
+                continue
+            moved = np.mean([row.nats - plain[row.rollout] for row in rows])
+            assert cell["nats"]["controls"]["value"] == pytest.approx(moved, abs=1e-5)
+            assert cell["nats"]["n_controls"] == 4 and cell["nats"]["p"] is not None
+    cell = section["sampled"]["both"][0]
+    (table,) = (each for each in steering_tables(section) if each.title.startswith("Sampled anew"))
+    at = table.head.index("nats a token")
+    row = next(row for row in table.rows if [c.text for c in row[:3]] == ["think and answer", "added", "-0.5"])
+    assert table.head[at : at + 3] == ["nats a token", "change", "controls"]
+    assert row[at + 1].text.startswith(number(cell["nats"]["change"]))
+    assert row[at + 1].text.endswith("of 4") and row[at + 2].text == number(cell["nats"]["controls"])
+
+
 @pytest.mark.parametrize(
     ("finish", "text", "met"),
     [
@@ -336,10 +375,10 @@ def test_what_exceeds_the_controls_is_shown_where_a_rank_among_them_says_so(p, t
 
 
 def test_rollouts_that_met_no_token_of_the_scope_are_left_out():
-    def row(rollout, acted, tokens, direction=0, repetition=None):
+    def row(rollout, acted, tokens, direction=0, repetition=None, nats=1.5):
         return Sampled(
             rollout=rollout, direction=direction, acted=acted, verbalised=None, correct=None, n_tokens=5,
-            steered_tokens=tokens, repeated=repetition, finish="stop",
+            steered_tokens=tokens, repeated=repetition, nats=nats, finish="stop",
         )  # fmt: skip
 
     rows = [row(1, True, 3), row(2, False, 0), row(1, False, 0, 1), row(2, False, 4, 1)]
@@ -667,8 +706,7 @@ def rows_with(line: str, kind: str, **changes) -> str:
         ("sampled/both", lambda line: rows_with(line, "sampled", completion_ids=[-1]), "none of the model's"),
         ("sampled/both", lambda line: rows_with(line, "sampled", n_tokens=-1), "greater than or equal to 0"),
         ("sampled/plain", lambda line: rewritten(line, unit="other"), "of no kind that is measured"),
-        ("spoken/", lambda line: rewritten(line, unit="spoken/9999"), "an item that is not steered"),
-        ("spoken/", lambda line: rows_with(line, "spoken", dose=7.0), "not of scopes and doses"),
+        ("sampled/both", lambda line: rows_with(line, "sampled", nats=0.5).replace("0.5", "1e999", 1), "finite"),
     ],
 )
 def test_a_unit_that_is_not_the_plan_s_is_named_with_its_line(plan, steered, tmp_path, prefix, change, said):
@@ -806,7 +844,7 @@ def test_the_report_shows_what_was_steered(steered):
     for name in ("steer_doses", "steer_map"):
         assert f'id="{name}"' in page and f'"{name}": ' in page
     assert found["sentences"][-1] in page
-    assert len(read_lines(steered / "steering.jsonl")) == 1 + 6 + len(found["map"]["layers"]) + 1 + 12 + 6
+    assert len(read_lines(steered / "steering.jsonl")) == 1 + 6 + len(found["map"]["layers"]) + 1 + 12
 
 
 def section_of(added: dict, removed: dict, **own: dict) -> dict:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .effects import Measured
 from .log import Replayed, Sampled, Unit
-from .settings import Act, ScopeName
+from .settings import ScopeName
 
 Units = Mapping[str, Unit]
 
@@ -85,6 +85,7 @@ FACTS: dict[str, tuple[Fact, bool]] = {
     "invalid": (lambda row: float(row.acted is None), True),
     "repetition": (lambda row: row.repeated, False),
     "tokens": (lambda row: float(row.n_tokens), False),
+    "nats": (lambda row: row.nats, False),
 }
 """Measure -> what it is of a rollout, and whether it is a share. `same`: whether it acts where the unsteered rollout
 does, and does not where that does not."""
@@ -127,14 +128,3 @@ def steered_cases(rows: Sequence[Sampled], rollouts: Sequence[int]) -> np.ndarra
     """Whether the tested direction met a token: bool [case]."""
     met = {row.rollout for row in rows if row.direction == 0 and row.steered_tokens}
     return np.array([number in met for number in rollouts])
-
-
-def spoken_nats(units: Units, rollouts: Sequence[int], scope: ScopeName | None, act: Act | None) -> np.ndarray:
-    """Nats a token of what the tested direction, or none, made the model say: [case], NaN where it said nothing."""
-    wanted = (scope, None if act is None else act.operator, 0.0 if act is None else act.dose)
-    found = np.full(len(rollouts), np.nan)
-    for i, number in enumerate(rollouts):
-        for row in units[f"spoken/{number}"].spoken:
-            if (row.scope, row.operator, row.dose) == wanted and row.nats is not None:
-                found[i] = row.nats
-    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError
-from .log import PLAIN, REMEDY, Mapped, Replayed, Sampled, Spoken, Unit, cell_name
+from .log import PLAIN, REMEDY, Mapped, Replayed, Sampled, Unit, cell_name
 from .settings import SCOPES, Act
 
 
@@ -38,14 +38,14 @@ class Expected:
 
     def _why_not(self, name: str, unit: Unit) -> str | None:
         kind, _, what = name.partition("/")
-        held = {"replayed": unit.replayed, "map": unit.mapped, "sampled": unit.sampled, "spoken": unit.spoken}
+        held = {"replayed": unit.replayed, "map": unit.mapped, "sampled": unit.sampled}
         if kind not in held or any(rows for other, rows in held.items() if other != kind):
             return "is of no kind that is measured, or holds rows of another"
         if kind == "replayed":
             return self._replayed(what, unit.replayed)
         if kind == "map":
             return self._mapped(what, unit.mapped)
-        return self._sampled(name, unit.sampled) if kind == "sampled" else self._spoken(what, unit.spoken)
+        return self._sampled(name, unit.sampled)
 
     def _replayed(self, what: str, rows: Sequence[Replayed]) -> str | None:
         if what not in map(str, self.rollouts) or any(str(row.rollout) != what for row in rows):
@@ -83,13 +83,4 @@ class Expected:
             return "lacks the tokens of a completion"
         if any(not 0 <= token < self.n_ids for row in rows for token in row.completion_ids or ()):
             return f"has tokens that are none of the model's {self.n_ids}"
-        return None
-
-    def _spoken(self, what: str, rows: Sequence[Spoken]) -> str | None:
-        if what not in map(str, self.rollouts):
-            return "is of an item that is not steered"
-        known = {(scope, act.operator, act.dose) for scope in SCOPES for act in self.acts} | {(None, None, 0.0)}
-        found = [(row.scope, row.operator, row.dose) for row in rows]
-        if len(found) != len(set(found)) or not set(found) <= known:
-            return "is not of scopes and doses that were asked for, each once"
         return None

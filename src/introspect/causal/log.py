@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ..atomic import read_at_most, write_atomic
-from ..backends import Operator
 from ..errors import StoreError
 from ..stage_file import MAX_BYTES, Row
 from .settings import Act, ScopeName
@@ -75,20 +74,13 @@ class Sampled(Row):
     steered_tokens: int = Field(ge=0, le=1 << 31)
     repeated: float | None
     """Share of the completion's 4-grams that have been there before (seq-rep-4, Welleck et al. 2020)."""
+    nats: float | None
+    """How unlikely the unsteered model finds the completion: mean over its tokens of -log p; e to that is the
+    perplexity. None: it has no token."""
     finish: str
     completion_ids: list[int] | None = None
     """Of the direction that is tested, and of no direction."""
     text: str | None = None
-
-
-class Spoken(Row):
-    """How likely the unsteered model finds one steered completion."""
-
-    scope: ScopeName | None
-    operator: Operator | None
-    dose: float
-    nats: float | None
-    """Mean over its tokens of -log p; e to that is the perplexity."""
 
 
 class Unit(Row):
@@ -98,7 +90,6 @@ class Unit(Row):
     replayed: list[Replayed] = Field(default_factory=list)
     mapped: list[Mapped] = Field(default_factory=list)
     sampled: list[Sampled] = Field(default_factory=list)
-    spoken: list[Spoken] = Field(default_factory=list)
 
 
 def cell_name(scope: ScopeName, act: Act) -> str:

@@ -16,7 +16,7 @@ from ..record import read_generation, stop_ids
 from ..rollout import Rollout
 from ..scoring import lexical_verdict
 from ..steering import Intervention, count_steered, make_steers
-from .log import Sampled, Spoken
+from .log import Sampled
 from .settings import SPANS, Act, ScopeName
 from .subject import Case, Subject
 from .vectors import Tested
@@ -68,22 +68,27 @@ def sample_plain(subject: Subject, tested: Tested, act: Act, lanes: int) -> list
     for case, one, other in zip(cases, plain, beside, strict=False):
         if one.completion_ids != other.completion_ids:
             raise RunError(NOT_ZERO.format(case.rollout.rollout))
-    return [_row(subject, case, made, 0, 0) for case, made in zip(cases, plain, strict=True)]
+    nats = _nats(subject, list(range(len(cases))), plain)
+    return [
+        _row(subject, case, made, said, direction=0, steered=0)
+        for case, made, said in zip(cases, plain, nats, strict=True)
+    ]
 
 
 def sample_unit(
     subject: Subject, tested: Tested, scope: ScopeName, act: Act, wanted: Sequence[Wanted], lanes: int
 ) -> list[Sampled]:
-    """All directions under one act in one scope."""
+    """All directions under one act in one scope, and how unlikely the unsteered model finds what was said."""
     cases = [subject.cases[each.case] for each in wanted]
     steer = _steers(subject, tested, cases, [each.direction for each in wanted], [act] * len(wanted), scope)
     made = _generate(subject, cases, steer, lanes)
     fed = [[*case.rollout.prompt_ids, *_fed(each)] for case, each in zip(cases, made, strict=True)]
     # Each row is steered by one of the two: by the other with a strength of 0.
     counts = count_steered([steer[0] if act.operator == "add" else steer[1]], fed)[0]
+    nats = _nats(subject, [each.case for each in wanted], made)
     return [
-        _row(subject, case, each, one.direction, n)
-        for case, each, one, n in zip(cases, made, wanted, counts, strict=True)
+        _row(subject, case, each, said, direction=one.direction, steered=n)
+        for case, each, said, one, n in zip(cases, made, nats, wanted, counts, strict=True)
     ]
 
 
@@ -94,20 +99,29 @@ def _fed(made: Generation) -> list[int]:
     return made.completion_ids[:-1] if made.finish in ("stop", "length") else made.completion_ids
 
 
-def speak(subject: Subject, case: Case, said: Sequence[tuple[ScopeName | None, Act | None, list[int]]]) -> list[Spoken]:
-    """How likely the unsteered model finds completions of one case."""
-    prompt = case.rollout.prompt_ids
-    rows = [[prompt[-1], *ids[:-1]] for _, _, ids in said]
-    out: list[float | None] = [None] * len(rows)
-    for here, logits in subject.backend.branches(prompt[:-1], rows):
+def _nats(subject: Subject, cases: Sequence[int], made: Sequence[Generation]) -> list[float | None]:
+    """Of each completion, by the number of its case: see `speak`."""
+    out: list[float | None] = [None] * len(made)
+    for number in sorted(set(cases)):
+        here = [i for i, case in enumerate(cases) if case == number and made[i].completion_ids]
+        found = speak(subject, subject.cases[number], [made[i].completion_ids for i in here])
+        for i, nats in zip(here, found, strict=True):
+            out[i] = nats
+    return out
+
+
+def speak(subject: Subject, case: Case, said: Sequence[list[int]]) -> list[float]:
+    """How unlikely the unsteered model finds completions of one case: of each, the mean over its tokens of -log p."""
+    distinct = list(dict.fromkeys(map(tuple, said)))
+    if not distinct:
+        return []
+    prompt, out = case.rollout.prompt_ids, {}
+    for here, logits in subject.backend.branches(prompt[:-1], [[prompt[-1], *ids[:-1]] for ids in distinct]):
         for row, own in zip(here, logits, strict=True):
-            ids = torch.tensor(said[row][2], device=own.device)
+            ids = torch.tensor(distinct[row], device=own.device)
             found = own[: len(ids)].float().log_softmax(dim=-1).gather(1, ids[:, None])
-            out[row] = round(float(-found.mean()), 6)
-    return [
-        Spoken(scope=scope, operator=act.operator if act else None, dose=act.dose if act else 0.0, nats=nats)
-        for (scope, act, _), nats in zip(said, out, strict=True)
-    ]
+            out[distinct[row]] = round(float(-found.mean()), 6)
+    return [out[tuple(ids)] for ids in said]
 
 
 def repeated(ids: Sequence[int]) -> float | None:
@@ -168,7 +182,9 @@ def _steers(
     return [replace(added, vector=vectors), replace(projected, vector=vectors, along=projected.vector)]
 
 
-def _row(subject: Subject, case: Case, made: Generation, direction: int, steered: int) -> Sampled:
+def _row(
+    subject: Subject, case: Case, made: Generation, nats: float | None, *, direction: int, steered: int
+) -> Sampled:
     rollout = None if made.finish == "not_finite" else _read(subject, case, made)
     verdict = None if rollout is None else lexical_verdict(subject.task, rollout)
     correct = case.rollout.fields.get("correct")
@@ -184,6 +200,7 @@ def _row(subject: Subject, case: Case, made: Generation, direction: int, steered
         n_tokens=len(ids),
         steered_tokens=steered,
         repeated=repeated(ids),
+        nats=nats,
         finish=made.finish,
         completion_ids=ids if kept else None,
         text=subject.loaded.tokenizer.decode(ids) if kept else None,

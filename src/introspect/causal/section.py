@@ -21,7 +21,6 @@ from .arms import (
     own_out,
     replayed_rows,
     sampled_measure,
-    spoken_nats,
     steered_cases,
 )
 from .effects import Effect, Measured, effect, nothing
@@ -106,7 +105,6 @@ class _Making:
         return {"doses": doses.tolist(), **self.effect(mean_of(slopes, np.zeros(len(plain)))).to_json()}
 
     def sampled(self, scope: ScopeName) -> list[Json]:
-        said = spoken_nats(self.units, self.numbers, None, None)
         out = []
         for act in self.acts:
             rows = self.units[cell_name(scope, act)].sampled
@@ -114,7 +112,6 @@ class _Making:
             keep = steered_cases(rows, self.numbers)
             missed = [number for number, is_in in zip(self.numbers, keep, strict=True) if not is_in]
             measures = {name: self._sampled(rows, name).to_json() for name in FACTS}
-            spoken = spoken_nats(self.units, self.numbers, scope, act)
             out.append(
                 {
                     **act._asdict(),
@@ -123,7 +120,6 @@ class _Making:
                     "n_without_a_token": len(missed),
                     "without_a_token": missed,
                     **measures,
-                    "nats": self._kept(mean_of(spoken[None], said), keep).to_json(),
                 }
             )
         return out

@@ -20,7 +20,7 @@ DOSES = (-0.5, -0.25, -0.1, 0.1, 0.25, 0.5)
 CONTROLS = 20
 KL_BOUND = 0.1
 MAP = "::4"
-METHOD = 3
+METHOD = 4
 """Of measuring: goes up whenever the same settings come to mean other numbers."""
 MOST = 1000
 """Of items, controls and doses."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,7 @@ from .log import Log, Unit
 from .replayed import map_case, replay_case
 from .sampled import Wanted, rotation, speak, timed_steps
 from .section import steering_section
-from .settings import METHOD, SCOPES, Act, ScopeName, SteerSettings
+from .settings import METHOD, SCOPES, Act, SteerSettings
 from .subject import Subject, check_options, read_subject
 from .units import Units
 from .vectors import Tested, make_tested, map_directions
@@ -34,8 +33,8 @@ from .vectors import Tested, make_tested, map_directions
 if TYPE_CHECKING:
     from ..cluster.crew import Crew
 
-Spread = Callable[[Units, Log], Hands[Unit]]
-"""Who does the units, given what they are here and what is done."""
+Spread = Callable[[Units], Hands[Unit]]
+"""Who does the units, given what they are here."""
 TIMED_DIRECTIONS, TIMED_LANES = 3, 64
 """Of the pieces that an estimate is made from."""
 
@@ -132,7 +131,7 @@ def steer_run(
 def _spread(crew: Crew | None, run: Path, settings: SteerSettings, *, offline: bool) -> Spread:
     """Who does the units."""
     if crew is None:
-        return alone
+        return lambda units: in_turn
     from ..cluster.steering import spread_units
 
     return functools.partial(spread_units, crew, run, settings, offline=offline)
@@ -153,11 +152,8 @@ def save_steered(run: Path, settings: SteerSettings, out: Path, *, offline: bool
 
 
 def work(plan: SteerPlan, log: Log, progress: Progress, spread: Spread) -> None:
-    """Do the units that the log does not hold yet, in waves of those that look at the same before them; they are
-    committed in their order.
-    """
+    """Do the units that the log does not hold yet; they are committed in their order."""
     units = Units(plan)
-    hands = spread(units, log)
 
     def commit(index: int, unit: Unit) -> None:
         log.add(unit)
@@ -168,14 +164,7 @@ def work(plan: SteerPlan, log: Log, progress: Progress, spread: Spread) -> None:
         if size:
             progress(stage, sum(each.stage == stage and each.name in log.units for each in units.named), size)
     left = [index for index, each in enumerate(units.named) if each.name not in log.units]
-    for _, wave in itertools.groupby(left, units.after):
-        todo = list(wave)
-        hands(todo, lambda index: units.do(index, units.said(index, log)), in_order(todo, commit))
-
-
-def alone(units: Units, log: Log) -> Hands[Unit]:
-    """Every unit is done here."""
-    return in_turn
+    spread(units)(left, units.do, in_order(left, commit))
 
 
 @dataclass(frozen=True)
@@ -210,8 +199,9 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
     length = sum(len(case.rollout.completion_ids) for case in subject.cases) / n_cases
     a_rollout = max(four - two, 0.0) / 2 * length / lanes
     n_sampled = n_cells * len(plan.wanted) + 3 * n_cases
-    said: list[tuple[ScopeName | None, Act | None, list[int]]] = [(None, None, rollout.completion_ids)] * 4
-    a_case += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(said) * (1 + n_cells)
+    ids = rollout.completion_ids
+    said = [[*ids[start:], *ids[:start]] for start in range(min(4, len(ids)))]
+    a_rollout += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(said)
     return SteerCost(
         n_items=n_cases,
         n_directions=len(plan.tested.vectors),

@@ -1,27 +1,20 @@
-"""The units of work of a causal check, in their order; each depends on the plan, and those that score what was said on
-what was sampled.
-"""
+"""The units of work of a causal check, in their order; each depends on the plan alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from .log import PLAIN, Log, Unit, cell_name
+from .log import PLAIN, Unit, cell_name
 from .replayed import map_case, replay_case
-from .sampled import sample_plain, sample_unit, speak
-from .settings import SCOPES, Act, ScopeName
+from .sampled import sample_plain, sample_unit
+from .settings import SCOPES
 from .vectors import typical_norms
 
 if TYPE_CHECKING:
     from .stage import SteerPlan
 
-Said = Sequence[list[int] | None]
-"""Token ids of one case's completion in each cell, the unsteered one first."""
-REPLAYED, MAPPED, SAMPLED, SPOKEN = (
-    *("steer stored chains", "steer each layer", "sample under steering", "score what was said"),
-)
+REPLAYED, MAPPED, SAMPLED = "steer stored chains", "steer each layer", "sample under steering"
 
 
 class Named(NamedTuple):
@@ -44,32 +37,13 @@ class Units:
             REPLAYED: [f"replayed/{rollout}" for rollout in cases],
             MAPPED: [f"map/{direction.layer}" for direction in plan.mapped],
             SAMPLED: [PLAIN, *(cell_name(scope, act) for scope, act in self.cells)],
-            SPOKEN: [f"spoken/{rollout}" for rollout in cases],
         }
         self.named = [
             Named(stage, name, number) for stage, names in stages.items() for number, name in enumerate(names)
         ]
         self.sizes = {stage: len(names) for stage, names in stages.items()}
 
-    def after(self, index: int) -> int:
-        """How many of the first units have to be done before the one of that index."""
-        return len(self.named) - self.sizes[SPOKEN] if self.named[index].stage == SPOKEN else 0
-
-    def said(self, index: int, log: Log) -> Said:
-        """What a unit that scores needs of those before it; nothing, of others."""
-        stage, _, number = self.named[index]
-        if stage != SPOKEN:
-            return []
-        rollout = self.plan.subject.cases[number].rollout.rollout
-        names = [PLAIN, *(cell_name(scope, act) for scope, act in self.cells)]
-        return [
-            next(
-                r for r in log.units[name].sampled if r.rollout == rollout and r.completion_ids is not None
-            ).completion_ids
-            for name in names
-        ]
-
-    def do(self, index: int, said: Said) -> Unit:
+    def do(self, index: int) -> Unit:
         """Do a unit."""
         plan, (stage, name, number) = self.plan, self.named[index]
         subject, tested, lanes = plan.subject, plan.tested, plan.settings.lanes
@@ -84,10 +58,6 @@ class Units:
             return Unit(
                 unit=name, mapped=[map_case(subject, direction, unit, plan.acts, c.rollout) for c in subject.cases]
             )
-        if stage == SPOKEN:
-            cells: list[tuple[ScopeName | None, Act | None]] = [(None, None), *self.cells]
-            rows = [(scope, act, ids) for (scope, act), ids in zip(cells, said, strict=True) if ids]
-            return Unit(unit=name, spoken=speak(subject, subject.cases[number], rows))
         if name == PLAIN:
             return Unit(unit=name, sampled=sample_plain(subject, tested, plan.acts[-1], lanes))
         scope, act = self.cells[number - 1]

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ..causal.log import Log, Unit
+from ..causal.log import Unit
 from ..causal.settings import SteerSettings
 from ..causal.stage import plan_steer
-from ..causal.units import Said, Units
+from ..causal.units import Units
 from ..hands import Hands
 from ..run_folder import enough_memory
 from .crew import Crew
@@ -20,14 +20,8 @@ from .errand import Errand, Work, facts_of, use_threads
 KIND = f"{__name__}:UnitWork"
 
 
-def spread_units(
-    crew: Crew, run: Path, settings: SteerSettings, units: Units, log: Log, *, offline: bool
-) -> Hands[Unit]:
-    """Who does the units of a causal check.
-
-    Args:
-        units: what they are here; log: what is done, of which a worker is told what its own needs.
-    """
+def spread_units(crew: Crew, run: Path, settings: SteerSettings, units: Units, *, offline: bool) -> Hands[Unit]:
+    """Who does the units of a causal check."""
     return crew.hands(
         Errand(
             KIND,
@@ -35,7 +29,6 @@ def spread_units(
             _facts(units),
             read=Unit.model_validate_json,
             name=lambda index: f"unit {units.named[index].name}",
-            tell=lambda index: units.said(index, log),
         )
     )
 
@@ -50,10 +43,10 @@ class UnitWork:
         self.units = Units(plan_steer(Path(setting["run"]), asked, offline=setting["offline"]))
         self.facts = _facts(self.units)
 
-    def do(self, index: int, told: Said) -> str:
-        """Do a unit; told is what was said, where that is scored."""
+    def do(self, index: int, told: None) -> str:
+        """Do a unit."""
         with enough_memory("a unit of the check on this machine", "set fewer --lanes"):
-            return self.units.do(index, told).model_dump_json()
+            return self.units.do(index).model_dump_json()
 
 
 def _facts(units: Units) -> dict[str, str | None]:

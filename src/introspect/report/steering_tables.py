@@ -127,7 +127,7 @@ def _rollouts(steering: Found) -> LinkTable:
         f"Sampled anew: each dose ({sized(steering)})",
         ["steered in", "what is done", "dose", "acts", "P(acts), change", "controls", "says so", "accuracy", "invalid"],
     )
-    table.head += ["nats a token", "repeated 4-grams", "tokens", "no token of it", "items"]
+    table.head += ["nats a token", "change", "controls", "repeated 4-grams", "tokens", "no token of it", "items"]
     for scope, place in PLACES.items():
         for cell in steering["sampled"][scope]:
             table.add(
@@ -141,16 +141,17 @@ def _rollouts(steering: Found) -> LinkTable:
                 table.cell(cell["accuracy"]["level"]),
                 table.cell(cell["invalid"]["level"]),
                 table.cell(cell["nats"]["level"], auroc=True),
+                _ranked(table, cell["nats"], shares=False),
+                table.cell(cell["nats"]["controls"], auroc=True),
                 table.cell(cell["repetition"]["level"]),
                 table.cell(cell["tokens"]["level"], auroc=True),
                 Cell(str(cell["n_without_a_token"]), True),
                 Cell(str(cell["n"]), True),
             )
     table.notes.append(
-        "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. It is "
-        "measured along the direction only, so no control stands beside it. Repeated 4-grams: the share of a "
-        "completion's pieces of four tokens that were there before (Welleck et al. 2020). Rollouts with no token of "
-        "what is steered were not steered, and are counted and left out."
+        "Nats a token: how unlikely the unsteered model finds the steered text; e to that is its perplexity. Repeated "
+        "4-grams: the share of a completion's pieces of four tokens that were there before (Welleck et al. 2020). "
+        "Rollouts with no token of what is steered were not steered, and are counted and left out."
     )
     return table
 
