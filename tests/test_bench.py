@@ -211,3 +211,11 @@ def test_the_page_says_which_goals_are_met_and_which_are_not(monkeypatch, capsys
     with pytest.raises(SystemExit):
         main(["bench", "--json"])
     assert json.loads(capsys.readouterr().out) == {"rows": found}
+
+
+def test_the_explorer_s_first_page_of_a_made_up_run_is_timed(model):
+    (row,) = measure(model, "explore")["rows"]
+    assert "failed" not in row and "150 rollouts" in row["what"]
+    low, high = row["range (s)"]
+    assert 0 < low <= row["seconds"] <= high and row["met"] is (row["seconds"] <= 2)
+    assert row["peak memory (MB)"] > 50 and row["of 50 rollouts (MB)"] > 50

@@ -31,10 +31,11 @@ ROWS = {
     "startup": "processes",
     "inject": "injection",
     "ray": "cluster",
+    "explore": "explorer",
     "whole": "processes",
 }
 """Groups of rows, by name, and the module of each; there, `measure_<name>` makes them."""
-MINUTES = ("large-probes", "inject", "ray", "whole")
+MINUTES = ("large-probes", "inject", "ray", "explore", "whole")
 """Measured only when asked for by name; the last one also by `whole`."""
 
 

@@ -53,9 +53,9 @@ def peak_of(work: Callable[[], object]) -> Memory:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         raise RunError("peak memory is measured with Linux's /proc/self/clear_refs: use a Linux machine") from None
-    before = _peak("self")
+    before = peak_bytes("self")
     work()
-    return Memory(before or 0, _peak("self") or 0)
+    return Memory(before or 0, peak_bytes("self") or 0)
 
 
 def in_child(target: str, arguments: Mapping[str, Any]) -> Memory:
@@ -98,7 +98,7 @@ def watch(command: Sequence[str], every: float = 0.05) -> tuple[int, float, int,
     ) as process:
         said = ""
         while True:
-            peak = max(peak, _peak(str(process.pid)) or 0)
+            peak = max(peak, peak_bytes(str(process.pid)) or 0)
             try:
                 said = process.communicate(timeout=every)[1]
                 break
@@ -112,7 +112,7 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def _peak(process: str) -> int | None:
+def peak_bytes(process: str) -> int | None:
     """Bytes at most in use so far; None when the process has ended or the system does not tell."""
     try:
         status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ def measure_recording(setting: Setting) -> Iterator[Row]:
     n_layers, width = setting.sizes.small_model
     tokens = setting.sizes.rollout_tokens
     model = setting.folder / "small_model"
-    save_small_model(setting, model)
+    save_small_model(setting, model, setting.sizes.small_model)
     children = min(setting.repeats, MOST_CHILDREN)
     found = []
     stage = f"memory of {many} rollouts"
@@ -72,12 +72,12 @@ def measure_recording(setting: Setting) -> Iterator[Row]:
     )
 
 
-def save_small_model(setting: Setting, folder: Path) -> None:
-    """A random Llama with the tokenizer of the benchmark's model."""
+def save_small_model(setting: Setting, folder: Path, sizes: tuple[int, int]) -> None:
+    """A random Llama of so many layers and that width, with the tokenizer of the benchmark's model."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    n_layers, width = setting.sizes.small_model
+    n_layers, width = sizes
     tokenizer = setting.loaded.tokenizer
     config = LlamaConfig(
         vocab_size=setting.loaded.model.get_input_embeddings().num_embeddings,

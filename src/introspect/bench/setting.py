@@ -51,6 +51,10 @@ class Sizes:
     rollout_tokens: int = 16
     small_model: tuple[int, int] = (8, 256)
     """Layers and width of the random model whose rollouts are recorded."""
+    explored: tuple[int, int] = (1000, 10000)
+    """Rollouts of the runs that are looked at."""
+    explored_model: tuple[int, int] = (2, 16)
+    """Layers and width of their model."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -75,6 +79,7 @@ QUICK = Sizes(
     rollouts=(8, 24),
     rollout_tokens=3,
     small_model=(2, 32),
+    explored=(50, 150),
 )
 
 
