@@ -41,6 +41,21 @@ OF_EXPERIMENTS = sorted(name for name in PAGES if name.startswith("experiments/"
 OPTION = re.compile(r"(?<![\w`-])--[a-z][a-z-]*")
 """In text, an option of some verb."""
 TREE = re.compile(r"`((?:src|data|experiments|probes|tests|docs|\.ci)/[^`\s{]*|[\w.]+\.(?:toml|txt|yml)|Makefile)`")
+WRITTEN = {
+    **PAGES,
+    **{name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md")},
+    **{
+        path.name: "\n\n".join(
+            "".join(cell["source"])
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if cell["cell_type"] == "markdown"
+        )
+        for path in sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
+    },
+}
+"""All that is written in Markdown: pages, the two files of the root, and what notebooks say between their cells."""
+DENIED = re.compile(r"\bno `introspect ([\w-]+)|`introspect ([\w-]+)[^`]*` (?:is|does|has) not\b")
+"""Says that there is no such verb."""
 MADE_BY_RUNS = {"experiment.yaml", "manifest.json"}
 
 
@@ -163,6 +178,37 @@ def test_verbs_options_and_targets_in_the_text_exist(name):
             assert set(OPTION.findall(code)) <= options, code
         if code.startswith("make "):
             assert f"\n{code.split()[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), code
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_verb_that_exists_is_said_to_be_missing(name):
+    assert not denied(WRITTEN[name])
+
+
+def denied(text: str) -> set[str]:
+    """The verbs of a text that it says do not exist, although they do."""
+    found = DENIED.findall(" ".join(text.split()))
+    return {verb for each in found for verb in each} & set(docs_cli.verbs())
+
+
+def test_a_verb_that_is_said_to_be_missing_is_found():
+    assert (
+        denied("There is no\n`introspect inject` yet.") == denied("`introspect inject X` does not exist") == {"inject"}
+    )
+    assert not denied("there is no `introspect conjure`; `introspect inject` asks") and len(WRITTEN) > len(PAGES) + 4
+
+
+def test_commands_that_notebooks_name_can_be_typed():
+    named = {
+        code
+        for name, text in WRITTEN.items()
+        if name.endswith(".ipynb")
+        for code in re.findall(r"`(introspect [^`\n]+)`", text)
+    }
+    assert "introspect inject inject-thought" in named
+    for code in named:
+        chosen, verb, words = typed(code)
+        chosen.make_context(verb, list(words))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -35,12 +35,20 @@ CHECKED = {
 }
 """Template of a page -> the tests that check it."""
 BEING_MADE: set[str] = set()
+NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 SPOKEN_BY_OTHERS = {"tasks", "verdicts", "training", "concepts"}
 """Folders whose texts are prompts to models, or patterns of what models write."""
 
 
 def shipped(name: str):
     return json.loads((SHIPPED / name).read_text(encoding="utf-8"))
+
+
+def cells_of(path: Path) -> list[tuple[str, str]]:
+    """Kind and text of each cell of a notebook."""
+    return [
+        (each["cell_type"], "".join(each["source"])) for each in json.loads(path.read_text(encoding="utf-8"))["cells"]
+    ]
 
 
 def run_results() -> dict:
@@ -96,6 +104,15 @@ def test_shipped_results(name):
 def test_readme_and_changelog():
     for name in ("README.md", "CHANGELOG.md"):
         check_text((ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks(path):
+    found = cells_of(path)
+    assert {kind for kind, _ in found} == {"markdown", "code"}
+    for kind, source in found:
+        for text in [source] if kind == "markdown" else literals(ast.parse(source)):
+            check_text(text)
 
 
 def test_every_template_is_checked_on_a_page_that_is_made():
