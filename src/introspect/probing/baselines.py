@@ -47,6 +47,8 @@ class Baselines(NamedTuple):
     section: Found
     best_text: tuple[str, np.ndarray] | None
     """Name and scores [row]."""
+    scores: dict[str, np.ndarray]
+    """Name -> scores [row] of every baseline that could be estimated."""
 
 
 def position_texts(stage: ProbeStage, position: str) -> dict[str, Scores]:
@@ -93,7 +95,8 @@ def baselines_section(
     section["best"] = _best(stage, headline, section, measured, measured)
     section["best_text"] = _best(stage, headline, section, words, read)
     name = section["best_text"]["name"]
-    return Baselines(section, None if name is None else (name, words[name]))
+    every = measured if base is None else measured | {"base_model": base.scores}
+    return Baselines(section, None if name is None else (name, words[name]), every)
 
 
 def _columns(stage: ProbeStage, position: str) -> dict[str, Scores]:
