@@ -36,6 +36,7 @@ class Cells:
         """
         self.path = path
         self.cells: list[list[Row]] = []
+        self._under_way = False
         if not self.path.exists():
             return
         if self.path.stat().st_size > MOST_BYTES:
@@ -67,8 +68,12 @@ class Cells:
         """Add the next cell, whole or not at all.
 
         Raises:
-            RunError: the disk is full.
+            RunError: the disk is full; or an earlier cell was not added to the end, by an error or an interruption, so
+                that what the file ends with is not known until it is read again.
         """
+        if self._under_way:
+            raise RunError(f"cell {len(self.cells)} of {self.path} was being written when that stopped; use --resume")
+        self._under_way = True
         whole = [{"cell": len(self.cells), "of": len(rows), **row} for row in rows]
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in whole)
         try:
@@ -81,6 +86,7 @@ class Cells:
                 f"cannot write {self.path}: {error.strerror}; free space, then go on with --resume"
             ) from error
         self.cells.append(whole)
+        self._under_way = False
         return whole
 
 

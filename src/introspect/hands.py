@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from .errors import RunError
+
 R = TypeVar("R")
 
 
@@ -26,13 +28,24 @@ class Hands(Protocol[R]):
 
 
 def in_order(todo: Sequence[int], take: Callable[[int, R], object]) -> Callable[[int, R], None]:
-    """What hands over in the order of `todo`, whatever the order in which pieces are done."""
+    """What hands over in the order of `todo`, whatever the order in which pieces are done.
+
+    Once `take` did not return, by an error or an interruption, nobody knows what it did: what it gives then raises
+    RunError, and no later piece takes the place of the one that was being handed over.
+    """
     left, waiting = deque(todo), dict[int, R]()
+    under_way = False
 
     def taken(index: int, made: R) -> None:
+        nonlocal under_way
+        if under_way:
+            raise RunError(f"piece {left[0]} was being handed over when that was stopped; go on with --resume")
         waiting[index] = made
         while left and left[0] in waiting:
-            take(left[0], waiting.pop(left.popleft()))
+            under_way = True
+            take(left[0], waiting[left[0]])
+            del waiting[left.popleft()]
+            under_way = False
 
     return taken
 

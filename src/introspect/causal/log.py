@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ..atomic import read_at_most, write_atomic
-from ..errors import StoreError
+from ..errors import RunError, StoreError
 from ..stage_file import MAX_BYTES, Row
 from .settings import Act, ScopeName
 
@@ -116,6 +116,7 @@ class Log:
     ) -> None:
         self.path = folder / STEERING_FILE
         self.units: dict[str, Unit] = {}
+        self._under_way = False
         if os.path.lexists(self.path):
             if plan_of(self.path) == plan:
                 units = read_log(self.path)[1]
@@ -129,12 +130,20 @@ class Log:
         write_atomic(self.path, "".join(f"{line}\n" for line in lines))
 
     def add(self, unit: Unit) -> Unit:
-        """Commit a unit."""
+        """Commit a unit.
+
+        Raises:
+            RunError: an earlier one was not added to the end, so that what the file ends with is not known.
+        """
+        if self._under_way:
+            raise RunError(f"a unit of {self.path} was being written when that stopped; steer the run again")
+        self._under_way = True
         with self.path.open("a", encoding="utf-8") as file:
             file.write(unit.model_dump_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.units[unit.unit] = unit
+        self._under_way = False
         return unit
 
 

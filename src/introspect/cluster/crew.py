@@ -158,7 +158,13 @@ class Crew:
 
         def handed(index: int, made: R, where: str) -> None:
             with self._lock:
-                take(index, made)
+                if pieces.failure is not None:
+                    return  # whoever failed may have been handing over
+                try:
+                    take(index, made)
+                except BaseException as error:
+                    pieces.fail(error)  # before anybody else has the lock
+                    raise
                 self._pieces[where] += 1
             pieces.done(index)
 
