@@ -7,7 +7,7 @@ import pytest
 
 from introspect.errors import EstimateError, StoreError
 from introspect.features import choose_probed, gather, logit_margin, token_position, visible_chain
-from introspect.rollout import read_rollouts, read_whole_lines
+from introspect.rollout import read_rollouts, read_summaries, read_whole_lines
 from introspect.store import StoreReader
 from planted_runs import LAYERS, TOKENIZER, record_by_hand, rollout
 
@@ -95,7 +95,22 @@ def test_a_line_ends_at_a_line_feed_and_at_nothing_else(tmp_path):
     with path.open("a", encoding="utf-8") as file:
         file.write(rows[0].line()[:-20])
     assert read_whole_lines(path) == rows
-    with pytest.raises(StoreError, match=r"rollouts.jsonl:3: not a rollout"):
-        read_rollouts(path)
-    with pytest.raises(StoreError, match="cannot read"):
-        read_rollouts(tmp_path / "absent.jsonl")
+    for read in (read_rollouts, read_summaries):
+        with pytest.raises(StoreError, match=r"rollouts.jsonl:3: not a rollout \(.*; record the run again"):
+            read(path)
+        with pytest.raises(StoreError, match=r"cannot read .*absent.jsonl: .*; record the run again"):
+            read(tmp_path / "absent.jsonl")
+
+
+def test_a_strangers_rollouts_are_read_strictly(tmp_path):
+    path, link = tmp_path / "rollouts.jsonl", tmp_path / "link.jsonl"
+    path.write_text("\n" + rollout(0, "g", "a", "risky").line())
+    link.symlink_to(path)
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(path.read_bytes().replace(b'"risky"', b'"ri\xffky"'))
+    for read in (read_rollouts, read_summaries):
+        assert len(read(path)) == 1
+        with pytest.raises(StoreError, match=r"cannot read .*link.jsonl"):
+            read(link)
+        with pytest.raises(StoreError, match=r"broken.jsonl:2: not a rollout"):
+            read(broken)

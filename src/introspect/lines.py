@@ -1,4 +1,7 @@
-"""Lines of a JSON-lines file that may be a stranger's, one at a time, each with the place where it begins."""
+"""Lines of a JSON-lines file that may be a stranger's, one at a time, each with the place where it begins.
+
+What is wrong is said of a line by the title of its model: `not a rollout`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import StoreError
 
+AGAIN = "record the run again into another --out"
 MAX_LINE = 1 << 26
 """Bytes of one line; a rollout of 100,000 tokens with eight options is a fifth of it."""
 M = TypeVar("M", bound=BaseModel)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path, remedy: str = AGAIN) -> Iterator[BinaryIO]:
     """A regular file, no link, for reading.
 
     Raises:
@@ -28,10 +32,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise StoreError(f"cannot read {path}: not a regular file")
+                raise StoreError(f"cannot read {path}: not a regular file; {remedy}")
             yield file
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        raise StoreError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
 
 
 def read_lines(path: Path, kind: type[M]) -> Iterator[tuple[int, M]]:
@@ -45,7 +49,7 @@ def read_lines(path: Path, kind: type[M]) -> Iterator[tuple[int, M]]:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if line.strip():
-                yield begin, _parsed(line, kind, f"{path}:{number}")
+                yield begin, parse_line(line, kind, f"{path}:{number}")
             begin += len(line)
 
 
@@ -57,17 +61,23 @@ def read_line(path: Path, begin: int, kind: type[M]) -> M:
     """
     with opened(path) as file:
         file.seek(begin)
-        return _parsed(file.readline(MAX_LINE + 1), kind, f"{path}, byte {begin}")
+        return parse_line(file.readline(MAX_LINE + 1), kind, f"{path}, byte {begin}")
 
 
-def _parsed(line: bytes, kind: type[M], where: str) -> M:
+def parse_line(line: str | bytes, kind: type[M], where: str) -> M:
+    """A line, validated.
+
+    Args:
+        where: what to call it.
+
+    Raises:
+        StoreError: it is not what it should be.
+    """
     if len(line) > MAX_LINE:
-        raise StoreError(f"{where}: a line of more than {MAX_LINE:,} bytes; record the run again into another --out")
+        raise StoreError(f"{where}: a line of more than {MAX_LINE:,} bytes; {AGAIN}")
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"]) or "line"
-        raise StoreError(
-            f"{where}: not a {kind.__name__.lower()} ({at}: {first['msg']}); record the run again into another --out"
-        ) from None
+        raise StoreError(f"{where}: not a {error.title.lower()} ({at}: {first['msg']}); {AGAIN}") from None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from .errors import StoreError
+from .lines import opened, parse_line, read_lines
 from .tasks.item import Scalar
 
 TokenRange = tuple[int, int]
-R = TypeVar("R", bound="RolloutSummary")
 
 
 class RolloutSpans(BaseModel):
@@ -29,7 +27,7 @@ class RolloutSpans(BaseModel):
 class RolloutSummary(BaseModel):
     """What a rollout did and said, without its token ids: what verdicts and behavioural metrics work on."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", title="rollout")
 
     rollout: int
     """Index in the run: items in the order of their file, then conditions, then samples."""
@@ -105,7 +103,25 @@ def read_rollouts(path: Path) -> list[Rollout]:
     Raises:
         StoreError: the file cannot be read, or a line is not a rollout. Names the file and the line.
     """
-    return list(_parse(Rollout, path, (line for line in _lines(path) if line)))
+    return [each for _, each in read_lines(path, Rollout)]
+
+
+def read_summaries(path: Path) -> list[RolloutSummary]:
+    """The rollouts of a file without their token ids.
+
+    Raises:
+        StoreError: as `read_rollouts`.
+    """
+    return [each for _, each in read_lines(path, RolloutSummary)]
+
+
+def read_whole_lines(path: Path) -> list[Rollout]:
+    """The rollouts of a file that a kill may have cut short: a last line without its newline is left out."""
+    if not path.exists():
+        return []
+    with opened(path) as file:
+        lines = file.read().decode("utf-8", errors="replace")
+    return parse_rollouts(lines[: lines.rfind("\n") + 1], str(path))
 
 
 def parse_rollouts(lines: str, whose: str) -> list[Rollout]:
@@ -117,46 +133,5 @@ def parse_rollouts(lines: str, whose: str) -> list[Rollout]:
     Raises:
         StoreError: as `read_rollouts`.
     """
-    return list(_parse(Rollout, Path(whose), (line for line in lines.split("\n") if line)))
-
-
-def read_summaries(path: Path) -> list[RolloutSummary]:
-    """The rollouts of a file without their token ids, a line at a time.
-
-    Raises:
-        StoreError: as `read_rollouts`.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-            return list(_parse(RolloutSummary, path, (line for line in lines if line.strip())))
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def read_whole_lines(path: Path) -> list[Rollout]:
-    """The rollouts of a file that a kill may have cut short: a last line without its newline is left out."""
-    return list(_parse(Rollout, path, _lines(path)[:-1])) if path.exists() else []
-
-
-def _lines(path: Path) -> list[str]:
-    """What stands between line feeds. Text may hold other characters that `splitlines` would break at."""
-    try:
-        return path.read_bytes().decode("utf-8", errors="replace").split("\n")
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot read {path}: {error.strerror}; record the run again into another --out")
-
-
-def _parse(kind: type[R], path: Path, lines: Iterable[str]) -> Iterable[R]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield kind.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise StoreError(
-                f"{path}:{number}: not a rollout ({where}: {first['msg']}); record the run again into another --out"
-            ) from None
+    numbered = enumerate(lines.split("\n"), start=1)
+    return [parse_line(line, Rollout, f"{whose}:{number}") for number, line in numbered if line]

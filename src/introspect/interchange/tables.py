@@ -208,13 +208,11 @@ def _rows(path: Path, schema: pa.Schema, *, optional: bool = False) -> Iterator[
     if optional and not os.path.lexists(path):
         return
     try:
-        with opened(path) as source:
+        with opened(path, "export the run again") as source:
             size = os.fstat(source.fileno()).st_size
             if size > MAX_TABLE_BYTES:
                 raise StoreError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; export the run in parts")
             yield from _checked_rows(path, source, schema, UNSUSPECTED_BYTES + MAX_RATIO * size)
-    except OSError as error:
-        raise StoreError(f"cannot read {path} ({first_line(error)}); export the run again") from None
     except pa.ArrowException as error:
         raise StoreError(f"{path} is no parquet table ({first_line(error)}); export the run again") from None
 
