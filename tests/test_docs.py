@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
@@ -24,7 +25,9 @@ import docs_numbers
 from introspect.assets import list_experiments, list_studies
 from introspect.cli.main import app
 from introspect.experiment import load_experiment
+from introspect.prepare import spec_items
 from introspect.tasks.hint_kinds import find_kind
+from introspect.thresholds import fewest_groups
 from introspect.training.recipe import read_recipe
 from wording import check_text
 
@@ -56,6 +59,8 @@ WRITTEN = {
 """All that is written in Markdown: pages, the two files of the root, and what notebooks say between their cells."""
 DENIED = re.compile(r"\bno `introspect ([\w-]+)|`introspect ([\w-]+)[^`]*` (?:is|does|has) not\b")
 """Says that there is no such verb."""
+BY_NAME = re.compile(r"introspect\[|pip install[^`\n]* introspect\b")
+"""Would fetch the package that has our name on PyPI, which is a stranger's."""
 MADE_BY_RUNS = {"experiment.yaml", "manifest.json"}
 
 
@@ -157,6 +162,58 @@ def test_every_command_can_be_typed(page, command):
     if spec in EXPERIMENTS and "study" not in docs_numbers.specs()[spec]:
         changes = [after for word, after in pairwise(words) if word == "--set"]
         load_experiment(spec, [each for each in changes if "my-kind" not in each])
+
+
+def test_no_example_asks_for_a_threshold_that_its_run_cannot_set():
+    spec = load_experiment("probe-risk")
+    groups = {item.group for item in spec_items(spec) if item.split == "id"}
+    development = int((1 - spec.probe.test_fraction) * len(groups))
+    examples = [command for _, command in COMMANDS] + (docs_cli.verbs()["link"].help or "").splitlines()
+    asked = [float(found[1]) for each in examples if (found := re.search(r"probe-risk .*--fpr[ =](\S+)", each))]
+    assert asked and all(fewest_groups(fpr) <= development for fpr in asked)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_nothing_is_installed_by_a_name_that_is_not_ours(name):
+    assert not BY_NAME.search(WRITTEN[name])
+
+
+def test_nor_do_messages_say_so():
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if BY_NAME.search(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("said", ['pip install "introspect[ray]"', "pip install introspect", "`introspect[explore]`"])
+def test_what_would_install_a_stranger_s_package_is_found(said):
+    assert BY_NAME.search(said)
+
+
+def test_every_extra_that_is_named_is_one_and_every_one_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    named = {
+        each
+        for text in WRITTEN.values()
+        for found in re.findall(r"'\.\[([^\]]+)\]'", text)
+        for each in found.split(",")
+    }
+    assert named <= extras
+    table = PAGES["quick-start.md"].split("| extra |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)) == extras - {"docs", "test", "check"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_are_whole(name):
+    """A row after a blank line begins a table of its own, so a line of dashes follows it."""
+    lines = re.sub(r"^```.*?^```", "", filled(name), flags=re.MULTILINE | re.DOTALL).splitlines()
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if line.startswith("|") and not before.startswith("|"):
+            assert re.fullmatch(r"\|[-| :]+\|", after), line
 
 
 def test_there_are_commands_on_the_pages():

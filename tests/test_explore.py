@@ -755,7 +755,7 @@ def test_without_its_packages_it_says_what_to_install(made, capsys, monkeypatch)
     monkeypatch.setattr(explore, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stop:
         main(["explore", str(made)])
-    assert stop.value.code == 2 and "introspect[explore]" in capsys.readouterr().err
+    assert stop.value.code == 2 and "pip install -c constraints.txt '.[explore]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -445,7 +445,10 @@ class TestInspect:
         monkeypatch.setitem(sys.modules, "inspect_ai", None)
         monkeypatch.delitem(sys.modules, "inspect_ai.log", raising=False)
         code, _, err = invoke(run, "--to", "inspect", "--out", tmp_path / "log.eval")
-        assert code == 2 and "needs inspect-ai: get it with `pip install introspect[inspect]`" in err
+        assert (
+            code == 2
+            and "needs inspect-ai: get it with `pip install '.[inspect]'` in the folder of introspect's source" in err
+        )
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("suffix", [".eval", ".json"])

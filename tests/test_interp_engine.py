@@ -89,5 +89,5 @@ def test_what_it_does_not_do_is_refused(folders, tmp_path):
 def test_without_the_package_it_is_refused(folders, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "interp_engine" else found(name))
-    with pytest.raises(SpecError, match=r"needs interp-engine: get it with `pip install introspect\[interp-engine\]`"):
+    with pytest.raises(SpecError, match=r"needs interp-engine: get it with `pip install '\.\[interp-engine\]'`"):
         make_backend("interp-engine", load_model(folders("llama"), dtype="float32").model)

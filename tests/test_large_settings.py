@@ -121,7 +121,7 @@ def test_a_run_in_few_bits_is_refused_where_they_cannot_run(folder, capsys, monk
     for verb in (["run", "probe-risk", "--out", tmp_path / "run"], ["doctor"]):
         code, _, err = run(capsys, *verb, "--model", folder, "--quantization", "8bit")
         assert code == 2
-        assert "8bit needs bitsandbytes: get it with `pip install introspect[quantization]`" in err
+        assert "8bit needs bitsandbytes: get it with `pip install -c constraints.txt '.[quantization]'`" in err
     assert not (tmp_path / "run").exists()
     with pytest.raises(ModelError, match="3bit"):
         load_model(folder, quantization="3bit")  # type: ignore[arg-type]

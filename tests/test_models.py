@@ -217,7 +217,7 @@ class TestRefusals:
 
     def test_quantization_without_bitsandbytes(self, llama, monkeypatch):
         monkeypatch.setattr("introspect.models.quantise.importlib.util.find_spec", lambda name: None)
-        assert "introspect[quantization]" in refusal(llama, quantization="4bit")
+        assert "pip install -c constraints.txt '.[quantization]'" in refusal(llama, quantization="4bit")
 
 
 CODE = """

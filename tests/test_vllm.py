@@ -222,7 +222,7 @@ def test_an_adapter_is_sampled_from_merged_weights(folder, vllm, tmp_path):
 class TestRefusals:
     def test_no_package(self, folder, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(SpecError, match=r"needs vLLM: get it with `pip install introspect\[vllm\]`"):
+        with pytest.raises(SpecError, match=r"needs vLLM: get it with `pip install '\.\[vllm\]'`"):
             backend_of(folder)
 
     def test_nothing_to_run_on(self, folder, vllm):

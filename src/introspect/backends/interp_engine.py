@@ -157,7 +157,8 @@ def interp_engine_backend(model: PreTrainedModel) -> InterpEngineBackend:
     """
     if importlib.util.find_spec("interp_engine") is None:
         raise SpecError(
-            "the interp-engine backend needs interp-engine: get it with `pip install introspect[interp-engine]`"
+            "the interp-engine backend needs interp-engine: get it with `pip install '.[interp-engine]'` in the folder "
+            "of introspect's source, in an environment of its own"
         )
     origin = origin_of(model)
     if origin is None or not origin.as_stored or getattr(model, "hf_quantizer", None) is not None:

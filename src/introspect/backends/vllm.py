@@ -27,7 +27,10 @@ from .sampled import Sampled, SampledBackend
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-GET = "get it with `pip install introspect[vllm]` (Linux and an NVIDIA GPU)"
+GET = (
+    "get it with `pip install '.[vllm]'` in the folder of introspect's source, in an environment of its own (Linux and "
+    "an NVIDIA GPU)"
+)
 REMEDY = "see its own lines above, or use --backend native"
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",

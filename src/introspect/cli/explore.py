@@ -42,7 +42,10 @@ def explore(
     introspect explore runs/probe-risk --probe my-probe
     """
     if any(find_spec(name) is None for name in NEEDS):
-        raise SpecError("the explorer needs two more packages: pip install 'introspect[explore]'")
+        raise SpecError(
+            "the explorer needs two more packages: get them with `pip install -c constraints.txt '.[explore]'` in the "
+            "folder of introspect's source"
+        )
     from ..explore.saved import check_given
     from ..explore.serving import serve
     from ..explore.site import Site

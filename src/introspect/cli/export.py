@@ -59,7 +59,7 @@ def export(
     """Write a run in another tool's format.
 
     inspect: a log of rollouts with verdicts and readouts as scores, which `introspect record --from` replays token by
-    token (needs `pip install introspect[inspect]`). parquet: tables of rollouts, verdicts and readouts. numpy: a .npy a
+    token (needs the extra `inspect`). parquet: tables of rollouts, verdicts and readouts. numpy: a .npy a
     site and layer. transformer-lens: a safetensors file a rollout, under TransformerLens' hook names. The run is left
     as it is.
 

@@ -40,7 +40,7 @@ def link(
 
     \b
     introspect link runs/probe-risk
-    introspect link runs/probe-risk --fpr 0.01 --json
+    introspect link runs/probe-risk --fpr 0.1 --json
     introspect link runs/probe-risk --out rows.csv
     introspect link runs/probe-risk --write
     """

@@ -43,7 +43,7 @@ def record(
     """Record a model's activations on transcripts from elsewhere.
 
     A line of the file is {"prompt_ids": [...], "completion_ids": [...]}, replayed as it is, or {"prompt": "...",
-    "completion": "..."}, tokenised here. Inspect logs need `pip install introspect[inspect]`.
+    "completion": "..."}, tokenised here. Inspect logs need the extra `inspect`.
 
     \b
     introspect record --from transcripts.jsonl --model Qwen/Qwen3-0.6B --dry-run

@@ -63,7 +63,10 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise SpecError("--ray needs Ray, which is not installed: get it with `pip install introspect[ray]`") from None
+        raise SpecError(
+            "--ray needs Ray, which is not installed: get it with `pip install -c constraints.txt '.[ray]'` in the "
+            "folder of introspect's source"
+        ) from None
     return ray
 
 

@@ -119,7 +119,10 @@ def inspect_api(what: str, module: str = "inspect_ai.log") -> Any:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "inspect_ai":
             raise
-        raise SpecError(f"{what} needs inspect-ai: get it with `pip install introspect[inspect]`") from None
+        raise SpecError(
+            f"{what} needs inspect-ai: get it with `pip install '.[inspect]'` in the folder of introspect's source, in "
+            "an environment of its own"
+        ) from None
 
 
 def installed_inspect() -> str:

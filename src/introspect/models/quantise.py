@@ -43,7 +43,10 @@ def check_quantization(quantization: str | None, *, offload: bool = False) -> No
             f"weights in {quantization} are not offloaded to disk: leave the offload folder or quantization out"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(f"{quantization} needs bitsandbytes: get it with `pip install introspect[quantization]`")
+        raise ModelError(
+            f"{quantization} needs bitsandbytes: get it with `pip install -c constraints.txt '.[quantization]'` in the "
+            "folder of introspect's source"
+        )
 
 
 def settings(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:

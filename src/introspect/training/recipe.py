@@ -85,7 +85,7 @@ class GrpoSettings(BaseModel):
     verbalising_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of that reward or penalty."""
     rollouts: Literal["lanes", "vllm"] = "lanes"
-    """Who samples: our own sampler, or vLLM (`pip install introspect[vllm]`, CUDA only), which resumes with other draws
+    """Who samples: our own sampler, or vLLM (the extra `vllm`, CUDA only), which resumes with other draws
     than an uninterrupted training."""
 
 
