@@ -9,7 +9,8 @@ import numpy as np
 
 from ..cells import Row
 from ..stats import Estimate
-from .found import Address, Found, line_of, standing, table
+from ..tables import line_of, table
+from .found import Address, Found, standing
 from .measures import corrected_line, line
 
 

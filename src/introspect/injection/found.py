@@ -304,18 +304,3 @@ class Contrast(NamedTuple):
 
 def _mean_of(found: Mapping[str, Sequence[Contrast]], value: Callable[[Contrast], float]) -> dict[str, float]:
     return {word: float(np.mean([value(each) for each in pairs])) for word, pairs in found.items()}
-
-
-def table(title: str, note: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> dict[str, Any]:
-    """A table of results.json. Columns are a label and how its estimates are written: `number` or `share`."""
-    return {
-        "title": title,
-        "note": note,
-        "columns": [{"label": label, "how": how} for label, how in columns],
-        "rows": list(rows),
-    }
-
-
-def line_of(label: str, cells: Sequence[Estimate], note: str = "") -> dict[str, Any]:
-    """A row of a table."""
-    return {"label": label, "note": note, "cells": [each.to_json() for each in cells]}

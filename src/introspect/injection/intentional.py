@@ -19,8 +19,9 @@ from ..concepts.vectors import SITE
 from ..forced import continuation_ids
 from ..report import number
 from ..stats import Estimate
+from ..tables import line_of, table
 from .cells import Cell, Place, Plan, Study
-from .found import Found, line_of, table
+from .found import Found
 from .measures import mean
 from .subject import Part, Subject
 from .trials import Trial

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..cells import Row
-from .found import Address, Found, line_of
+from ..tables import line_of
+from .found import Address, Found
 from .measures import permuted
 
 

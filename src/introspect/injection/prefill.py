@@ -17,8 +17,9 @@ from ..cells import Done
 from ..concepts import fill
 from ..report import number
 from ..stats import Estimate
+from ..tables import Columns, line_of, table
 from .cells import Cell, Place, Plan, Study
-from .found import Address, Found, leaning, line_of, table
+from .found import Address, Found, leaning
 from .subject import SWAPPED, VECTORS
 from .trials import Trial
 from .verdict import AGAINST, UNTESTED, above, said_of
@@ -32,7 +33,11 @@ GRID = {
 }
 MOUTHS = ("own", "other")
 QUESTIONS = ("meant", "slip")
-COLUMNS = (("own word, shift", "number"), ("another word, shift", "number"), ("own word beyond another", "number"))
+COLUMNS: Columns = (
+    ("own word, shift", "number"),
+    ("another word, shift", "number"),
+    ("own word beyond another", "number"),
+)
 ROLES = ("user", "assistant", "user")
 """Who says the request, the word, and the question."""
 SHOWN = (*VECTORS, SWAPPED)

@@ -10,8 +10,9 @@ import numpy as np
 from ..cells import Done, Row
 from ..concepts import count_tokens
 from ..stats import Estimate
+from ..tables import Columns, line_of, table
 from .bias import Lines, bias_table, yes_bias
-from .found import Address, Found, line_of, table
+from .found import Address, Found
 from .localised import localisation, located, said_chance
 from .measures import d_prime, exact, mean
 from .spec import Injection
@@ -83,7 +84,7 @@ def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, An
     }
 
 
-WORDINGS = (
+WORDINGS: Columns = (
     ("claims, no injection", "share"),
     ("claims a thought", "share"),
     ("names it", "share"),

@@ -15,8 +15,9 @@ from ..concepts import fill
 from ..concepts.forms import tokens
 from ..report import number
 from ..stats import Estimate
+from ..tables import Columns, line_of, table
 from .cells import Cell, Place, Plan, Study
-from .found import Address, Found, line_of, table
+from .found import Address, Found
 from .measures import exact
 from .subject import KINDS, NONE, SWAPPED, VECTORS
 from .thought_results import said_of_swaps
@@ -31,7 +32,7 @@ GRID = {
     "gain_rank": "rank of the word's gain, first token",
     "random": "the same, random direction",
 }
-COLUMNS = (("names it", "share"), ("repeats", "share"), ("both", "share"))
+COLUMNS: Columns = (("names it", "share"), ("repeats", "share"), ("both", "share"))
 SHARES = ("both", "named", "repeated", "gain_rank", "random")
 
 

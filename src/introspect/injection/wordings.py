@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..stats import Estimate
-from .found import Found, line_of, table
+from ..tables import Columns, line_of, table
+from .found import Found
 
 SHOWN = 70
 """Characters of a wording that name its row."""
@@ -15,7 +16,7 @@ SHOWN = 70
 def wordings_table(
     found: Found,
     asked: Sequence[str],
-    columns: Sequence[tuple[str, str]],
+    columns: Columns,
     cells: Callable[[Found], list[Estimate]],
 ) -> dict[str, Any]:
     """A row a wording.

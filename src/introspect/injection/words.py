@@ -11,7 +11,8 @@ from ..concepts import count_tokens
 from ..models import LoadedModel
 from ..models.placement import run_device, weight_of
 from ..stats import Estimate
-from .found import Address, Found, line_of, table
+from ..tables import Columns, line_of, table
+from .found import Address, Found
 from .measures import coefficients
 from .subject import Subject
 
@@ -32,7 +33,7 @@ def word_regressions(subject: Subject, found: Found, layer: int) -> list[dict[st
     outcomes = {"detection": _outcome(found, "detect"), "identification": _outcome(found, "which")}
     known = predictors(subject, layer, words)
     joint = [name for name in known if len(known[name]) == len(words)]
-    columns = [(f"{label}, {how}", "number") for label in outcomes for how in ("alone", "together")]
+    columns: Columns = [(f"{label}, {how}", "number") for label in outcomes for how in ("alone", "together")]
     rows = []
     for name in known:
         cells = []

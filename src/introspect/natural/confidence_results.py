@@ -10,9 +10,10 @@ from ..cells import Done, Row
 from ..errors import EstimateError
 from ..probing.calibration import calibration_error
 from ..stats import CHANCE, Estimate, auroc_estimate, increment_estimate, proportion
+from ..tables import line_of, table
 from .confidence_rows import Answers
 from .measures import bootstrap_many, partial_ranks
-from .parts import UNTESTED, Claim, above, coarse, figure, finding, line_of, said, settled, table
+from .parts import UNTESTED, Claim, above, coarse, figure, finding, said, settled
 from .predicting import likely, out_of_fold
 
 if TYPE_CHECKING:

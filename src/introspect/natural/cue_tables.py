@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..stats import Estimate
+from ..tables import line_of, table
 from .cue_fits import classes, folds_of
 from .cue_found import Contrast, Found
 from .cue_measures import gap_within, mean_of, rank_correlation, share_gap
 from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED
 from .cue_texts import LETTERS, NONE
-from .parts import figure, line_of, table
+from .parts import figure
 
 
 def influence(found: Found) -> dict[str, Any]:

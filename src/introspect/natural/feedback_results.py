@@ -8,9 +8,10 @@ import numpy as np
 
 from ..cells import Done
 from ..stats import CHANCE, Estimate
+from ..tables import line_of, table
 from .feedback_found import Found, Report, Shift
 from .measures import accuracy, area, effect_size, minus
-from .parts import UNTESTED, Claim, coarse, figure, finding, line_of, said, settled, table
+from .parts import UNTESTED, Claim, coarse, figure, finding, said, settled
 from .text_labels import CLASSIFIERS, tfidf_logistic
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..cells import Done
 from ..stats import Estimate
+from ..tables import Columns, line_of, table
 from .framing_found import FLIPS, READOUT, SAID, Effect, Found, Gap, Measure
 from .framing_texts import CONTROL, NEUTRAL
-from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, How, figure, finding, line_of, said, table
+from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, figure, finding, said
 
 if TYPE_CHECKING:
     from .framing_study import FramingStudy
@@ -67,7 +68,7 @@ def _effects(found: Found, measure: Measure) -> dict[str, Any]:
         " The neutral frame says nothing either: it shows how far any other words move this, and the last column how "
         "much further from the control than that a frame is, whichever way."
     )
-    more: list[tuple[str, How]] = [("minus neutral", "number"), ("further from control than neutral", "number")]
+    more: Columns = [("minus neutral", "number"), ("further from control than neutral", "number")]
     return table(
         f"By frame: {measure.name}",
         f"{how}Differences are paired over items, from the same seeds; p-values are from signs of items' differences "

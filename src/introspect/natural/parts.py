@@ -1,4 +1,4 @@
-"""Parts of results.json: tables, figures and findings. Labels of figures are plain words, since plotly reads markup."""
+"""Parts of results.json: figures and findings. Labels of figures are plain words, since plotly reads markup."""
 
 from __future__ import annotations
 
@@ -12,26 +12,10 @@ from ..metrics.hint_section import holm
 from ..report import number
 from ..stats import Estimate
 
-How = Literal["number", "share"]
 NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:()%+'-]")
 LEVEL = 0.05
 """Of a corrected p-value, below which a criterion is supported."""
 SUPPORTED, NOT, UNKNOWN, UNTESTED = "supported", "not supported", "cannot tell", "not tested"
-
-
-def table(title: str, note: str, columns: Sequence[tuple[str, How]], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A table: columns by label and how they are shown, rows as of `line_of`."""
-    return {
-        "title": title,
-        "note": note,
-        "columns": [{"label": label, "how": how} for label, how in columns],
-        "rows": list(rows),
-    }
-
-
-def line_of(label: str, estimates: Sequence[Estimate], note: str = "") -> dict[str, Any]:
-    """A row of a table."""
-    return {"label": label, "note": note, "cells": [each.to_json() for each in estimates]}
 
 
 def figure(

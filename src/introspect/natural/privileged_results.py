@@ -9,9 +9,10 @@ import numpy as np
 from ..cells import Done, Row
 from ..errors import EstimateError
 from ..stats import CHANCE, Estimate, auroc, newcombe_interval
+from ..tables import line_of, table
 from .hypothetical import PROPERTIES
 from .measures import apart, bootstrap_many, wilson_of
-from .parts import UNKNOWN, UNTESTED, Claim, coarse, figure, finding, line_of, said, settled, table
+from .parts import UNKNOWN, UNTESTED, Claim, coarse, figure, finding, said, settled
 from .predicting import likely, prevalent
 
 if TYPE_CHECKING:
