@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .asked_spec import AskedSpec
 from .assets import data_path
 from .awareness import self_reports
 from .backends import Capture, ModelBackend, Sampling, check_ids, make_backend
@@ -112,6 +113,23 @@ def spec_items(spec: Experiment) -> list[Item]:
     return select_items(found, {"id": spec.limit.id, "ood": spec.limit.ood})
 
 
+def load_subject(spec: Experiment | AskedSpec, *, offline: bool = False) -> LoadedModel:
+    """The model that a spec asks, with its adapter.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+    """
+    return load_model(
+        spec.model,
+        adapter=spec.organism,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        attention=spec.attention,
+        quantization=spec.quantization,
+        offline=offline,
+    )
+
+
 def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     """Load the model and lay out the work. Writes nothing."""
     memory_budget()
@@ -124,15 +142,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
         raise SpecError(f"no labels at {spec.verdicts.labels}: give a sheet that was filled in, or set it to null")
     check_encoder(spec.probe.embedding, offline=offline)
     asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
-    loaded = load_model(
-        spec.model,
-        adapter=spec.organism,
-        revision=spec.revision,
-        dtype=spec.dtype,
-        attention=spec.attention,
-        quantization=spec.quantization,
-        offline=offline,
-    )
+    loaded = load_subject(spec, offline=offline)
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
     capture = wanted_capture(spec.capture.sites, layers, spec.capture.selection)
     prompts = [render_trial(loaded, trial) for _, trial in asked]

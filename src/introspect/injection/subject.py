@@ -28,8 +28,9 @@ from ..concepts import (
 )
 from ..concepts.vectors import SITE
 from ..errors import EstimateError, SpecError
-from ..models import LoadedModel, load_model, render_messages
+from ..models import LoadedModel, render_messages
 from ..plan import rollout_seed
+from ..prepare import load_subject
 from ..steering import Direction
 from .spec import Injection
 from .trained import Trained, read_trained
@@ -219,15 +220,7 @@ def prepare_subject(spec: Injection, *, offline: bool = False) -> Subject:
         "confirmation": pick_words(materials.words, "confirmation", spec.categories, spec.limit, spec.seed),
     }
     norms = _norms(spec, [word for part in words.values() for word in part])
-    loaded = load_model(
-        spec.model,
-        adapter=spec.organism,
-        revision=spec.revision,
-        dtype=spec.dtype,
-        attention=spec.attention,
-        quantization=spec.quantization,
-        offline=offline,
-    )
+    loaded = load_subject(spec, offline=offline)
     trained = read_trained(spec.organism)
     layers = spec.resolved_layers(loaded.info.n_layers, () if trained is None else trained.layers)
     backend = make_backend(spec.backend, loaded.model, Capture((SITE,), layers))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from ..backends import Capture, ModelBackend, make_backend
 from ..forced import Forced, Ids, OptionIds, answer_lead, forced_answers, option_ids
-from ..models import LoadedModel, load_model, render_messages, resolve
+from ..models import LoadedModel, render_messages, resolve
 from ..models.load import digest_of, fetch
 from ..models.source import hub_is_off
 from ..plan import rollout_seed
+from ..prepare import load_subject
 from .spec import NaturalSpec
 
 SITE = "resid_post"
@@ -85,13 +86,5 @@ def prepare_subject(spec: NaturalSpec, *, offline: bool = False) -> Subject:
         ModelError: the model or its adapter cannot be loaded.
         SpecError: there is no such backend, or it does not record what is asked for.
     """
-    loaded = load_model(
-        spec.model,
-        adapter=spec.organism,
-        revision=spec.revision,
-        dtype=spec.dtype,
-        attention=spec.attention,
-        quantization=spec.quantization,
-        offline=offline,
-    )
+    loaded = load_subject(spec, offline=offline)
     return Subject(spec, loaded, make_backend(spec.backend, loaded.model, Capture((SITE,), (0,))), offline)
