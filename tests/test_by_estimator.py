@@ -9,8 +9,8 @@ import pytest
 
 from introspect.errors import EstimateError
 from introspect.experiment import ProbeSpec
-from introspect.probes import best_cell, fit_grid, split_groups
-from introspect.probes.by_estimator import ESTIMATORS, control_of, fit_cells, null_of
+from introspect.probes import best_cell, control_task, fit_grid, shuffled_null, split_groups
+from introspect.probes.by_estimator import ESTIMATORS, fit_cells, measure_of
 from introspect.probes.estimators import RidgeProbe
 from introspect.probes.means import DifferenceOfMeans
 from introspect.probes.null import drawn_tasks
@@ -79,13 +79,15 @@ def test_logistic_regression_is_the_grids_own():
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_shuffled_labels_and_random_labels_of_groups_are_by_the_same_estimator(name):
     penalty = {"ridge": 100.0}.get(name, 0.1)
-    null = null_of(name, ACTS, LABELS, GROUPS, SPLIT, penalty=penalty, n=19, seed=1, layers=(3, 7))
+    null = shuffled_null(
+        ACTS, LABELS, GROUPS, SPLIT, penalty=penalty, n=19, seed=1, layers=(3, 7), measure=measure_of(name)
+    )
     assert {position: rows.shape for position, rows in null.auroc.items()} == {"a": (2, 19), "b": (2, 19)}
     cell = fit_cells(name, ACTS, (3, 7), LABELS, SPLIT, PENALTIES)[3]
     observed = auroc(cell.scores[SPLIT.test], LABELS[SPLIT.test])
     assert permutation_p(observed, null.maxima()) == 1 / 20
     assert 0.4 < np.mean(null.auroc["a"]) < 0.6
-    tasks = control_of(name, ACTS["b"][1], LABELS, GROUPS, SPLIT, penalty=penalty, n=5, seed=2)
+    tasks = control_task(ACTS["b"][1], LABELS, GROUPS, SPLIT, penalty=penalty, n=5, seed=2, measure=measure_of(name))
     assert tasks.probe > tasks.control.max() + 0.1
 
 
@@ -93,10 +95,10 @@ def test_shuffled_labels_and_random_labels_of_groups_are_by_the_same_estimator(n
 def test_memorised_groups_show_in_the_control_task(name):
     named = np.repeat(np.random.default_rng(0).normal(size=(N_GROUPS, 40)), PER_GROUP, axis=0).astype(np.float32)
     named += 0.01 * np.random.default_rng(1).normal(size=named.shape).astype(np.float32)
-    tasks = control_of(name, named, LABELS, GROUPS, SPLIT, penalty=10.0, n=5, seed=2)
+    tasks = control_task(named, LABELS, GROUPS, SPLIT, penalty=10.0, n=5, seed=2, measure=measure_of(name))
     assert tasks.control.mean() > 0.9
     with pytest.raises(EstimateError, match="too few rows for a control task"):
-        control_of(name, named, LABELS, np.arange(N), SPLIT, penalty=10.0, n=5, seed=2)
+        control_task(named, LABELS, np.arange(N), SPLIT, penalty=10.0, n=5, seed=2, measure=measure_of(name))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -107,7 +109,7 @@ def test_control_tasks_are_the_same_labellings_for_every_estimator(name):
     assert (drawn.fitted_labels[:, 0] == LABELS[drawn.fitted]).all()
     for rows, labels in ((drawn.fitted, drawn.fitted_labels), (drawn.held, drawn.held_labels)):
         assert all(len(set(labels[GROUPS[rows] == group, 1])) == 1 for group in set(GROUPS[rows]))
-    found = control_of(name, values, LABELS, GROUPS, SPLIT, penalty=penalty, n=3, seed=4)
+    found = control_task(values, LABELS, GROUPS, SPLIT, penalty=penalty, n=3, seed=4, measure=measure_of(name))
     for column, value in enumerate([found.probe, *found.control]):
         alone = ESTIMATORS[name].make(penalty, None).fit(values[drawn.fitted], drawn.fitted_labels[:, column])
         scores = alone.decision_function(values[drawn.held])

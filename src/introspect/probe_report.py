@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .features import ANSWER_ITSELF
-from .probes import Cell, Null, best_cell, column_scores
-from .probes.by_estimator import ESTIMATORS, fit_cells, null_of
+from .probes import Cell, Null, best_cell, column_scores, shuffled_null
+from .probes.by_estimator import ESTIMATORS, fit_cells, measure_of
 from .probes.stream import Activations
 from .probing import ProbeStage, baselines_section, controls_section, headline_metrics, position_texts
 from .probing.stage import Scores
@@ -63,8 +63,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
         if base_cells
     }
     progress("probe", 2, steps)
-    null = null_of(
-        settings.estimator,
+    null = shuffled_null(
         stage.activations,
         stage.labels,
         stage.groups,
@@ -73,6 +72,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
         n=settings.permutations,
         seed=stage.seed,
         layers=stage.layers,
+        measure=measure_of(settings.estimator),
     )
     progress("probe", 3, steps)
     texts = {name: position_texts(stage, name) for name in stage.positions}

@@ -20,7 +20,7 @@ from .estimators import LogisticProbe, RidgeProbe
 from .grid import Cell, Direction, by_position, fit_grid
 from .linear import LinearProbe
 from .means import DifferenceOfMeans, WhitenedDifferenceOfMeans
-from .null import ControlTask, Measure, Null, column_aurocs, control_task, logistic_aurocs, shuffled_null
+from .null import Measure, column_aurocs, logistic_aurocs
 from .splits import Split, inner_auroc
 from .stream import Activations, each_site
 
@@ -108,41 +108,10 @@ def fit_scored(
     return estimator, scores
 
 
-def null_of(
-    name: str,
-    activations: Activations,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    split: Split,
-    *,
-    penalty: float,
-    n: int,
-    seed: int,
-    layers: Sequence[int],
-) -> Null:
-    """`shuffled_null`, which says what is given, by the estimator of that name."""
-    return shuffled_null(
-        activations, labels, groups, split, penalty=penalty, n=n, seed=seed, layers=layers, measure=_measure(name)
-    )
-
-
-def control_of(
-    name: str,
-    values: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    split: Split,
-    *,
-    penalty: float,
-    n: int,
-    seed: int,
-) -> ControlTask:
-    """`control_task`, which says what is given and raised, by the estimator of that name."""
-    return control_task(values, labels, groups, split, penalty=penalty, n=n, seed=seed, measure=_measure(name))
-
-
-def _measure(name: str) -> Measure:
-    """What fits many columns of labels: of all but logistic regression, one after the other."""
+def measure_of(name: str) -> Measure:
+    """What fits many columns of labels by the estimator of that name, for `shuffled_null` and `control_task`: of all
+    but logistic regression, one after the other.
+    """
     if name == LOGISTIC:
         return logistic_aurocs
 

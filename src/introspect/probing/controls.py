@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import EstimateError
-from ..probes import Cell, Null, random_directions
-from ..probes.by_estimator import control_of
+from ..probes import Cell, Null, control_task, random_directions
+from ..probes.by_estimator import measure_of
 from ..stats import Estimate, permutation_p
 from .label_noise import label_noise
 from .stage import ProbeStage
@@ -49,15 +49,16 @@ def _control_task(stage: ProbeStage, values: np.ndarray, penalty: float) -> Foun
         "a random label for every group, and the labels themselves, both on rows that were not fitted of groups that "
         "were; selectivity is the difference"
     )
-    settings = {"penalty": penalty, "n": N_CONTROL_TASKS, "seed": stage.seed}
     try:
-        tasks = control_of(
-            stage.settings.estimator,
+        tasks = control_task(
             values,
             stage.labels,
             stage.groups,
             stage.split,
-            **settings,  # type: ignore[arg-type]
+            penalty=penalty,
+            n=N_CONTROL_TASKS,
+            seed=stage.seed,
+            measure=measure_of(stage.settings.estimator),
         )
     except EstimateError as error:
         undefined = Estimate.undefined(str(error)).to_json()
