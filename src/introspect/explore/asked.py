@@ -16,7 +16,6 @@ A_PAGE = 50
 SORTS = ("number", "score", "-score")
 MOST_TEXT = 400
 """Characters of one value."""
-MOST_NUMBER = 1 << 53
 
 
 def whole(text: str | None, name: str, default: int = 0) -> int:

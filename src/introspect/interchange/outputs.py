@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..atomic import sync
 from ..errors import RunError, SpecError
 from ..lock import only_writer
 from ..store import StoreReader
@@ -99,15 +100,6 @@ def new_place(out: Path, needed: int) -> Iterator[Path]:
         finally:
             _remove(temporary)
             lock.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sync_all(path: Path) -> None:

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import read_at_most, write_atomic
+from ..atomic import read_at_most, sync, write_atomic
 from ..errors import RunError, StoreError
 from ..lock import only_writer
 from ..progress import Progress, silent
 from .cargo import check_whole, kind_of, matches
 from .file_index import INDEX, MARKER, MAX_INDEX_BYTES, FileEntry, FileIndex, parse_index
-from .outputs import check_new, settled, sync
+from .outputs import check_new, settled
 from .places import Place, open_place, read_whole
 
 MOST_BYTES = 100 << 30

@@ -87,7 +87,6 @@ def _edges(sums: Sums) -> Sequence[np.ndarray]:
     return sums["n10"] + sums["n01"], sums["n11"] + sums["n00"]
 
 
-NO_ANSWERS = "no rollouts with both labels"
 STATISTICS: dict[str, Ratio] = {
     "rgr_net": difference_of_shares("n10", "n01", "n"),
     "rgr_gross": share("n10", "n"),

@@ -47,16 +47,14 @@ def inherited_silence(table: Table, method: str, key: str, bound: float) -> str 
     other = [each for each in facts if _name(each.get("start")) not in measured]
     if reference is None or other:
         stated = next((value_of(each["start_verbalised"]) for each in other if each.get("start_verbalised")), None)
-        card = (
-            "" if stated is None else f" (its card has {_said(stated)} of those that acted, which is another measure)"
-        )
+        card = "" if stated is None else f" (its card has {said(stated)} of those that acted, which is another measure)"
         return f"what training started from is not the reference here{card}, so silence may be inherited"
     start = value_of(estimate_of(table, reference, key))
     if start is None:
         return "what training started from is not known to say anything of it, so silence may be inherited"
     if start[1][0] <= bound:
         clear = f"not clearly above {bound:.0%}"
-        return f"what training started from says so in {_said(start)} itself, {clear}: silence may be inherited"
+        return f"what training started from says so in {said(start)} itself, {clear}: silence may be inherited"
     return None
 
 
@@ -64,5 +62,6 @@ def _name(organism: str | None) -> str | None:
     return None if organism is None else Path(organism).name
 
 
-def _said(found: Value) -> str:
+def said(found: Value) -> str:
+    """A value with its interval."""
     return f"{found[0]:.2f} [{found[1][0]:.2f}, {found[1][1]:.2f}]"

@@ -19,8 +19,8 @@ from typing import Literal
 
 from ..metrics.hint_section import holm
 from ..report import number, share
-from .between import ALPHA, Shift, Table, Value, beyond_start, contrast, estimate_of, reference_of, side_of, value_of
-from .chains import inherited_silence, unfree_chain
+from .between import ALPHA, Shift, Table, beyond_start, contrast, estimate_of, reference_of, side_of, value_of
+from .chains import inherited_silence, said, unfree_chain
 
 Verdict = Literal["supports", "contradicts", "cannot decide"]
 
@@ -118,10 +118,6 @@ def _judged(claim: Claim, found: Mapping[str, Finding]) -> dict[str, str]:
     }
 
 
-def _said(found: Value) -> str:
-    return f"{found[0]:.2f} [{found[1][0]:.2f}, {found[1][1]:.2f}]"
-
-
 def policy_measure(table: Table, split: Literal["id", "ood", "gap"]) -> str:
     """What says how far the policy is followed: agreement with it where items decide it, else the policy rate."""
     defined = any(
@@ -160,7 +156,7 @@ def _generalises(method: str) -> Callable[[Table], Finding]:
             return Finding(measured, 0, found.why if found.value is None else within.why)
         learnt = side_of(within.value)
         if found.side and learnt == -found.side:
-            why = f"{found.why}, but in distribution they differ by {_said(within.value)} the other way"
+            why = f"{found.why}, but in distribution they differ by {said(within.value)} the other way"
             return Finding(measured, 0, f"{why}: who has learnt less has less to lose")
         return _decided(measured, found)
 

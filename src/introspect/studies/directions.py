@@ -24,8 +24,8 @@ from ..errors import EstimateError, RunError
 from ..probes import fit_grid, split_groups
 from ..progress import Progress, silent
 from ..stats import Estimate
-from ..transfer.carried import Carried, Part, Row, carried_words, fit_at, scored
-from ..transfer.common_split import Organism, split_together
+from ..transfer.carried import Carried, Row, carried_words, fit_at, scored
+from ..transfer.common_split import Organism, group_names, split_together
 from ..transfer.cosines import Labelled, beyond_base, cosine_matrix, difference, too_small, whitened
 from ..transfer.places import RULE, choose_place
 from ..transfer.recorded import Recorded, check_one_model, read_recorded
@@ -208,9 +208,7 @@ def _transfer(
         },
         "split": {
             "unit": "group",
-            "train_groups": _names(organisms, lambda each: each.split.dev),
-            "test_groups": _names(organisms, lambda each: each.split.test),
-            "ood_groups": _names(organisms, lambda each: each.ood),
+            **group_names(organisms),
         },
         "organisms": {name: _about(each, rows.get(name)) for name, each in organisms.items()},
         "auroc": study.matrix(lambda each: each.split.test),
@@ -225,10 +223,6 @@ def _transfer(
 
 def _first(recorded: Mapping[str, Recorded]) -> Recorded:
     return next(iter(recorded.values()))
-
-
-def _names(organisms: Mapping[str, Organism], part: Part) -> list[str]:
-    return sorted(set().union(*(each.groups_of(part(each)) for each in organisms.values())))
 
 
 def _about(organism: Organism, row: Row | None) -> dict[str, Any]:

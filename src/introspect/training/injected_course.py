@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from ..concepts import fill, read_prompts
 from ..concepts.prompts import Trial as Wording
@@ -24,7 +24,6 @@ A_REPEAT = 160
 """Demonstrations a repeat."""
 
 Ask = Literal["detect", "reversed", "which", "concept", "unrelated"]
-ASKS: tuple[Ask, ...] = get_args(Ask)
 
 Mix = dict[str, dict[Ask, int]]
 """What is added -> how many of a hundred demonstrations ask what meanwhile."""

@@ -81,6 +81,15 @@ def split_together(
     }
 
 
+def group_names(organisms: Mapping[str, Organism]) -> dict[str, list[str]]:
+    """The groups of each part of the common split, of whichever organism."""
+    parts: dict[str, set[str]] = {"train_groups": set(), "test_groups": set(), "ood_groups": set()}
+    for each in organisms.values():
+        for names, rows in zip(parts.values(), (each.split.dev, each.split.test, each.ood), strict=True):
+            names |= each.groups_of(rows)
+    return {part: sorted(names) for part, names in parts.items()}
+
+
 def _fold_of_groups(groups: np.ndarray, kinds: np.ndarray, n_folds: int, seed: int) -> dict[str, int]:
     """Group -> fold. Kinds with fewer rows than folds cannot be spread and count as the commonest."""
     names, codes, counts = np.unique(kinds, return_inverse=True, return_counts=True)

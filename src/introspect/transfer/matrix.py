@@ -8,11 +8,9 @@ over in the same way, of the untrained model's activations where the run has the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from ..errors import EstimateError, SpecError
 from ..experiment import EVERY_POSITION
@@ -22,7 +20,7 @@ from ..stats import Estimate
 from ..tasks.registry import find_task
 from .carried import Carried, Place, Row
 from .cells import Cells, untested
-from .common_split import Organism, split_together, too_few_rows
+from .common_split import Organism, group_names, split_together, too_few_rows
 from .kinds import Kinds
 from .places import RULE, choose_place
 from .recorded import Recorded
@@ -117,9 +115,7 @@ def transfer_matrix(
         "split": {
             "unit": "group",
             "seed": seed,
-            "train_groups": _names(organisms, lambda each: each.split.dev),
-            "test_groups": _names(organisms, lambda each: each.split.test),
-            "ood_groups": _names(organisms, lambda each: each.ood),
+            **group_names(organisms),
         },
         "kinds": {name: _about(each, study.rows.get(name), inner.get(name)) for name, each in organisms.items()},
         "auroc": cells.matrix(),
@@ -215,10 +211,6 @@ def _runs(members: Mapping[str, Recorded]) -> list[dict[str, Any]]:
         {"folder": str(run), "task": spec.task, "organism": spec.organism, "digest": spec.digest()}
         for run, spec in specs.items()
     ]
-
-
-def _names(organisms: Mapping[str, Organism], part: Callable[[Organism], np.ndarray]) -> list[str]:
-    return sorted(set().union(*(each.groups_of(part(each)) for each in organisms.values())))
 
 
 def _about(organism: Organism, row: Row | None, inner: float | None) -> dict[str, Any]:
