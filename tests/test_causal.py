@@ -17,6 +17,7 @@ from introspect.causal import SteerSettings, sampled, stage, steer_run, units
 from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
+from introspect.causal.held_out import SENTENCES, read_sentence, token_ids
 from introspect.causal.log import Log, Sampled, cell_name, read_log
 from introspect.causal.replayed import replay_case, steered_range
 from introspect.causal.sampled import repeated, rotation, sample_plain, sample_unit
@@ -25,6 +26,7 @@ from introspect.causal.settings import SCOPES
 from introspect.causal.stage import SteerPlan, plan_steer
 from introspect.causal.vectors import _of_map, _paired
 from introspect.cli import main
+from introspect.concepts import read_sentences
 from introspect.errors import EstimateError, IntrospectError, ModelError, RunError, SpecError, StoreError
 from introspect.experiment import load_experiment
 from introspect.forced import option_ids
@@ -706,6 +708,9 @@ def rows_with(line: str, kind: str, **changes) -> str:
         ("sampled/both", lambda line: rows_with(line, "sampled", completion_ids=[-1]), "none of the model's"),
         ("sampled/both", lambda line: rows_with(line, "sampled", n_tokens=-1), "greater than or equal to 0"),
         ("sampled/plain", lambda line: rewritten(line, unit="other"), "of no kind that is measured"),
+        ("apart/3", lambda line: rewritten(line, unit="apart/99"), "a sentence that is not read"),
+        ("apart/3", lambda line: rows_with(line, "apart", direction=4), "not of the directions that are read on it"),
+        ("map/", lambda line: rows_with(line, "mapped", controls=[]), "not of 2 control directions"),
         ("sampled/both", lambda line: rows_with(line, "sampled", nats=0.5).replace("0.5", "1e999", 1), "finite"),
     ],
 )
@@ -797,6 +802,60 @@ def test_paired_differences_within_groups(run):
     assert found.counts == {"n_pairs": 3} and found.vector @ wanted == pytest.approx(np.linalg.norm(wanted), rel=1e-4)
 
 
+def test_sentences_are_steered_from_the_last_token_of_the_request_and_read_at_every_token(plan):
+    act = next(act for act in plan.acts if act.dose == 0.5)
+    rows = {row.direction: row for row in read_sentence(plan.subject, plan.tested, [act], 3, [0, 2])}
+    loaded, layer = plan.subject.loaded, plan.tested.direction.layer
+    prompt, ids = token_ids(loaded, 3)
+    assert loaded.tokenizer.decode(ids).strip() == read_sentences().sentences[3]
+    for direction, row in rows.items():
+        push = torch.from_numpy(plan.tested.vectors[direction]) * plan.tested.unit * act.dose
+
+        def steered(module, inputs, output, push=push):
+            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = torch.cat([hidden[:, : len(prompt) - 1], hidden[:, len(prompt) - 1 :] + push], dim=1)
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        def said():
+            with torch.no_grad():
+                logits = loaded.model(torch.tensor([[*prompt, *ids]])).logits[0]
+            return logits[len(prompt) - 1 : -1].double().log_softmax(dim=-1)
+
+        plain, hook = said(), loaded.model.model.layers[layer].register_forward_hook(steered)
+        moved = said()
+        hook.remove()
+        wanted = (plain.exp() * (plain - moved)).sum(dim=-1).mean()
+        assert row.kl[0] == pytest.approx(float(wanted), abs=1e-4) and row.kl[0] > 0
+
+
+def test_a_dose_that_is_far_on_sentences_is_not_usable_however_near_on_the_chains(plan, steered):
+    _, units = read_log(steered / "steering.jsonl")
+    settings = replace(plan.settings, kl_bound=1e6)
+
+    def usable(units):
+        section = steering_section(plan.subject, plan.tested, settings, plan.mapped, units)
+        return [[cell["usable"] for cell in section["replayed"][scope]["doses"]] for scope in SCOPES]
+
+    assert [row[1] for row in usable(units)] == [True] * 3
+    far = [row.model_copy(update={"kl": [1e-3, 2e7, *row.kl[2:]]}) for row in units["apart/0"].apart]
+    other = {**units, "apart/0": units["apart/0"].model_copy(update={"apart": far})}
+    assert [row[:2] for row in usable(other)] == [[True, False]] * 3
+    lost = [row.model_copy(update={"kl": [None, *row.kl[1:]]}) for row in units["apart/0"].apart]
+    other = {**units, "apart/0": units["apart/0"].model_copy(update={"apart": lost})}
+    assert [row[:2] for row in usable(other)] == [[False, True]] * 3
+
+
+def test_the_map_shows_the_largest_of_its_random_directions(plan, steered):
+    found = read_results(steered / "results.json")["steering"]["map"]
+    _, units = read_log(steered / "steering.jsonl")
+    assert found["controls"]["n"] == 2
+    for row, layer in zip(found["controls"]["largest"], found["layers"], strict=True):
+        rows = units[f"map/{layer}"].mapped
+        means = [np.mean([each.controls[c][0] - each.plain for each in rows]) for c in range(2)]
+        assert row[0] == pytest.approx(max(means, key=abs), abs=1e-5)
+        assert row[0] != pytest.approx(found["log_odds"][found["layers"].index(layer)][0], abs=1e-5)
+
+
 def test_a_section_of_the_version_before_is_still_read_and_shown(steered):
     results = read_results(steered / "results.json")
 
@@ -813,7 +872,7 @@ def test_a_section_of_the_version_before_is_still_read_and_shown(steered):
     assert "are those of the run in 6 of 6 items" in page and "how much, and what that much does elsewhere" not in page
 
 
-NEW = ("n_items", "removed", "own_out", "scores", "engine", "verdict_classifier")
+NEW = ("n_items", "removed", "own_out", "scores", "engine", "verdict_classifier", "held_out")
 OLD_MAP = ("layers", "acts", "log_odds", "kl")
 
 
@@ -844,7 +903,9 @@ def test_the_report_shows_what_was_steered(steered):
     for name in ("steer_doses", "steer_map"):
         assert f'id="{name}"' in page and f'"{name}": ' in page
     assert found["sentences"][-1] in page
-    assert len(read_lines(steered / "steering.jsonl")) == 1 + 6 + len(found["map"]["layers"]) + 1 + 12
+    assert "the largest change along 2 random directions" in page and "KL on sentences" in page
+    n_units = SENTENCES + 6 + len(found["map"]["layers"]) + 1 + 12
+    assert len(read_lines(steered / "steering.jsonl")) == 1 + n_units
 
 
 def section_of(added: dict, removed: dict, **own: dict) -> dict:

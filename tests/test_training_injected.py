@@ -48,6 +48,7 @@ from introspect.training.rows import message_start, tokenise, with_injections
 from introspect.training.scored import IGNORE, head, packed_states, scored_states
 from introspect.training.sft import Collator, WeightedSFTTrainer
 from introspect.training.steered import NOWHERE, Injected, make_steer
+from introspect.training.train import _last_checkpoint
 from tiny_folders import save_tiny
 from tiny_models import tiny_model
 
@@ -501,7 +502,7 @@ def test_a_killed_training_ends_in_the_same_organism_trained_again_from_its_card
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 300
-    while not list(out.glob("checkpoints/stage-0/checkpoint-*/trainer_state.json")) and child.poll() is None:
+    while _last_checkpoint(out / "checkpoints" / "stage-0") is None and child.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     child.kill()

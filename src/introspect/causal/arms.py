@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .effects import Measured
+from .held_out import SENTENCES
 from .log import Replayed, Sampled, Unit
 from .settings import ScopeName
 
@@ -17,6 +18,15 @@ Units = Mapping[str, Unit]
 def replayed_rows(units: Units, rollouts: Sequence[int], scope: ScopeName) -> list[Replayed]:
     """A row a case."""
     return [next(row for row in units[f"replayed/{number}"].replayed if row.scope == scope) for number in rollouts]
+
+
+def apart(units: Units, n_directions: int, n_acts: int) -> np.ndarray:
+    """KL of every sentence, [direction, act, sentence]; NaN where a direction is not read on it, or it is no number."""
+    found = np.full((n_directions, n_acts, SENTENCES), np.nan)
+    for number in range(SENTENCES):
+        for row in units[f"apart/{number}"].apart:
+            found[row.direction, :, number] = np.array(row.kl, dtype=float)
+    return found
 
 
 def log_odds(rows: Sequence[Replayed], n_directions: int, n_acts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

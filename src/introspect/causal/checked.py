@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError
-from .log import PLAIN, REMEDY, Mapped, Replayed, Sampled, Unit, cell_name
+from ..stage_file import Row
+from .held_out import SENTENCES
+from .log import PLAIN, REMEDY, Apart, Mapped, Replayed, Sampled, Unit, cell_name
 from .settings import SCOPES, Act
+from .units import directions_on_sentences
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Expected:
     acts: Sequence[Act]
     layers: Sequence[int]
     """Of the map."""
+    n_map_controls: int
     wanted: Collection[tuple[int, int]]
     """Direction and rollout of what is sampled under each act."""
     n_ids: int
@@ -38,14 +42,29 @@ class Expected:
 
     def _why_not(self, name: str, unit: Unit) -> str | None:
         kind, _, what = name.partition("/")
-        held = {"replayed": unit.replayed, "map": unit.mapped, "sampled": unit.sampled}
+        held: dict[str, Sequence[Row]] = {
+            "apart": unit.apart,
+            "replayed": unit.replayed,
+            "map": unit.mapped,
+            "sampled": unit.sampled,
+        }
         if kind not in held or any(rows for other, rows in held.items() if other != kind):
             return "is of no kind that is measured, or holds rows of another"
+        if kind == "apart":
+            return self._apart(what, unit.apart)
         if kind == "replayed":
             return self._replayed(what, unit.replayed)
         if kind == "map":
             return self._mapped(what, unit.mapped)
         return self._sampled(name, unit.sampled)
+
+    def _apart(self, what: str, rows: Sequence[Apart]) -> str | None:
+        found = dict(zip(map(str, range(SENTENCES)), directions_on_sentences(self.n_directions), strict=True))
+        if what not in found or any(str(row.sentence) != what for row in rows):
+            return "is of a sentence that is not read"
+        if [row.direction for row in rows] != found[what] or any(len(row.kl) != len(self.acts) for row in rows):
+            return f"is not of the directions that are read on it under {len(self.acts)} doses"
+        return None
 
     def _replayed(self, what: str, rows: Sequence[Replayed]) -> str | None:
         if what not in map(str, self.rollouts) or any(str(row.rollout) != what for row in rows):
@@ -67,7 +86,9 @@ class Expected:
             return f"is of a layer that the map does not have; it has {', '.join(map(str, self.layers)) or 'none'}"
         if [row.rollout for row in rows] != list(self.rollouts):
             return "is not of the items that are steered, each once"
-        if any(len(found) != len(self.acts) for row in rows for found in (row.log_odds, row.kl)):
+        if any(len(row.controls) != self.n_map_controls for row in rows):
+            return f"is not of {self.n_map_controls} control directions"
+        if any(len(found) != len(self.acts) for row in rows for found in (row.log_odds, row.kl, *row.controls)):
             return f"is not of {len(self.acts)} doses"
         return None
 

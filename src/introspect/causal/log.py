@@ -49,8 +49,17 @@ class Replayed(Row):
     """Of log-odds, where scores are not of 32 bits: that between neighbouring scores of their size (nats)."""
 
 
+class Apart(Row):
+    """A sentence that has nothing to do with the run, under one direction, steered throughout."""
+
+    sentence: int
+    direction: int
+    kl: list[float | None]
+    """[act]: nats a token, from the unsteered model's distributions; null where activations became NaN or infinite."""
+
+
 class Mapped(Row):
-    """The same for the direction of one layer, steered in think and answer."""
+    """The same as `Replayed` for the direction of one layer, steered in think and answer."""
 
     layer: int
     rollout: int
@@ -59,6 +68,8 @@ class Mapped(Row):
     log_odds: list[float | None]
     """[act]."""
     kl: list[float | None]
+    controls: list[list[float | None]] = Field(default_factory=list)
+    """[control][act]: log-odds along random directions, of the norm of that layer's."""
 
 
 class Sampled(Row):
@@ -76,7 +87,7 @@ class Sampled(Row):
     """Share of the completion's 4-grams that have been there before (seq-rep-4, Welleck et al. 2020)."""
     nats: float | None
     """How unlikely the unsteered model finds the completion: mean over its tokens of -log p; e to that is the
-    perplexity. None: it has no token."""
+    perplexity. None: it has no token, or one that has no finite probability."""
     finish: str
     completion_ids: list[int] | None = None
     """Of the direction that is tested, and of no direction."""
@@ -87,6 +98,7 @@ class Unit(Row):
     """A line."""
 
     unit: str
+    apart: list[Apart] = Field(default_factory=list)
     replayed: list[Replayed] = Field(default_factory=list)
     mapped: list[Mapped] = Field(default_factory=list)
     sampled: list[Sampled] = Field(default_factory=list)

@@ -101,18 +101,23 @@ def components(subject: Subject, tested: Tested, rollout: Rollout, where: range)
     return [round(float(size), 6) if math.isfinite(size) else None for size in sizes]
 
 
-def map_case(subject: Subject, direction: Direction, unit: float, acts: Sequence[Act], rollout: Rollout) -> Mapped:
-    """One rollout under the direction of one layer, in think and answer."""
+def map_case(
+    subject: Subject, direction: Direction, controls: np.ndarray, unit: float, acts: Sequence[Act], rollout: Rollout
+) -> Mapped:
+    """One rollout under the direction of one layer, in think and answer, and under controls [control, width]."""
     where = steered_range(rollout, "both")
-    rows = [Arm(0, None), *(Arm(0, act) for act in acts)]
-    steer = make_rows(direction, direction.vector[None].repeat(len(rows), axis=0), rows, unit, _reach(where, "both"))
+    vectors = np.concatenate([direction.vector[None], controls])
+    rows = [Arm(0, None), *(Arm(d, act) for d in range(len(vectors)) for act in acts)]
+    steer = make_rows(direction, vectors[[each.direction for each in rows]], rows, unit, _reach(where, "both"))
     found = read_rows(subject, rollout, where, len(rows), steer)
+    own = slice(1, 1 + len(acts))
     return Mapped(
         layer=direction.layer,
         rollout=rollout.rollout,
         plain=found.log_odds[0],
-        log_odds=found.log_odds[1:],
-        kl=found.kl[1:],
+        log_odds=found.log_odds[own],
+        kl=found.kl[own],
+        controls=_shaped(found.log_odds[own.stop :], (len(controls), len(acts))),
     )
 
 

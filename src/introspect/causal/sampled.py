@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -110,17 +111,21 @@ def _nats(subject: Subject, cases: Sequence[int], made: Sequence[Generation]) ->
     return out
 
 
-def speak(subject: Subject, case: Case, said: Sequence[list[int]]) -> list[float]:
-    """How unlikely the unsteered model finds completions of one case: of each, the mean over its tokens of -log p."""
+def speak(subject: Subject, case: Case, said: Sequence[list[int]]) -> list[float | None]:
+    """How unlikely the unsteered model finds completions of one case: of each, the mean over its tokens of -log p; None
+    where that is not finite.
+    """
     distinct = list(dict.fromkeys(map(tuple, said)))
     if not distinct:
         return []
-    prompt, out = case.rollout.prompt_ids, {}
+    prompt = case.rollout.prompt_ids
+    out: dict[tuple[int, ...], float | None] = {}
     for here, logits in subject.backend.branches(prompt[:-1], [[prompt[-1], *ids[:-1]] for ids in distinct]):
         for row, own in zip(here, logits, strict=True):
             ids = torch.tensor(distinct[row], device=own.device)
             found = own[: len(ids)].float().log_softmax(dim=-1).gather(1, ids[:, None])
-            out[distinct[row]] = round(float(-found.mean()), 6)
+            nats = float(-found.mean())
+            out[distinct[row]] = round(nats, 6) if math.isfinite(nats) else None
     return [out[tuple(ids)] for ids in said]
 
 

@@ -14,6 +14,7 @@ from ..verdicts import VERDICTS
 from .arms import (
     FACTS,
     Units,
+    apart,
     components,
     log_odds,
     mean_of,
@@ -24,11 +25,12 @@ from .arms import (
     steered_cases,
 )
 from .effects import Effect, Measured, effect, nothing
+from .held_out import REQUEST, SENTENCES
 from .log import PLAIN, Sampled, cell_name
 from .sentences import sentences
 from .settings import SCOPES, ScopeName, SteerSettings
 from .subject import Subject
-from .vectors import Tested
+from .vectors import MAP_CONTROLS, Tested
 
 Json = dict[str, Any]
 UNKNOWN = "without steering, no item's log-odds are finite"
@@ -52,7 +54,27 @@ class _Making:
     def effect(self, measured: Measured, groups: Sequence[str] | None = None) -> Effect:
         return effect(measured, self.subject.groups if groups is None else groups, n=self.n, seed=self.seed)
 
-    def replayed(self, scope: ScopeName) -> Json:
+    def held_out(self) -> list[Json]:
+        """Of each act, how far it moves the next token's distribution on sentences."""
+        found = apart(self.units, len(self.tested.vectors), len(self.acts))
+        sentences, nil = [str(number) for number in range(SENTENCES)], np.zeros(SENTENCES)
+        out = []
+        for j, act in enumerate(self.acts):
+            lost = int((~np.isfinite(found[0, j])).sum())
+            moved = self.effect(mean_of(found[:, j], nil), sentences)
+            near = moved.level.value is not None and moved.level.value <= self.settings.kl_bound and not lost
+            out.append(
+                {
+                    **act._asdict(),
+                    "near": near,
+                    "n_not_finite": lost,
+                    "kl": moved.level.to_json(),
+                    "controls_kl": moved.controls.to_json(),
+                }
+            )
+        return out
+
+    def replayed(self, scope: ScopeName, held_out: Sequence[Json]) -> Json:
         rows = replayed_rows(self.units, self.numbers, scope)
         odds, kl, plain = log_odds(rows, len(self.tested.vectors), len(self.acts))
         steered = np.array([row.n_tokens > 0 for row in rows])
@@ -62,8 +84,9 @@ class _Making:
         removed = self.effect(mean_of(components(rows, len(self.tested.vectors)), nil))
         for j, act in enumerate(self.acts):
             lost = int((~np.isfinite(odds[0, j, steered])).sum())
-            apart = self.effect(mean_of(kl[:, j], nil))
-            within = apart.level.value is not None and apart.level.value <= self.settings.kl_bound and not lost
+            moved = self.effect(mean_of(kl[:, j], nil))
+            near = moved.level.value is not None and moved.level.value <= self.settings.kl_bound
+            within = near and not lost and held_out[j]["near"]
             usable.append(within)
             beside: Json = {}
             if act.operator == "project":
@@ -84,8 +107,8 @@ class _Making:
                         if act.operator == "project"
                         else mean_of(odds[:, j], plain)
                     ).to_json(),
-                    "kl": apart.level.to_json(),
-                    "controls_kl": apart.controls.to_json(),
+                    "kl": moved.level.to_json(),
+                    "controls_kl": moved.controls.to_json(),
                 }
             )
         return {
@@ -140,7 +163,8 @@ class _Making:
         if not self.mapped:
             return Estimate.undefined("no map was asked for, or the direction is of one layer only").to_json()
         odds: list[list[float | None]] = []
-        apart: list[list[float | None]] = []
+        far: list[list[float | None]] = []
+        controls: list[list[float | None]] = []
         missing: list[Json] = []
         project = np.array([act.operator == "project" for act in self.acts])
         for direction in self.mapped:
@@ -153,7 +177,8 @@ class _Making:
             known = np.isfinite(plain)
             moved = (values - plain[:, None]) * np.where(project, self.towards[:, None], 1.0)
             odds.append(_means(moved[known]))
-            apart.append(_means(kl[known]))
+            far.append(_means(kl[known]))
+            controls.append(self._largest([rows[number].controls for number in self.numbers], plain))
             for act, value in zip(self.acts, odds[-1], strict=True):
                 if value is None:
                     why = "log-odds are NaN or infinite under it" if known.any() else UNKNOWN
@@ -163,7 +188,8 @@ class _Making:
             "layers": [direction.layer for direction in self.mapped],
             "acts": [act._asdict() for act in self.acts],
             "log_odds": odds,
-            "kl": apart,
+            "kl": far,
+            "controls": {"n": min(MAP_CONTROLS, self.settings.controls), "largest": controls},
             "missing": missing,
             "n_items": len(self.numbers),
             "without_log_odds": sorted(
@@ -176,6 +202,19 @@ class _Making:
             ),
             "not_recorded": [n for n in range(self.subject.loaded.info.n_layers) if n not in recorded],
         }
+
+    def _largest(self, values: Sequence[Sequence[Sequence[float | None]]], plain: np.ndarray) -> list[float | None]:
+        """Of each act, the largest mean change, in size, along any control of values [case][control][act]; with its
+        sign.
+        """
+        found = np.array(values, dtype=float).reshape(len(values), -1, len(self.acts))
+        if not found.shape[1]:
+            return [None] * len(self.acts)
+        project = np.array([act.operator == "project" for act in self.acts])
+        signs = np.where(project, self.towards[:, None], 1.0)
+        means = [_means(((found[:, c] - plain[:, None]) * signs)[np.isfinite(plain)]) for c in range(found.shape[1])]
+        known = [[each for each in column if each is not None] for column in zip(*means, strict=True)]
+        return [max(column, key=abs) if len(column) == found.shape[1] else None for column in known]
 
     def causal(self, replayed: Json, sampled: Json) -> list[Json]:
         """Scope x what is done: the largest usable dose of each sign, and projecting out."""
@@ -236,7 +275,8 @@ def steering_section(
 ) -> Json:
     """The whole section, from a log that is complete."""
     making = _Making(subject, tested, settings, mapped, units)
-    replayed: Json = {scope: making.replayed(scope) for scope in SCOPES}
+    held_out = making.held_out()
+    replayed: Json = {scope: making.replayed(scope, held_out) for scope in SCOPES}
     sampled: Json = {scope: making.sampled(scope) for scope in SCOPES}
     direction = tested.direction
     steps = [row.step for unit in units.values() for row in unit.replayed if row.step is not None]
@@ -261,6 +301,7 @@ def steering_section(
         "scores": {"head": subject.loaded.info.dtype if steps else "float32", "step": max(steps, default=None)},
         "verdict_classifier": subject.classifier,
         "policy": subject.task.policy,
+        "held_out": {"request": REQUEST, "n_sentences": SENTENCES, "doses": held_out},
         "replayed": replayed,
         "sampled": sampled,
         "map": making.map(),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..atomic import write_json
 from ..hands import Hands, in_order, in_turn
 from ..link import with_causal
@@ -21,14 +23,15 @@ from ..results import read_results, validate_results
 from ..stage_file import plan_digest
 from ..steering import Direction, check_new, write_given
 from .checked import Expected
+from .held_out import SENTENCES, read_sentence
 from .log import Log, Unit
 from .replayed import map_case, replay_case
 from .sampled import Wanted, rotation, speak, timed_steps
 from .section import steering_section
 from .settings import METHOD, SCOPES, Act, SteerSettings
 from .subject import Subject, check_options, read_subject
-from .units import Units
-from .vectors import Tested, make_tested, map_directions
+from .units import Units, directions_on_sentences
+from .vectors import MAP_CONTROLS, Tested, make_tested, map_controls, map_directions
 
 if TYPE_CHECKING:
     from ..cluster.crew import Crew
@@ -78,6 +81,7 @@ class SteerPlan:
             len(self.tested.vectors),
             self.acts,
             [each.layer for each in self.mapped],
+            min(MAP_CONTROLS, self.settings.controls),
             {(each.direction, numbers[each.case]) for each in self.wanted},
             self.subject.loaded.model.get_input_embeddings().num_embeddings,
         )
@@ -191,24 +195,30 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
     a_row = _seconds(lambda: replay_case(subject, few, acts, rollout, "both")) / n_few
     # The scopes think and both have about the chain's length, and answer next to none of it.
     a_case = 2.2 * a_row * n_rows
+    beside = np.empty(0)
     if plan.mapped:
         middle = plan.mapped[len(plan.mapped) // 2]
-        a_case += len(plan.mapped) * _seconds(lambda: map_case(subject, middle, 1e-6, acts, rollout))
+        beside = map_controls(plan.settings, middle)
+        a_case += len(plan.mapped) * _seconds(lambda: map_case(subject, middle, beside, 1e-6, acts, rollout))
     lanes = min(plan.settings.lanes, len(plan.wanted), TIMED_LANES)
+    on_sentences = sum(map(len, directions_on_sentences(len(plan.tested.vectors))))
+    a_sentence = _seconds(lambda: read_sentence(subject, few, acts, 0, range(len(few.vectors)))) / len(few.vectors)
     two, four = (timed_steps(subject, plan.tested, acts[0], lanes, steps) for steps in (2, 4))
     length = sum(len(case.rollout.completion_ids) for case in subject.cases) / n_cases
     a_rollout = max(four - two, 0.0) / 2 * length / lanes
     n_sampled = n_cells * len(plan.wanted) + 3 * n_cases
     ids = rollout.completion_ids
     said = [[*ids[start:], *ids[:start]] for start in range(min(4, len(ids)))]
-    a_rollout += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(said)
+    a_rollout += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(set(map(tuple, said)))
     return SteerCost(
         n_items=n_cases,
         n_directions=len(plan.tested.vectors),
         n_acts=len(acts),
-        n_replayed=n_cases * (len(SCOPES) * n_rows + len(plan.mapped) * (1 + len(acts))),
+        n_replayed=n_cases * (len(SCOPES) * n_rows + len(plan.mapped) * (1 + len(acts) * (1 + len(beside))))
+        + SENTENCES
+        + on_sentences * len(acts),
         n_sampled=n_sampled,
-        seconds=a_case * n_cases + a_rollout * n_sampled,
+        seconds=a_sentence * on_sentences + a_case * n_cases + a_rollout * n_sampled,
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from .held_out import CONTROL_SENTENCES, SENTENCES, read_sentence
 from .log import PLAIN, Unit, cell_name
 from .replayed import map_case, replay_case
-from .sampled import sample_plain, sample_unit
+from .sampled import rotation, sample_plain, sample_unit
 from .settings import SCOPES
-from .vectors import typical_norms
+from .vectors import map_controls, typical_norms
 
 if TYPE_CHECKING:
     from .stage import SteerPlan
 
-REPLAYED, MAPPED, SAMPLED = "steer stored chains", "steer each layer", "sample under steering"
+APART, REPLAYED, MAPPED, SAMPLED = (
+    *("steer sentences", "steer stored chains", "steer each layer", "sample under steering"),
+)
 
 
 class Named(NamedTuple):
@@ -33,7 +36,9 @@ class Units:
         self.plan = plan
         cases = [case.rollout.rollout for case in plan.subject.cases]
         self.cells = [(scope, act) for scope in SCOPES for act in plan.acts]
+        self.on_sentences = directions_on_sentences(len(plan.tested.vectors))
         stages = {
+            APART: [f"apart/{number}" for number in range(SENTENCES)],
             REPLAYED: [f"replayed/{rollout}" for rollout in cases],
             MAPPED: [f"map/{direction.layer}" for direction in plan.mapped],
             SAMPLED: [PLAIN, *(cell_name(scope, act) for scope, act in self.cells)],
@@ -47,6 +52,9 @@ class Units:
         """Do a unit."""
         plan, (stage, name, number) = self.plan, self.named[index]
         subject, tested, lanes = plan.subject, plan.tested, plan.settings.lanes
+        if stage == APART:
+            rows = read_sentence(subject, tested, plan.acts, number, self.on_sentences[number])
+            return Unit(unit=name, apart=rows)
         if stage == REPLAYED:
             rollout = subject.cases[number].rollout
             return Unit(
@@ -55,8 +63,10 @@ class Units:
         if stage == MAPPED:
             direction = plan.mapped[number]
             unit = self._norms[direction.layer] / direction.norm
+            controls = map_controls(plan.settings, direction)
             return Unit(
-                unit=name, mapped=[map_case(subject, direction, unit, plan.acts, c.rollout) for c in subject.cases]
+                unit=name,
+                mapped=[map_case(subject, direction, controls, unit, plan.acts, c.rollout) for c in subject.cases],
             )
         if name == PLAIN:
             return Unit(unit=name, sampled=sample_plain(subject, tested, plan.acts[-1], lanes))
@@ -68,3 +78,11 @@ class Units:
         """Of typical activations, at each layer of the map."""
         mapped = self.plan.mapped
         return dict(typical_norms(self.plan.subject, mapped[0].site, tuple(direction.layer for direction in mapped)))
+
+
+def directions_on_sentences(n_directions: int) -> list[list[int]]:
+    """Of each sentence, the directions that are read on it: the tested one, and every so many controls in rotation."""
+    found: list[list[int]] = [[] for _ in range(SENTENCES)]
+    for each in rotation(range(SENTENCES), n_directions - 1, CONTROL_SENTENCES):
+        found[each.case].append(each.direction)
+    return found

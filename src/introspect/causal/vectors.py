@@ -24,6 +24,9 @@ from ..steering import (
 from .settings import Recipe, SteerSettings
 from .subject import Subject, median_norm
 
+MAP_CONTROLS = 4
+"""Random directions beside each layer's in the map: a scale for its colours, not a test."""
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -139,6 +142,13 @@ def map_directions(subject: Subject, settings: SteerSettings) -> list[Direction]
     _, position = place(subject, settings)
     recipe = settings.recipe or "probe"
     return [fitted(subject, recipe, layer, position) for layer in _of_map(subject, settings.layers)]
+
+
+def map_controls(settings: SteerSettings, direction: Direction) -> np.ndarray:
+    """Random directions of the norm of a layer's, float32 [control, width]."""
+    n = min(MAP_CONTROLS, settings.controls)
+    drawn = np.random.default_rng([settings.seed, 20, 21, direction.layer]).standard_normal((n, direction.width))
+    return (drawn * (direction.norm / np.linalg.norm(drawn, axis=1, keepdims=True))).astype(np.float32)
 
 
 def _of_map(subject: Subject, wanted: LayerSelection) -> list[int]:

@@ -43,7 +43,9 @@ def dose_response(steering: Found) -> go.Figure:
         for row, (name, cells) in enumerate((("log_odds", chains), ("acts", rollouts)), start=1):
             for trace in _lines(cells, name, shown=column == row == 1):
                 figure.add_trace(trace, row=row, col=column)
-        for trace in _kl(chains, steering["kl_bound"], shown=column == 1):
+        away = steering.get("held_out", {}).get("doses", [])
+        away = [cell for cell in away if cell["operator"] == "add"]
+        for trace in _kl(chains, away, steering["kl_bound"], shown=column == 1):
             figure.add_trace(trace, row=3, col=column)
     figure.update_layout(**LAYOUT | {"margin": {"l": 70, "r": 20, "t": 40, "b": 50}}, height=680)
     figure.update_xaxes(LAYOUT["xaxis"])
@@ -114,21 +116,27 @@ def _lines(cells: list[Found], name: str, *, shown: bool) -> list[go.Scatter]:
     ]
 
 
-def _kl(cells: list[Found], bound: float, *, shown: bool) -> list[go.Scatter]:
-    """Distance from the unsteered model, and the bound of the usable range."""
+def _kl(cells: list[Found], away: list[Found], bound: float, *, shown: bool) -> list[go.Scatter]:
+    """Distance from the unsteered model, on the chains and on sentences, and the bound of the usable range."""
     out = []
-    for key, name, colour in (("kl", "KL, the direction", ORANGE), ("controls_kl", "KL, the controls' mean", GREEN)):
-        found = {0.0: 0.0} | {cell["dose"]: cell[key]["value"] for cell in cells if cell[key]["value"] is not None}
+    for held, key, name, colour, dash in (
+        (cells, "kl", "KL, the direction", ORANGE, "solid"),
+        (cells, "controls_kl", "KL, the controls' mean", GREEN, "solid"),
+        (away, "kl", "KL on sentences", ORANGE, "dot"),
+    ):
+        if not held:
+            continue
+        found = {0.0: 0.0} | {cell["dose"]: cell[key]["value"] for cell in held if cell[key]["value"] is not None}
         x = sorted(found)
         out.append(
             go.Scatter(
                 x=x,
                 y=[found[dose] for dose in x],
                 name=name,
-                legendgroup=key,
+                legendgroup=name,
                 showlegend=shown,
                 mode="lines+markers",
-                line={"color": colour, "width": 2},
+                line={"color": colour, "width": 2, "dash": dash},
             )
         )
     doses = [0.0, *(cell["dose"] for cell in cells)]
@@ -147,24 +155,38 @@ def _kl(cells: list[Found], bound: float, *, shown: bool) -> list[go.Scatter]:
 
 
 def layer_map(found: Found, layer: int) -> go.Figure:
-    """Change of the log-odds of acting by the layer that is steered, with the direction fitted there, and dose."""
+    """Change of the log-odds of acting by the layer that is steered, with the direction fitted there, and dose; and the
+    largest change along random directions, in the same colours.
+    """
     chosen = [i for i, act in enumerate(found["acts"]) if act["operator"] == "add"]
-    values = [[row[i] for row in found["log_odds"]] for i in chosen]
-    largest = max((abs(each) for row in values for each in row if each is not None), default=1.0) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=[str(each) for each in found["layers"]],
-            y=[f"{found['acts'][i]['dose']:g}" for i in chosen],
-            zmin=-largest,
-            zmax=largest,
-            colorscale="RdBu_r",
-            colorbar={"title": "nats"},
-            customdata=[[row[i] for row in found["kl"]] for i in chosen],
-            hovertemplate="layer %{x}, dose %{y}: %{z:.2f} nats, KL %{customdata:.3f}<extra></extra>",
+    controls = found.get("controls", {"n": 0})
+    maps = [("the direction", found["log_odds"])]
+    if controls["n"]:
+        maps.append((f"the largest of {controls['n']} random directions", controls["largest"]))
+    values = [[[row[i] for row in rows] for i in chosen] for _, rows in maps]
+    sizes = [abs(each) for rows in values for row in rows for each in row if each is not None]
+    largest = max(sizes, default=1.0) or 1.0
+    figure = make_subplots(1, len(maps), shared_yaxes=True, horizontal_spacing=0.04, column_titles=[n for n, _ in maps])
+    kl = [[row[i] for row in found["kl"]] for i in chosen]
+    for column, ((name, _), shown) in enumerate(zip(maps, values, strict=True), start=1):
+        own = ", KL %{customdata:.3f}" if column == 1 else ""
+        figure.add_trace(
+            go.Heatmap(
+                z=shown,
+                x=[str(each) for each in found["layers"]],
+                y=[f"{found['acts'][i]['dose']:g}" for i in chosen],
+                coloraxis="coloraxis",
+                name=name,
+                customdata=kl,
+                hovertemplate="layer %{x}, dose %{y}: %{z:.2f} nats" + own + "<extra></extra>",
+            ),
+            row=1,
+            col=column,
         )
-    )
-    figure.update_layout(**LAYOUT, height=130 + 34 * len(chosen), xaxis_title="layer", yaxis_title="dose")
-    figure.update_xaxes(type="category")
+    colours = {"cmin": -largest, "cmax": largest, "colorscale": "RdBu_r", "colorbar": {"title": "nats"}}
+    figure.update_layout(**LAYOUT | {"margin": {"l": 70, "r": 20, "t": 40, "b": 50}}, coloraxis=colours)
+    figure.update_layout(height=150 + 34 * len(chosen))
+    figure.update_xaxes(type="category", title="layer")
     figure.update_yaxes(type="category")
+    figure.update_yaxes(title="dose", row=1, col=1)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .link_tables import LEVEL, Cell, LinkTable, beyond_cell
+from .link_tables import LEVEL, MISSING, Cell, LinkTable, beyond_cell
 from .sentences import number, share
 from .steering_figures import PLACES
 
@@ -72,14 +72,23 @@ def _chains(steering: Found) -> LinkTable:
             "beyond the controls",
             "KL",
             "KL, controls",
+            "KL on sentences",
+            "controls",
             "usable",
             "items",
         ],
     )
     table.notes.append(BEYOND)
+    held_out = steering.get("held_out")
+    if held_out:
+        table.notes.append(
+            f"KL on sentences: of {held_out['n_sentences']} sentences about everyday things, steered throughout, as "
+            "the answer to a request for one. A dose is usable where KL stays within the bound both on the stored "
+            "chains and there, whatever the span that is steered."
+        )
     for scope, place in PLACES.items():
-        for cell in steering["replayed"][scope]["doses"]:
-            odds = cell["log_odds"]
+        for j, cell in enumerate(steering["replayed"][scope]["doses"]):
+            odds, away = cell["log_odds"], held_out["doses"][j] if held_out else None
             table.add(
                 place,
                 _done(cell),
@@ -89,6 +98,8 @@ def _chains(steering: Found) -> LinkTable:
                 beyond_cell(table, odds) if cell["usable"] else "not tested",
                 table.cell(cell["kl"], auroc=True),
                 table.cell(cell["controls_kl"], auroc=True),
+                MISSING if away is None else table.cell(away["kl"], auroc=True),
+                MISSING if away is None else table.cell(away["controls_kl"], auroc=True),
                 f"no: NaN or infinity in {cell['n_not_finite']}"
                 if cell["n_not_finite"]
                 else ("no", "yes")[cell["usable"]],
