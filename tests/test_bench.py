@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from introspect import bench
-from introspect.bench import memory, rows
+from introspect.bench import memory
 from introspect.bench.rows import in_turns, make_row, meets
 from introspect.cli import main
 from introspect.errors import RunError, SpecError
@@ -91,7 +93,7 @@ def test_sides_take_turns_and_the_clock_is_read_around_each():
 def test_a_ratio_is_that_of_medians_and_its_range_that_of_neighbours(monkeypatch):
     #                     ours 3     peer 1     peer 2     ours 2     ours 1      peer 10
     clock = iter([*(0, 3), *(3, 4), *(4, 6), *(6, 8), *(8, 9), *(9, 19)])
-    monkeypatch.setattr(rows.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     ours, peer = in_turns("x", lambda: None, lambda: None, repeats=3, progress=silent, warm=False)
     assert (ours, peer) == ([3, 2, 1], [1, 2, 10])
     mine = make_row("x", ours, peer, of="ours / peer", goal="<= 1.05")
@@ -189,6 +191,26 @@ def test_the_whole_run_is_judged_by_time_and_memory(monkeypatch):
     monkeypatch.setattr(processes, "watch", lambda command: (2, 1.0, 0, "introspect: no room\n"))
     with pytest.raises(RunError, match="no room"):
         next(processes.measure_whole(setting))
+
+
+@pytest.mark.parametrize(
+    ("module", "judge", "goal", "most"),
+    [("large_probes", "measure_large_probes", "< 600 s, < 6 GB", 600), ("injection", "_grid", "< 15 min", 900)],
+)
+def test_other_processes_are_judged_alike(monkeypatch, module, judge, goal, most):
+    from introspect.bench import processes
+
+    where = importlib.import_module(f"introspect.bench.{module}")
+    sizes = SimpleNamespace(large_probes=(2, 2, 100, 40))
+    setting = SimpleNamespace(progress=silent, fresh=lambda: "out", model="m", sizes=sizes)
+    for seconds in (most - 1.0, most + 1.0):
+        monkeypatch.setattr(processes, "watch", lambda command, s=seconds: (0, s, 3e9, ""))
+        found = getattr(where, judge)(setting)
+        row = found if isinstance(found, dict) else next(found)
+        assert (row["goal"], row["met"], row["peak memory (GB)"]) == (goal, seconds < most, 3.0)
+    monkeypatch.setattr(processes, "watch", lambda command: (2, 1.0, 0, ""))
+    with pytest.raises(RunError, match=r"failed \(no reason given\); run it by itself"):
+        list(getattr(where, judge)(setting))
 
 
 def test_the_page_says_which_goals_are_met_and_which_are_not(monkeypatch, capsys):

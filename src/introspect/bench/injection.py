@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..assets import spec_path
 from ..backends import Sampling
-from ..errors import RunError
 from ..injection.cells import Cell
-from ..injection.spec import load_injection
+from ..injection.spec import Injection
 from ..injection.subject import Subject, prepare_subject
 from ..injection.thought import Thought
 from ..injection.trials import Trial, first_tokens, steers
-from .memory import watch
+from ..spec_file import read_spec
+from .processes import watched
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def measure_inject(setting: Setting) -> Iterator[Row]:
     before each injection run once for all trials of a wording, or in every trial.
     """
     yield _grid(setting)
-    spec = load_injection(STUDY, [f"limit={WORDS}", f"model={setting.model}"])
+    spec = read_spec(Injection, spec_path(STUDY), [f"limit={WORDS}", f"model={setting.model}"])
     subject = prepare_subject(spec, offline=True)
     layer = subject.layers[len(subject.layers) // 2]
     trials = Thought(subject).plan(Cell("exploration", layer, subject.strengths[0])).first
@@ -49,31 +51,21 @@ def _shared(subject: Subject, layer: int, trials: Sequence[Trial]) -> Callable[[
 
 
 def _whole(subject: Subject, layer: int, trials: Sequence[Trial]) -> Callable[[], object]:
-    watched = sorted({token for each in trials for token in each.watch})
+    tokens = sorted({token for each in trials for token in each.watch})
     return lambda: subject.backend.generate(
         [each.prompt for each in trials],
         seeds=[0] * len(trials),
         sampling=Sampling(1, 0.0, frozenset()),
         capture=None,
-        watch=watched,
+        watch=tokens,
         steer=steers(layer, trials, subject.loaded.info.width),
     )
 
 
 def _grid(setting: Setting) -> Row:
     stage = f"introspect inject {STUDY} --limit {WORDS}"
-    setting.progress(stage, 0, 1)
     command = [sys.executable, "-m", "introspect", "inject", STUDY, "--limit", str(WORDS), "--model", setting.model]
-    code, seconds, peak, said = watch([*command, "--out", str(setting.fresh())])
-    if code:
-        raise RunError(f"{stage} failed ({(said.strip().splitlines() or ['no reason given'])[-1]}); run it by itself")
-    setting.progress(stage, 1, 1)
-    return {
-        "what": f"{stage}: 4 layers, 4 strengths, every control, and as many words held out",
-        "seconds": round(seconds, 1),
-        "peak memory (GB)": round(peak / 1e9, 2),
-        "repeats": 1,
-        "goal": f"< {MOST_MINUTES} min",
-        "met": seconds < 60 * MOST_MINUTES,
-        "note": "model converted; peak resident set of the process, from the kernel",
-    }
+    what = f"{stage}: 4 layers, 4 strengths, every control, and as many words held out"
+    note = "model converted; peak resident set of the process, from the kernel"
+    row = watched(setting, stage, [*command, "--out", str(setting.fresh())], what, note, (60 * MOST_MINUTES, math.inf))
+    return row | {"goal": f"< {MOST_MINUTES} min"}

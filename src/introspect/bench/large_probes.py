@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import RunError
 from ..probes import Streamed, fit_splits
-from .memory import watch
 from .probes import FOLDS, NESTED_PENALTIES, nested_splits
+from .processes import watched
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -37,23 +36,13 @@ def measure_large_probes(setting: Setting) -> Iterator[Row]:
     shape = setting.sizes.large_probes
     positions, layers, rows, width = shape
     stage = f"probes of {layers} layers x {positions} positions x {width} x {rows} rows"
-    setting.progress(stage, 0, 1)
-    code, seconds, peak, said = watch(
-        [sys.executable, "-c", "from introspect.bench.large_probes import work; work()", json.dumps(shape)]
+    command = [sys.executable, "-c", "from introspect.bench.large_probes import work; work()", json.dumps(shape)]
+    what = (
+        f"{stage}, {FOLDS} outer and {FOLDS} inner folds, C chosen from {', '.join(map(str, NESTED_PENALTIES))}, read "
+        "a few layers (at most 256 MB) at a time"
     )
-    if code:
-        raise RunError(f"{stage} failed ({(said.strip().splitlines() or ['no reason given'])[-1]})")
-    setting.progress(stage, 1, 1)
-    yield {
-        "what": f"{stage}, {FOLDS} outer and {FOLDS} inner folds, C chosen from "
-        f"{', '.join(map(str, NESTED_PENALTIES))}, read a few layers (at most 256 MB) at a time",
-        "seconds": round(seconds, 1),
-        "peak memory (GB)": round(peak / 1e9, 2),
-        "repeats": 1,
-        "goal": f"< {MOST_SECONDS} s, < {MOST_GB} GB",
-        "met": seconds < MOST_SECONDS and peak < MOST_GB * 1e9,
-        "note": "made-up activations; peak resident set of the process, from the kernel, and its start is timed too",
-    }
+    note = "made-up activations; peak resident set of the process, from the kernel, and its start is timed too"
+    yield watched(setting, stage, command, what, note, (MOST_SECONDS, MOST_GB))
 
 
 def work() -> None:

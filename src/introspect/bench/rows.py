@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, Literal
 
-from ..progress import Progress
+from ..progress import Progress, seconds_of
 
 Row = dict[str, Any]
 """`what` was measured; medians of `ours` and of the `peer`, in `unit`; the `ratio` of the medians, of which side `of`
@@ -54,7 +53,7 @@ def in_turns(
     for repeat in range(repeats):
         for which in (0, 1) if repeat % 2 == 0 else (1, 0):
             before()
-            times[which].append(_seconds((ours, peer)[which]))
+            times[which].append(seconds_of((ours, peer)[which]))
         progress(stage, repeat + 1, repeats)
     return times
 
@@ -91,9 +90,3 @@ def make_row(
 def short(number: float) -> float:
     """Four digits."""
     return float(f"{number:.4g}")
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
