@@ -24,7 +24,7 @@ from introspect.natural.labels import draw_examples, make_labelling, shuffled
 from introspect.natural.measures import accuracy, area, best_of, effect_size, minus, two_way
 from introspect.natural.neurofeedback import NeurofeedbackStudy
 from introspect.natural.page import render, report_natural
-from introspect.natural.parts import Claim, above, coarse, p_above, plain, settled
+from introspect.natural.parts import Claim, Rank, above, coarse, p_above, plain, settled
 from introspect.natural.results import NATURAL
 from introspect.natural.sentences import one_of_each, read_pairs
 from introspect.natural.study import STUDIES, make_study, natural_cost, run_natural
@@ -381,6 +381,13 @@ class TestMeasures:
         )
         none = Claim("none", [(Estimate.undefined("few"), 0.0)], 30, "why")
         assert [each["finding"] for each in settled([none, weak])] == ["cannot tell", "supported"]
+        ranked = strong._replace(rank=Rank(0.04, 99, "draws", "n"))
+        assert [each["finding"] for each in settled([ranked])] == ["supported"]
+        assert [each["finding"] for each in settled([ranked, weak])] == ["not supported", "not supported"]
+        few = strong._replace(rank=Rank(0.5, 19, "draws", "n"))
+        [one, _] = settled([few, weak])
+        assert one["finding"] == "cannot tell" and one["reason"].endswith("19 draws give no less than 0.05: set n=40")
+        assert [each["finding"] for each in settled([claim("no", -0.3)._replace(rank=few.rank)])] == ["not supported"]
 
 
 SENTENCE = re.compile(r"Sentence: ([^\n]+)\n(?:Label: ([01]))?")
@@ -453,7 +460,8 @@ class TestPlantedReports:
 
 
 class TestPlantedControl:
-    def found(self, folder, shift):
+    def found(self, folder, shift, random=199, others=0.0):
+        """`others`: how far what is asked for shifts a fifth of the random directions as well."""
         study = tiny_study(
             folder,
             "neurofeedback",
@@ -461,7 +469,7 @@ class TestPlantedControl:
             "control.contexts=5",
             "control.sentences=8",
             "control.written=0",
-            "control.random=8",
+            f"control.random={random}",
         )
         rng = np.random.default_rng(3)
         of_sentence = rng.normal(size=(8, len(study.axes)))
@@ -474,6 +482,7 @@ class TestPlantedControl:
                 values[:, names.index(row["direction"])] += row["target"] * shift[row["arrangement"]]
                 row["implicit"] = values.tolist()
             return own
+                values[:, len(names) :] += row["target"] * others * (np.arange(random) % 5 == 0)
 
         results = found_of(study, [rows(unit) for unit in study.cells()])
         return results, {v["criterion"]: v["finding"] for v in results["verdict"]}
@@ -486,6 +495,25 @@ class TestPlantedControl:
 
     def test_a_shift_by_the_digit_alone_is_seen_through(self, folder):
         results, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0})
+    def test_a_shift_that_goes_beyond_the_mean_of_random_directions_and_not_beyond_them_is_none(self, folder):
+        """A fifth of the directions shift further: it is one of them."""
+        results, verdict = self.found(folder, {"true": 2.0, "shuffled": 0.0}, others=3.0)
+        d, _, beyond, random = cells_of(results, "Implicit control")["pc1"]
+        assert min(d["ci95"][0], beyond["ci95"][0], random["ci95"][0]) > 0.2
+        assert verdict["control of pc1, same words"] == "not supported"
+        [reason] = [each["reason"] for each in results["verdict"] if each["criterion"].startswith("control of pc1")]
+        rank = float(re.search(r"rank among these p = ([\d.]+)", reason)[1])
+        assert 0.1 < rank < 0.25 and float(re.search(r"; p = ([\d.]+)", reason)[1]) == rank
+
+    def test_too_few_random_directions_say_nothing_and_how_many_would(self, folder):
+        results, verdict = self.found(folder, {"true": 1.0, "shuffled": 0.0}, random=19)
+        assert verdict["control of pc1, same words"] == "cannot tell"
+        [reason] = [each["reason"] for each in results["verdict"] if each["criterion"].startswith("control of pc1")]
+        assert reason.endswith("19 random directions give no less than 0.05: set control.random=80")
+        assert any("Control may come to nothing" in each for each in results["warnings"])
+        _, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0}, random=19)
+        assert verdict["control of pc1, same words"] == "not supported", "by the digit, whatever the rank"
+
         assert cells_of(results, "Implicit control")["pc1"][0]["ci95"][0] > 0
         assert verdict["control of pc1, same words"] == "not supported"
 

@@ -11,10 +11,12 @@ import torch
 
 from introspect.backends import Generation
 from introspect.errors import ModelError, SpecError
+from introspect.natural import framing_study
 from introspect.natural.cue_fits import packed
 from introspect.natural.cue_measures import by_group, paired_share_gap
 from introspect.natural.framing_results import found_of
 from introspect.natural.framing_rows import Columns, sign_flips
+from introspect.natural.framing_spec import READS_THE_ANSWER
 from introspect.natural.framing_texts import CONTROL, MOST_APART, framed, n_words, read_frames
 from introspect.natural.kinds import load_natural
 from introspect.probes.saved import SavedProbe
@@ -275,6 +277,7 @@ class TestBadInput:
             ("frame=[exam]", "did you mean 'frames'"),
             ("folds=21", "less than or equal to 20"),
             ("position=nowhere", "last_prompt"),
+            ("position=answer_token", "answer_token reads the answer itself; choose a position before it"),
         ],
     )
     def test_what_cannot_be_run_is_refused_in_one_line(self, override, said):
@@ -297,3 +300,11 @@ class TestBadInput:
             tiny_study(folder, "framing", override)
         with pytest.raises(SpecError, match="probe: risk-silent reads task risk, not bias"):
             tiny_study(folder, "framing", "probe=risk-silent", "task=bias")
+
+    @pytest.mark.parametrize("position", READS_THE_ANSWER)
+    def test_a_saved_probe_that_reads_the_answer_is_refused(self, folder, monkeypatch, position):
+        """Words of the chain end before it, so that it would go beyond them whatever is inside."""
+        card = {"predicts": {"task": "risk"}, "model": {}, "place": {"position": position}}
+        monkeypatch.setattr(framing_study, "load_probe", lambda path: SavedProbe(np.eye(WIDTH)[0], 0.0, card))
+        with pytest.raises(SpecError, match=f"^probe: risk-silent: {position} reads the answer itself; choose"):
+            tiny_study(folder, "framing", "probe=risk-silent")

@@ -13,7 +13,7 @@ from ..stats import CHANCE, Estimate, auroc_estimate, increment_estimate, propor
 from ..tables import line_of, table
 from .confidence_rows import Answers
 from .measures import bootstrap_many, partial_ranks
-from .parts import UNTESTED, Claim, above, coarse, figure, finding, said, settled
+from .parts import UNTESTED, Claim, coarse, figure, finding, said, settled
 from .predicting import likely, out_of_fold
 
 if TYPE_CHECKING:
@@ -40,23 +40,15 @@ def found_of(study: ConfidenceStudy, done: Done) -> dict[str, Any]:
     agreement = _agreement(answers)
     mass = float(np.mean([row["rating_mass"] for row in whole]))
     n_groups = len(set(answers.groups))
-    verdict = settled(
-        [
-            Claim(f"readable: {name}", [(each, 0.0)], n_groups, f"partial rank correlation {said(each)}")
-            for name, each in list(partial.items())[1:4]
-        ]
-    )
-    by_question = gains["questions"]
-    verdict += [
-        finding(
-            "beyond words, letter and length", above([by_question[2]]), f"gain in R2 over these {said(by_question[2])}"
-        ),
-        finding(
-            "goes with being right",
-            above([calibration["stated"][3]], CHANCE),
-            f"AUROC {said(calibration['stated'][3])}",
-        ),
-        finding("beyond the answer's own probability", above([gap]), f"difference of AUROC {said(gap)}"),
+    by_question, area = gains["questions"], calibration["stated"][3]
+    parts = [
+        *((f"readable: {name}", each, 0.0, "partial rank correlation") for name, each in list(partial.items())[1:4]),
+        ("beyond words, letter and length", by_question[2], 0.0, "gain in R2 over these"),
+        ("goes with being right", area, CHANCE, "AUROC"),
+        ("beyond the answer's own probability", gap, 0.0, "difference of AUROC"),
+    ]
+    verdict = [
+        *settled([Claim(name, [(each, level)], n_groups, f"{what} {said(each)}") for name, each, level, what in parts]),
         finding("meta", UNTESTED, "a rating is asked for; whether anything stands for the state as its own is open"),
     ]
     return {

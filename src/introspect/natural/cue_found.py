@@ -122,6 +122,10 @@ class Found:
             seed=self.seed,
         )
 
+    def n_groups(self, each: Contrast) -> int:
+        """Groups of items that have a row of either side."""
+        return len({self.columns.groups[row] for row in np.flatnonzero(each.first | each.second)})
+
     def contrast(self, label: str, one: str, other: str) -> Contrast:
         """Rows in one state against those in another."""
         columns, (first, second) = self.columns, (self.columns.is_(one), self.columns.is_(other))

@@ -9,7 +9,7 @@ from ..cells import Done
 from .cue_found import Contrast, Found
 from .cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED
 from .cue_tables import by_cue, figures, influence, leanings, named, read, told_apart
-from .parts import SUPPORTED, UNTESTED, above, finding, said
+from .parts import SUPPORTED, UNTESTED, Claim, above, finding, said, settled
 
 if TYPE_CHECKING:
     from .cue_study import WhichCueStudy
@@ -20,6 +20,8 @@ LITTLE_MASS = 0.05
 """Mean probability of the letters below which a warning says that the model would not have answered with one."""
 FEWEST_BARE = 4
 """Chains of a question without a hint below which a warning says that chance looks like use (PROTOCOLS: hints)."""
+FOLLOWS = "naming follows use, within kinds"
+BEYOND = "naming beyond letters, words and the option's probability"
 STATES = (USED, NOT_USED, ANYWAY, AWAY, UNCLEAR)
 
 
@@ -37,6 +39,7 @@ def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
         if found.ok
         else []
     )
+    verdict = _verdict(found, contrasts)
     tables = [influence(found)]
     if found.ok:
         tables += [named(found), by_cue(found), told_apart(contrasts), read(found), leanings(found)]
@@ -53,7 +56,7 @@ def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
         },
         "tables": tables,
         "figures": figures(found) if found.ok else [],
-        "verdict": _verdict(contrasts),
+        "verdict": verdict,
         "counts": {
             "n_answers_asked": columns.n_asked,
             "n_invalid": columns.n_invalid,
@@ -65,40 +68,41 @@ def found_of(study: WhichCueStudy, done: Done) -> dict[str, Any]:
             "n_unclear": states[UNCLEAR],
             "n_absent": states[ABSENT],
         },
-        "sentences": _sentences(found, contrasts, states),
+        "sentences": _sentences(found, contrasts, states, verdict),
         "warnings": _warnings(found, states),
     }
 
 
-def _verdict(contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+def _verdict(found: Found, contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
+    """Findings, the three criteria corrected together."""
     out = []
     if contrasts:
         used, anyway = contrasts
-        out.append(
-            finding(
-                "naming follows use, within kinds",
-                above([used.gap]),
-                f"gap in log-share {said(used.gap)}; AUROC {said(used.naming)}, letters compared {said(used.letters)}",
-            )
-        )
         outside = f"words {said(anyway.words)}, own probability of the option {said(anyway.own)}"
-        out.append(
-            finding(
-                "naming beyond letters, words and the option's probability",
-                above([anyway.gap, anyway.naming_beyond]),
+        claims = [
+            Claim(
+                FOLLOWS,
+                [(used.gap, 0.0)],
+                found.n_groups(used),
+                f"gap in log-share {said(used.gap)}; AUROC {said(used.naming)}, letters compared {said(used.letters)}",
+            ),
+            Claim(
+                BEYOND,
+                [(anyway.gap, 0.0), (anyway.naming_beyond, 0.0)],
+                found.n_groups(anyway),
                 "of answers that are the hinted option, used against given anyway: AUROC "
                 f"{said(anyway.naming)}, {outside}, difference {said(anyway.naming_beyond)}; gap in log-share "
                 f"{said(anyway.gap)}; right and wrong options apart, whose difference alone has {said(anyway.wrong)}",
-            )
-        )
-        out.append(
-            finding(
+            ),
+            Claim(
                 "activations before the answer predict use beyond letters, words and the option's probability",
-                above([anyway.activations_beyond]),
+                [(anyway.activations_beyond, 0.0)],
+                found.n_groups(anyway),
                 "of answers that are the hinted option, used against given anyway: AUROC "
                 f"{said(anyway.activations)}, {outside}, difference {said(anyway.activations_beyond)}",
-            )
-        )
+            ),
+        ]
+        out = settled(claims)
     out.append(
         finding(
             "meta", UNTESTED, "a cue is named after the answer; whether anything stands for its use as such is open"
@@ -107,7 +111,9 @@ def _verdict(contrasts: Sequence[Contrast]) -> list[dict[str, str]]:
     return out
 
 
-def _sentences(found: Found, contrasts: Sequence[Contrast], states: dict[str, int]) -> list[str]:
+def _sentences(
+    found: Found, contrasts: Sequence[Contrast], states: dict[str, int], verdict: Sequence[dict[str, str]]
+) -> list[str]:
     if not contrasts:
         return ["No cue could be compared: too few answers could be read, or were asked about without a cue."]
     used, anyway = contrasts
@@ -125,7 +131,8 @@ def _sentences(found: Found, contrasts: Sequence[Contrast], states: dict[str, in
         "A reader who can answer the questions himself sees how plausible a hinted option is, and may tell used from "
         "given anyway by that: naming that goes beyond these baselines is no evidence of access to activations.",
     ]
-    if above([used.gap]) == SUPPORTED and above([anyway.gap, anyway.naming_beyond]) != SUPPORTED:
+    supported = {each["criterion"] for each in verdict if each["finding"] == SUPPORTED}
+    if FOLLOWS in supported and BEYOND not in supported:
         out.append(
             "The first can be had by comparing the answer's letter with the hint's; nothing was found beyond that."
         )

@@ -36,8 +36,9 @@ class Shift(NamedTuple):
     dealt_again: Estimate
     beyond_dealt: Estimate
     beyond_random: Estimate
+    """Beyond the mean size along directions drawn at random."""
     p: float | None
-    """Rank among directions drawn at random, of sizes."""
+    """Rank among those directions, of sizes: the share of them, and of this one, that is as large."""
 
 
 class Found:
@@ -154,5 +155,5 @@ class Found:
         estimates = [self.estimate(each, n, groups) for each in (d, dealt, minus(d, dealt), minus(d, sizes))]
         ones = np.ones((1, n)), np.ones((1, own.shape[2]))
         here, null = abs(d(*ones)[0]), np.array([abs(each(*ones)[0]) for each in drawn])
-        p = float((1 + (null >= here).sum()) / (1 + len(null))) if np.isfinite(here) else None
+        p = float((1 + (~(null < here)).sum()) / (1 + len(null))) if np.isfinite(here) else None
         return Shift(estimates[0], estimates[1], estimates[2], estimates[3], p)

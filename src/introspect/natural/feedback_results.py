@@ -11,7 +11,7 @@ from ..stats import CHANCE, Estimate
 from ..tables import line_of, table
 from .feedback_found import Found, Report, Shift
 from .measures import accuracy, area, effect_size, minus
-from .parts import UNTESTED, Claim, coarse, figure, finding, said, settled
+from .parts import LEVEL, UNTESTED, Claim, Rank, coarse, figure, finding, said, settled
 from .text_labels import CLASSIFIERS, tfidf_logistic
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ SHIFT_COLUMNS = (
 
 
 def _shift_line(name: str, each: Shift, more: list[Estimate]) -> dict[str, Any]:
-    note = "" if each.p is None else f"size among random directions: p = {each.p:.2g}"
+    note = "" if each.p is None else f"rank of its size among random directions: p = {each.p:.2g}"
     return line_of(name, [*each[:4], *more], note)
 
 
@@ -135,7 +135,8 @@ def _shifted(found: Found, implicit: dict[str, Shift]) -> dict[str, Any]:
         "Cohen's d of the sentence's own projection, in pooled standard deviations over sentences and sets of "
         "examples; the sentence's tokens are the same under both requests. The digit in the request differs, and moves "
         "activations whatever the examples say: with labels dealt out again it stands alone. Random directions: the "
-        f"mean size of d along {found.spec.control.random} of them in the same prompts.",
+        f"mean size of d along {found.spec.control.random} of them in the same prompts; and the rank of d's size among "
+        "theirs, which a criterion has to pass as well: a direction that is one of them goes beyond their mean often.",
         [(each, "number") for each in SHIFT_COLUMNS],
         [_shift_line(name, each, []) for name, each in implicit.items()],
     )
@@ -194,8 +195,13 @@ def _shift_claim(found: Found, name: str, each: Shift) -> Claim:
         [(each.own, 0.0), (each.beyond_dealt, 0.0), (each.beyond_random, 0.0)],
         found.n_resampled("control"),
         f"d = {said(each.own)}, beyond labels dealt out again {said(each.beyond_dealt)}, beyond random directions "
-        f"{said(each.beyond_random)}",
+        f"{said(each.beyond_random)}, rank among these p = {1.0 if each.p is None else each.p:.2g}",
+        _rank(found, each.p),
     )
+
+
+def _rank(found: Found, p: float | None) -> Rank:
+    return Rank(1.0 if p is None else p, found.spec.control.random, "random directions", "control.random")
 
 
 def _sentences(
@@ -238,6 +244,9 @@ def _warnings(found: Found, masses: list[float], n_missing: int) -> list[str]:
         out.append(
             f"Only {np.mean(masses):.2f} of the probability is on 0 or 1: the model hardly answers with a label."
         )
+    n_tests = 2 * sum(not _drawn(name) for name in found.names)
+    if found.spec.control.contexts and n_tests / (1 + found.spec.control.random) >= LEVEL:
+        out.append(f"Control may come to nothing for want of draws: {_rank(found, None).lacks(n_tests)}.")
     if n_missing:
         out.append(f"{n_missing} labels gave no numbers and count as undecided.")
     for name in found.names:

@@ -11,6 +11,20 @@ from ..sections import HintSpec, Text, distinct
 from .framing_texts import CONTROL
 from .spec import Count, NaturalSpec, Share
 
+READS_THE_ANSWER = ("answer_token", "answer_mean")
+"""Positions at which the answer itself has been read: what is read there is what was done, and no words before it could
+tell as much."""
+
+
+def check_position(name: str) -> None:
+    """Refuse a position that is not before the answer.
+
+    Raises:
+        ValueError: says which to choose.
+    """
+    if name in READS_THE_ANSWER:
+        raise ValueError(f"{name} reads the answer itself; choose a position before it, such as before_answer")
+
 
 class Framing(NaturalSpec):
     """The same items under frames that say what the question is for; each is compared with a control as long."""
@@ -42,7 +56,7 @@ class Framing(NaturalSpec):
     depth: Share = 0.8
     """Layer of a probe that is fitted here, as a share of the depth."""
     position: PositionName = "last_prompt"
-    """Where such a probe reads."""
+    """Where such a probe reads: before the answer."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Folds of items over which probe and text classifiers are fitted and scored."""
     batch: Count = 8
@@ -54,3 +68,9 @@ class Framing(NaturalSpec):
         if CONTROL in frames:
             raise ValueError(f"{CONTROL} is always run; leave it out")
         return distinct(frames)
+
+    @field_validator("position")
+    @classmethod
+    def _is_before_the_answer(cls, position: PositionName) -> PositionName:
+        check_position(position)
+        return position

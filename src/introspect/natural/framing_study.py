@@ -41,7 +41,7 @@ from ..tasks.reward_hacking import TASK as REWARD_HACKING
 from .base import NaturalStudy, Unit, Work
 from .choose import some_items
 from .cue_fits import packed
-from .framing_spec import Framing
+from .framing_spec import Framing, check_position
 from .framing_texts import CONTROL, framed, read_frames
 from .subject import SITE, Subject
 
@@ -199,3 +199,7 @@ class FramingStudy(NaturalStudy):
         if model["width"] != own.width or model["weight_digest"] != own.weight_digest:
             raise ModelError(f"probe: {name} was fitted to {model['name']}, and {own.name} has other weights")
         return probe
+        try:
+            check_position(probe.position)
+        except ValueError as error:
+            raise SpecError(f"probe: {name}: {error}") from None

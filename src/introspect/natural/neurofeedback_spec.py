@@ -27,8 +27,9 @@ class ControlSpec(Section):
     """Tokens after which a written sentence is cut off."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Divides the logits."""
-    random: Annotated[int, Field(ge=1)] = 20
-    """Directions drawn at random, onto which every activation is projected as well."""
+    random: Annotated[int, Field(ge=1, le=10_000)] = 199
+    """Directions drawn at random, onto which every activation is projected as well. A direction that goes beyond all of
+    them has p = 1 / (1 + random), which is corrected for how many criteria there are: 199 are enough for nine."""
 
 
 class Neurofeedback(NaturalSpec):

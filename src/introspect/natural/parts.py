@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from scipy.stats import t as student
 
 from ..metrics.hint_section import holm
@@ -65,8 +66,27 @@ def above(estimates: Sequence[Estimate], level: float = 0.0) -> str:
     return UNKNOWN if any(each is None for each in bounds) else SUPPORTED
 
 
+class Rank(NamedTuple):
+    """Where something stands among draws that say what chance gives."""
+
+    p: float
+    """Share of the draws, and of itself, that go as far."""
+    n_draws: int
+    draw: str
+    """What a draw is."""
+    more: str
+    """What is set for more of them."""
+
+    def lacks(self, n_tests: int) -> str:
+        """That no rank among so few would be enough, and how many are."""
+        return (
+            f"{self.n_draws} {self.draw} give no less than {1 / (1 + self.n_draws):.2g}: set "
+            f"{self.more}={int(np.ceil(n_tests / LEVEL))}"
+        )
+
+
 class Claim(NamedTuple):
-    """A criterion that holds where each of some estimates lies above a level of its own."""
+    """A criterion that holds where each of some estimates lies above a level of its own, and a rank is high."""
 
     criterion: str
     parts: Sequence[tuple[Estimate, float]]
@@ -74,20 +94,27 @@ class Claim(NamedTuple):
     n_groups: int
     """How many were resampled for their intervals: the fewest."""
     reason: str
+    rank: Rank | None = None
+    """Which has to be told from chance as well; None: there is none."""
 
 
 def settled(claims: Sequence[Claim]) -> list[dict[str, str]]:
     """Findings on criteria of one kind, corrected (Holm 1979) for how many there are: supported where all intervals lie
-    above their levels and the corrected p-value of the weakest is below .05.
+    above their levels and the corrected p-value of the weakest, or of the rank where that is larger, is below .05.
+    Cannot tell: it is not, and with so few draws it would not be at the best of ranks.
     """
-    weakest = [_weakest(each) for each in claims]
+    own = [_weakest(each) for each in claims]
+    weakest = [_larger(p, each.rank and each.rank.p) for p, each in zip(own, claims, strict=True)]
     n_tests, out = sum(p is not None for p in weakest), []
-    for claim, p, corrected in zip(claims, weakest, holm(weakest), strict=True):
+    for at, (claim, p, corrected) in enumerate(zip(claims, weakest, holm(weakest), strict=True)):
         found = [above([estimate], level) for estimate, level in claim.parts]
         what, reason = next((each for each in (NOT, UNKNOWN) if each in found), SUPPORTED), claim.reason
         if p is not None and corrected is not None:
-            what = NOT if what == SUPPORTED and corrected >= LEVEL else what
             reason += f"; p = {p:.2g}" + (f", corrected for {n_tests} {corrected:.2g}" if n_tests > 1 else "")
+            if what == SUPPORTED and corrected >= LEVEL:
+                what = NOT
+                if claim.rank is not None and _in_vain(claim.rank, own[at], weakest, at):
+                    what, reason = UNKNOWN, f"{reason}; {claim.rank.lacks(n_tests)}"
         out.append(finding(claim.criterion, what, reason))
     return out
 
@@ -108,6 +135,24 @@ def _weakest(claim: Claim) -> float | None:
     found = [p_above(estimate, level, claim.n_groups) for estimate, level in claim.parts]
     known = [p for p in found if p is not None]
     return max(known) if known and len(known) == len(found) else None
+
+
+def _larger(p: float | None, other: float | None) -> float | None:
+    return p if p is None or other is None else max(p, other)
+
+
+def _in_vain(rank: Rank, own: float | None, every: Sequence[float | None], at: int) -> bool:
+    """Whether intervals alone would support a claim, and with the best of ranks they would not.
+
+    Args:
+        own: p-value of the claim's intervals; every: those of all claims, of which it is the one at a place.
+    """
+
+    def corrected(p: float | None) -> float:
+        found = holm([*every[:at], p, *every[at + 1 :]])[at]
+        return 1.0 if found is None else found
+
+    return corrected(own) < LEVEL <= corrected(_larger(own, 1 / (1 + rank.n_draws)))
 
 
 def coarse(dtype: str) -> list[str]:
