@@ -379,8 +379,6 @@ class TestMeasures:
         assert float(both["reason"].rpartition("= ")[2]) == pytest.approx(
             p_above(Estimate(1.0, (0.01, 2)), 0, 30), abs=0.01
         )
-        none = Claim("none", [(Estimate.undefined("few"), 0.0)], 30, "why")
-        assert [each["finding"] for each in settled([none, weak])] == ["cannot tell", "supported"]
         ranked = strong._replace(rank=Rank(0.04, 99, "draws", "n"))
         assert [each["finding"] for each in settled([ranked])] == ["supported"]
         assert [each["finding"] for each in settled([ranked, weak])] == ["not supported", "not supported"]
@@ -388,6 +386,8 @@ class TestMeasures:
         [one, _] = settled([few, weak])
         assert one["finding"] == "cannot tell" and one["reason"].endswith("19 draws give no less than 0.05: set n=40")
         assert [each["finding"] for each in settled([claim("no", -0.3)._replace(rank=few.rank)])] == ["not supported"]
+        none = Claim("none", [(Estimate.undefined("few"), 0.0)], 30, "why")
+        assert [each["finding"] for each in settled([none, weak])] == ["cannot tell", "supported"]
 
 
 SENTENCE = re.compile(r"Sentence: ([^\n]+)\n(?:Label: ([01]))?")
@@ -480,9 +480,9 @@ class TestPlantedControl:
             for row in own if unit.kind == "control" else []:
                 values = of_sentence + 0.05 * rng.normal(size=of_sentence.shape)
                 values[:, names.index(row["direction"])] += row["target"] * shift[row["arrangement"]]
+                values[:, len(names) :] += row["target"] * others * (np.arange(random) % 5 == 0)
                 row["implicit"] = values.tolist()
             return own
-                values[:, len(names) :] += row["target"] * others * (np.arange(random) % 5 == 0)
 
         results = found_of(study, [rows(unit) for unit in study.cells()])
         return results, {v["criterion"]: v["finding"] for v in results["verdict"]}
@@ -493,8 +493,6 @@ class TestPlantedControl:
         d, dealt, beyond, random = cells_of(results, "Implicit control")["pc1"]
         assert d["value"] > 0.5 and abs(dealt["value"]) < 0.2 and beyond["ci95"][0] > 0 and random["ci95"][0] > 0
 
-    def test_a_shift_by_the_digit_alone_is_seen_through(self, folder):
-        results, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0})
     def test_a_shift_that_goes_beyond_the_mean_of_random_directions_and_not_beyond_them_is_none(self, folder):
         """A fifth of the directions shift further: it is one of them."""
         results, verdict = self.found(folder, {"true": 2.0, "shuffled": 0.0}, others=3.0)
@@ -514,6 +512,8 @@ class TestPlantedControl:
         _, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0}, random=19)
         assert verdict["control of pc1, same words"] == "not supported", "by the digit, whatever the rank"
 
+    def test_a_shift_by_the_digit_alone_is_seen_through(self, folder):
+        results, verdict = self.found(folder, {"true": 1.0, "shuffled": 1.0})
         assert cells_of(results, "Implicit control")["pc1"][0]["ci95"][0] > 0
         assert verdict["control of pc1, same words"] == "not supported"
 

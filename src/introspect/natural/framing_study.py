@@ -196,10 +196,10 @@ class FramingStudy(NaturalStudy):
         model, own = probe.card["model"], self.loaded.info
         if probe.card["predicts"]["task"] != self.spec.task:
             raise SpecError(f"probe: {name} reads task {probe.card['predicts']['task']}, not {self.spec.task}")
-        if model["width"] != own.width or model["weight_digest"] != own.weight_digest:
-            raise ModelError(f"probe: {name} was fitted to {model['name']}, and {own.name} has other weights")
-        return probe
         try:
             check_position(probe.position)
         except ValueError as error:
             raise SpecError(f"probe: {name}: {error}") from None
+        if model["width"] != own.width or model["weight_digest"] != own.weight_digest:
+            raise ModelError(f"probe: {name} was fitted to {model['name']}, and {own.name} has other weights")
+        return probe
