@@ -378,6 +378,8 @@ class TestPlantedTruth:
             "accurate": "supported",
             "grounded": "supported",
             "internal": "supported",
+            "asked by name": "supported",
+            "which sentence": "supported",
             "meta": "not tested",
         }
         table = rows_of(results, "Every condition, on words held out")
@@ -398,6 +400,7 @@ class TestPlantedTruth:
     def test_a_bias_to_yes_is_seen_through(self, monkeypatch, folder, tmp_path):
         results, verdict = self.run(monkeypatch, folder, tmp_path, BIASED)
         assert verdict["grounded"] == "not supported" and verdict["internal"] == "not supported"
+        assert verdict["asked by name"] == verdict["which sentence"] == "not supported"
         table = rows_of(results, "Every condition, on words held out")
         concept, random = table["the word's concept vector"], table["random direction, same norm"]
         assert concept[5]["value"] > 1 and random[5]["value"] > 1, "it says yes, and to a random direction too"
@@ -618,7 +621,7 @@ class TestOtherKinds:
         study = STUDIES["inject-thought-vs-text"](tiny_subject(folder, "inject-thought-vs-text"))
         for each in study.plan(Cell("exploration", 1, 1.0)).first:
             text = study.loaded.tokenizer.decode(list(each.prompt[each.where.start : each.where.stop]))
-            assert text == study.subject.materials.sentences.sentences[int(each.about["asked"])]
+            assert text == study.subject.materials.sentences.sentences[int(each.about["asked"].partition("/")[0])]
 
     def test_a_prefill_is_injected_up_to_the_word_and_only_own_words_vectors_are(self, folder):
         study = STUDIES["inject-prefill"](tiny_subject(folder, "inject-prefill"))

@@ -20,7 +20,7 @@ from .claims import read_claim, readable, repetition
 from .sentences import headline, warnings_of
 from .subject import NONE, SWAPPED, VECTORS, Part, Subject
 from .swaps import filled_in
-from .trials import Chats, Names, Swap, Trial, first_tokens, name_tokens, replies, surprise, told_apart
+from .trials import Chats, Names, Reply, Swap, Trial, first_tokens, name_tokens, replies, surprise, told_apart
 
 YES_NO = ("Yes", "yes", "No", "no")
 """As a reply may spell them; the first two are yes."""
@@ -137,14 +137,12 @@ class Study(ABC):
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """Run a cell and give its lines."""
         plan, layer, width = self.swapped(cell, self.plan(cell)), cell.layer or 0, self.loaded.info.width
-        backend, text = self.backend, self.spec.text
+        backend = self.backend
         rows = [
             {**each.about, "as": "logits", "steered": each.steered, **self.read(each, values, done)}
             for each, values in zip(plan.first, first_tokens(backend, layer, plan.first, width), strict=True)
         ]
-        stop_ids = self.loaded.format.stop_ids(self.loaded.tokenizer)
-        sampling = Sampling(text.max_new_tokens, text.temperature, stop_ids)
-        found = replies(backend, self.loaded, layer, plan.texts, sampling, text.batch_size)
+        found = self._replies(layer, plan.texts)
         nats = surprise(backend, [each.prompt for each in plan.texts], found)
         for trial, reply, surprised in zip(plan.texts, found, nats, strict=True):
             rows.append(
@@ -161,6 +159,18 @@ class Study(ABC):
                 }
             )
         return rows
+
+    def _replies(self, layer: int, trials: Sequence[Trial]) -> list[Reply]:
+        """A reply of each trial, those that may be as long side by side."""
+        text, stop_ids = self.spec.text, self.loaded.format.stop_ids(self.loaded.tokenizer)
+        found: dict[int, Reply] = {}
+        for most in sorted({each.most(text.max_new_tokens) for each in trials}, reverse=True):
+            here = [index for index, each in enumerate(trials) if each.most(text.max_new_tokens) == most]
+            sampling = Sampling(most, text.temperature, stop_ids)
+            some = [trials[index] for index in here]
+            made = replies(self.backend, self.loaded, layer, some, sampling, text.batch_size)
+            found |= dict(zip(here, made, strict=True))
+        return [found[index] for index in range(len(trials))]
 
     def swapped(self, cell: Cell, plan: Plan) -> Plan:
         """A cell's trials, with what their swaps come to."""

@@ -63,9 +63,10 @@ def injection_cost(spec: Injection, *, offline: bool = False) -> Cost:
 def predicted(plan: Plan, rates: Rates, max_new_tokens: int) -> float:
     """Seconds of a cell: first tokens; replies; and replies read once more for their surprise."""
     prompts = {each.prompt for each in plan.texts}
-    again = sum(map(len, prompts)) + len(plan.texts) * max_new_tokens
+    said = sum(each.most(max_new_tokens) for each in plan.texts)
+    again = sum(map(len, prompts)) + said
     read = n_tokens(plan.first) + sum(len(each.prompt) for each in plan.texts) + again
-    return read * rates.prompt + len(plan.texts) * max_new_tokens * rates.reply
+    return read * rates.prompt + said * rates.reply
 
 
 def n_tokens(trials: Sequence[Trial]) -> int:

@@ -164,6 +164,19 @@ class Found:
         """`beyond` where a thought is asked for, and where unrelated questions are whose answer is No."""
         return self.by_word(self.beyond(address, "detect", "unrelated_no"))
 
+    def plainly(self, address: Address, ask: str, other: str) -> tuple[Estimate, Estimate]:
+        """By how much more log-odds (nats) shift to one question than to another under the concept vector, and by how
+        much higher they stand: means over words of both parts of `Contrast`, each for itself.
+
+        The mean of `lesser` is below 0 wherever the two differ from word to word, by noise alone. Where the questions
+        differ in nothing but a word, and the words of both are of the same lists, a bias has nothing to tell them apart
+        by, and these two means need no such care: one that takes log-odds part of the way to one level leaves one of
+        them at 0 or below even where one question is answered Yes more easily.
+        """
+        pairs = self.contrasts(address, "concept", ask, other)
+        shift, stands = (_mean_of(pairs, part) for part in (lambda each: each.shift, lambda each: each.stands))
+        return self.by_word(shift), self.by_word(stands)
+
     def each(self, address: Address, kind: str, ask: str, value: Callable[[Row], T | None]) -> dict[str, list[T]]:
         """Word -> a value of a line, of each thing that is asked of it."""
         out: dict[str, list[T]] = {}
@@ -240,6 +253,10 @@ class Found:
         """
         one, other = self.rows(address, "concept", "detect", "text"), self.rows(address, NONE, "detect", "text")
         return difference_of_shares([self.identified(row) for row in one], self.claims(other))
+
+    def share_of(self, values: Mapping[str, bool]) -> Estimate:
+        """The share of words of which something is so, with its exact interval."""
+        return exact(list(values.values()))
 
     def share(self, rows: Sequence[Row], is_so: Callable[[Row], bool]) -> Estimate:
         """A share of lines with its exact interval."""

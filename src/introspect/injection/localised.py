@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..cells import Row
+from ..stats import Estimate
 from ..tables import line_of
 from .found import Address, Found
 from .measures import permuted
@@ -47,14 +49,44 @@ def said_chance(rows: Sequence[Row]) -> str:
     return f"chance {blind:.0%}" if f"{blind:.0%}" == f"{fixed:.0%}" else f"chance {blind:.0%}, one letter {fixed:.0%}"
 
 
+_LETTER = re.compile(r"(?<![A-Za-z'’])([A-Z])(?![A-Za-z'’])")
+_WORD_FOLLOWS = re.compile(r"\s+[a-z]")
+
+
+def letter_said(text: str, options: int) -> str | None:
+    """The first of so many letters that stands alone in a reply; None: it names none. `A` and `I` before a word in
+    small letters are words.
+
+    >>> letter_said("I think it is a C.", 10)
+    'C'
+    """
+    letters = string.ascii_uppercase[:options]
+    for found in _LETTER.finditer(text):
+        is_word = found[1] in "AI" and _WORD_FOLLOWS.match(text, found.end())
+        if found[1] in letters and not is_word:
+            return found[1]
+    return None
+
+
+def places_dealt_out(
+    found: Found, rows: Sequence[Row], letter: Callable[[Row], str | None]
+) -> tuple[Estimate, float | None]:
+    """How often sentences would be found if their places were dealt out to trials again; see `measures.permuted`.
+
+    Args:
+        letter: what a trial answers.
+    """
+    said = [letter(row) for row in rows]
+    matches = np.array([[each == row["target"] for row in rows] for each in said])
+    return permuted(matches, n=found.spec.permutations, seed=found.spec.seed)
+
+
 def localisation(found: Found, address: Address) -> list[dict[str, Any]]:
     """Rows of a table: found by gain, found by probability, and both with places dealt out to trials again."""
     rows = found.rows(address, "concept", "localise")
     out = []
     for label, gained in (("letter that gained most", True), ("most probable letter", False)):
-        said = [answered(found, row, gained=gained) for row in rows]
-        matches = np.array([[letter == row["target"] for row in rows] for letter in said])
-        null, p = permuted(matches, n=found.spec.permutations, seed=found.spec.seed)
+        null, p = places_dealt_out(found, rows, lambda row, gained=gained: answered(found, row, gained=gained))  # type: ignore[misc]
         out.append(
             line_of(
                 f"injected sentence found: {label}",

@@ -37,6 +37,7 @@ COLUMNS: Columns = (
     ("own word, shift", "number"),
     ("another word, shift", "number"),
     ("own word beyond another", "number"),
+    ("own minus another, shift", "number"),
 )
 ROLES = ("user", "assistant", "user")
 """Who says the request, the word, and the question."""
@@ -105,8 +106,9 @@ class Prefill(Study):
                     "No does. Own word beyond another: by how much further they go towards accepting it, mean of both "
                     "questions; in each the lesser of how much further they shift and of how much further they then "
                     "stand, held to 1% and 99%. A bias that takes log-odds to others, whatever is asked, and brings no "
-                    "two further apart, leaves that at 0 or below. Bootstrap over words. Only the last column of the "
-                    "first row is about what was injected.",
+                    "two further apart, leaves that at 0 or below, and so does noise between the two. Own minus "
+                    "another: the plain difference of the first two columns, which such a bias may move. Bootstrap "
+                    "over words. Only the last two columns of the first row are about what was injected.",
                     COLUMNS,
                     rows,
                 ),
@@ -194,11 +196,12 @@ class Prefill(Study):
     def _estimates(self, found: Found, address: Address, kind: str) -> list[Estimate]:
         """As `COLUMNS`."""
         accepted = [self._accepts(found, address, kind, mouth) for mouth in MOUTHS]
-        return [found.by_word(each) for each in (*accepted, self._effect(found, address, kind))]
+        compared = (self._effect(found, address, kind), self._gap(found, address, kind))
+        return [found.by_word(each) for each in (*accepted, *compared)]
 
     def _cell(self, found: Found, place: tuple[int, float]) -> dict[str, Any]:
         address: Address = ("exploration", *place)
-        own, other, effect = self._estimates(found, address, "concept")
+        own, other, effect, _ = self._estimates(found, address, "concept")
         random = found.by_word(self._accepts(found, address, "random", "own"))
         estimates = {"effect": effect, "own": own, "other": other, "random": random}
         return {

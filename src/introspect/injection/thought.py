@@ -2,15 +2,16 @@
 
 A word always has the same wording, questions and place among sentences, so that every cell and control asks it the
 same. The grid has the concept vector and the random one. The cell that is chosen has all controls, at the first token
-on the words explored too, and with replies on words held out. There another prompt's activations are swapped in: on the
-prompt's tokens, the reply's own are not swapped.
+on the words explored too, and with replies on words held out: long ones where a word may be named, short ones where a
+yes, a no or a letter is looked for. There another prompt's activations are swapped in: on the prompt's tokens, the
+reply's own are not swapped.
 """
 
 from __future__ import annotations
 
 import string
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ..cells import Done
 from ..concepts import Filled, fill, fill_sentences
@@ -33,6 +34,9 @@ BASELINE_SAMPLES = 2
 
 class Thought(Study):
     """See the module."""
+
+    METHOD: ClassVar[int] = 3
+    """3: the question turned round, the mismatched one, unrelated ones and localisation are answered in text too."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -93,10 +97,9 @@ class Thought(Study):
     def _asked(self, cell: Cell, place: Place) -> list[Trial]:
         """Questions that are answered with yes or no, with the word, or with the letter of a sentence."""
         trial = self.subject.prompts.trials[place.number % len(self.subject.prompts.trials)]
-        other = self.subject.controls[place.number % len(self.subject.controls)]
         out = self._vectors_asked(cell, place)
         out.append(self._one(cell, place, "concept", "which", trial.which))
-        for ask, word in (("concept", place.word), ("concept_other", other)):
+        for ask, word in (("concept", place.word), ("concept_other", self._other(place))):
             out.append(self._one(cell, place, "concept", ask, fill(trial.concept, word=word).text, word))
         questions = self._questions(place)
         index, pair = questions[0]
@@ -106,7 +109,11 @@ class Thought(Study):
             for ask, question in (("unrelated_no", pair.no), ("unrelated_yes", pair.yes)):
                 text = fill(trial.unrelated, question=question).text
                 out.append(self._one(cell, place, "concept", ask, text, str(index)))
-        return [*out, *self._localise(cell, place)]
+        return [*out, self._localise(cell, place)]
+
+    def _other(self, place: Place) -> str:
+        """The word that the mismatched question asks about."""
+        return self.subject.controls[place.number % len(self.subject.controls)]
 
     def _questions(self, place: Place) -> list[tuple[int, Any]]:
         pairs = self.subject.materials.sentences.questions
@@ -133,10 +140,10 @@ class Thought(Study):
             1 if before else start,
             tuple(tokens.values()),
             self.seed(about),
-            swap,
+            swap=swap,
         )
 
-    def _localise(self, cell: Cell, place: Place) -> list[Trial]:
+    def _localise(self, cell: Cell, place: Place, *, reply: bool = False) -> Trial:
         """Which of ten sentences was injected; places are balanced over words."""
         wordings, sentences = self.subject.prompts.localise, self.subject.materials.sentences.sentences
         wording = place.number % len(wordings)
@@ -148,12 +155,9 @@ class Thought(Study):
         at = self.chats.tokens_of(prompt, filled.text, filled.at[target])
         first = self.chats.tokens_of(prompt, filled.text, filled.at[letters[0]]).start
         about = self.about(cell, place, "concept", "localise", wording, str(block)) | {"target": target}
-        watch = tuple(self.letters.tokens.values())
-        return [
-            Trial(
-                about, self.chats.led(prompt, self.letters), self.added(cell, place.word, "concept"), at, first, watch
-            )
-        ]
+        shown = self.chats.replying(prompt) if reply else self.chats.led(prompt, self.letters)
+        watch, seed = tuple(self.letters.tokens.values()), self.seed(about)
+        return Trial(about, shown, self.added(cell, place.word, "concept"), at, first, watch, seed, short=reply)
 
     def _texts(self, cell: Cell, place: Place) -> list[Trial]:
         """Replies that are sampled."""
@@ -167,12 +171,24 @@ class Thought(Study):
         if cell.layer is None:
             again = [one(NONE, "detect", trial.detect) for _ in range(BASELINE_SAMPLES)]
             out = [replace(each, seed=self.seed(each.about, k)) for k, each in enumerate(again)]
-            return [*out, one(NONE, "which", trial.which), one(NONE, "unrelated_no", unrelated, str(index))]
+            out += [one(NONE, "which", trial.which), one(NONE, "unrelated_no", unrelated, str(index))]
+            return out if cell.part == "exploration" else [*out, *self._shortly(cell, place)]
         out = [one("concept", "which", trial.which)]
         if cell.part == "exploration":
             return [*out, *(one(kind, "detect", trial.detect) for kind in IN_GRID)]
         out += [one(kind, "detect", trial.detect) for kind in (*self.kinds(cell), CACHE_ONLY)]
-        return [*out, one("concept", "unrelated_no", unrelated, str(index))]
+        out.append(one("concept", "unrelated_no", unrelated, str(index)))
+        return [*out, *self._shortly(cell, place), self._localise(cell, place, reply=True)]
+
+    def _shortly(self, cell: Cell, place: Place) -> list[Trial]:
+        """Short replies to what else is answered with yes or no."""
+        trial = self.subject.prompts.trials[place.number % len(self.subject.prompts.trials)]
+        index, pair = self._questions(place)[0]
+        asked = [(kind, "reversed", trial.reversed, "") for kind in self.kinds(cell) if kind in IN_GRID]
+        for ask, word in (("concept", place.word), ("concept_other", self._other(place))):
+            asked.append(("concept", ask, fill(trial.concept, word=word).text, word))
+        asked.append(("concept", "unrelated_yes", fill(trial.unrelated, question=pair.yes).text, str(index)))
+        return [replace(self._one(cell, place, *each, reply=True), short=True) for each in asked]
 
 
 def _is_again(cell: Cell) -> bool:

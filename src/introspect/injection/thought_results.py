@@ -13,6 +13,7 @@ from ..stats import Estimate
 from ..tables import Columns, line_of, table
 from .bias import Lines, bias_table, yes_bias
 from .found import Address, Found
+from .in_text import text_table
 from .localised import localisation, located, said_chance
 from .measures import d_prime, exact, mean
 from .spec import Injection
@@ -73,10 +74,11 @@ def thought_results(subject: Subject, done: Done, *names: Names) -> dict[str, An
         "tables": [
             controls(found, chosen, "Every condition, on words held out", lines),
             others(found, chosen),
+            *text_table(found, chosen),
             wordings_table(found, [each.detect for each in subject.prompts.trials], WORDINGS, _a_wording(chosen)),
             bias_table(found, lines),
             controls(found, same, "The same cell, on the words that it was chosen on", lines),
-            *word_regressions(subject, found, layer),
+            *word_regressions(subject, found, (layer, strength)),
         ],
         "verdict": verdict(found, chosen, subject.trained),
         "examples": examples(found, chosen),
@@ -195,6 +197,7 @@ def others(found: Found, address: Address) -> dict[str, Any]:
     silent = found.rows(address, NONE, "which", "text")
     unrelated = found.rows(address, "concept", "unrelated_no", "text")
     ranks = found.rows(address, "concept", "which")
+    more, higher = found.plainly(address, "concept", "concept_other")
     rows = [
         line_of("net score: identified - claims without injection", [found.net(address)]),
         line_of(
@@ -208,9 +211,11 @@ def others(found: Found, address: Address) -> dict[str, Any]:
         line_of(
             "asked about the injected word, beyond about another",
             [found.by_word(found.beyond(address, "concept", "concept_other"))],
-            f"{NATS}: the lesser of how much more they shift, and of how much higher they stand; the mismatched "
-            "question",
+            f"{NATS}: the lesser of the next two, word by word, which is below 0 on average where they differ by noise "
+            "alone; the mismatched question",
         ),
+        line_of("the mismatched question: by how much more they shift", [more], f"{NATS}; the plain difference"),
+        line_of("the mismatched question: by how much higher they stand", [higher], f"{NATS}, held to 1% and 99%"),
         line_of("names the word, asked which", [found.share(texts, found.names)], "needs no yes"),
         dealt_out(found, texts, lambda row: found.listener.anywhere(row["text"])),
         line_of("the same without injection", [found.share(silent, found.names)], "what is guessed anyway"),

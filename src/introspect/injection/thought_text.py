@@ -1,19 +1,21 @@
 """A thought against a text: injected on an unrelated sentence alone, is the word named, and the sentence repeated?
 
-Vectors of the same norm that stand for no word are added to the same tokens; and what is named is held against words
-dealt out to trials again.
+Vectors of the same norm that stand for no word are added to the same tokens; what is named is held against words dealt
+out to trials again; and what the word gains at the first token against what it gains where, after the same sentence
+under the same vector, an unrelated question is asked: a vector may push its word towards the output whatever is asked.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..cells import Done, Row
-from ..concepts import fill
+from ..concepts import Filled, fill
 from ..concepts.forms import tokens
-from ..report import number
+from ..concepts.prompts import ThoughtText as Wording
+from ..report import number, share
 from ..stats import Estimate
 from ..tables import Columns, line_of, table
 from .cells import Cell, Place, Plan, Study
@@ -22,7 +24,7 @@ from .measures import exact
 from .subject import KINDS, NONE, SWAPPED, VECTORS
 from .thought_results import said_of_swaps
 from .trials import Swap, Trial
-from .verdict import AGAINST, UNTESTED, above, said_of
+from .verdict import AGAINST, NOT, SUPPORTED, UNKNOWN, UNTESTED, above, said_of
 from .wordings import wordings_table
 
 GRID = {
@@ -30,14 +32,20 @@ GRID = {
     "named": "names the word",
     "repeated": "repeats the sentence",
     "gain_rank": "rank of the word's gain, first token",
+    "elsewhere": "the same, unrelated question",
     "random": "the same, random direction",
 }
+ASKS = ("thought", "elsewhere")
+"""For a first token: for the word in mind; and, after the same sentence, an unrelated question."""
 COLUMNS: Columns = (("names it", "share"), ("repeats", "share"), ("both", "share"))
-SHARES = ("both", "named", "repeated", "gain_rank", "random")
+SHARES = ("both", "named", "repeated", "gain_rank", "elsewhere", "random")
 
 
 class ThoughtText(Study):
     """See the module."""
+
+    METHOD: ClassVar[int] = 3
+    """3: an unrelated question is asked after the same sentence, for the same first token."""
 
     def plan(self, cell: Cell) -> Plan:
         """See `Study.plan`."""
@@ -46,10 +54,10 @@ class ThoughtText(Study):
         kinds = self.kinds(cell)
         for index, word in enumerate(self.subject.words[cell.part]):
             place = Place(index, word)
-            for kind in kinds:
-                trial = self._one(cell, place, kind, "thought", reply=False)
+            for kind, ask in (*((kind, "thought") for kind in kinds), ("concept", "elsewhere")):
+                trial = self._one(cell, place, kind, ask, reply=False)
                 about = trial.about
-                first[about["wording"], about["asked"], about["kind"] != NONE and (word, kind)] = trial
+                first[ask, about["wording"], about["asked"], about["kind"] != NONE and (word, kind)] = trial
             texts += [self._one(cell, place, kind, ask) for kind in kinds for ask in ("thought", "repeat")]
         return Plan(list(first.values()), texts)
 
@@ -64,13 +72,12 @@ class ThoughtText(Study):
     def _best(self, found: Found) -> tuple[tuple[int, float], str]:
         def worth(place: tuple[int, float]) -> tuple[float, float]:
             address: Address = ("exploration", *place)
-            ranks = [row.get("gain_rank") for row in found.rows(address, "concept", "thought")]
+            own, pushed = (self._gains(found, address, "concept", ask) for ask in ASKS)
+            beyond = [own[word] - pushed[word] for word in own if word in pushed]
             both = list(self._both(found, address, "concept").values())
-            return float(np.mean(both)) if both else 0.0, float(
-                np.mean([each for each in ranks if each is not None] or [0.0])
-            )
+            return float(np.mean(both)) if both else 0.0, float(np.mean(beyond or [-1.0]))
 
-        why = "names the word and repeats the sentence most often; ties by the first token's gain"
+        why = "names the word and repeats the sentence most often; ties by the first token's gain beyond that elsewhere"
         return found.best(worth, why, "thought", "repeat")
 
     def results(self, done: Done) -> dict[str, Any]:
@@ -85,12 +92,21 @@ class ThoughtText(Study):
         beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in AGAINST}
         rows = [self._line(found, address, kind) for kind in (NONE, *shown)]
         said = "" if p is None else f"p = {p:.3g}"
+        pushed = self._gains(found, address, "concept", "elsewhere")
+        asked_for = found.paired(gains["concept"], pushed)
         more = [
             line_of("names the word, with words dealt out to trials again", [null], said),
+            line_of(
+                "rank of the gain where an unrelated question is asked",
+                [found.by_word(pushed, within_one=True)],
+                "after the same sentence under the same vector: what is pushed towards the output whatever is asked",
+            ),
+            line_of("rank of the gain where the word is asked for, minus that", [asked_for], "what asking for it adds"),
             *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
         ]
         own = found.by_word(gains["concept"], within_one=True)
         kept = found.paired_shares(*(self._both(found, address, kind) for kind in ("concept", "random")))
+        accurate, floor = self._accurate(found, address, kept)
         return {
             "grid": {
                 "labels": GRID,
@@ -123,16 +139,18 @@ class ThoughtText(Study):
             "verdict": [
                 {
                     "criterion": "accurate",
-                    "finding": above([kept], 0),
+                    "finding": accurate,
                     "reason": "names the word and repeats the sentence, beyond a random vector of the same norm: "
-                    f"{number(kept.to_json())}",
+                    f"{number(kept.to_json())}; {floor}",
                 },
                 {
                     "criterion": "grounded",
-                    "finding": above(list(beyond.values()), 0),
+                    "finding": above([asked_for, *beyond.values()], 0),
                     "reason": "the rank of the injected word's gain at the first token, "
-                    f"{number(own.to_json())} (chance .5), is beyond that under vectors of equal norm that stand for "
-                    "no word and under another sentence's activations; a vector may push its word after any question"
+                    f"{number(own.to_json())} (chance .5), minus that where an unrelated question is asked after the "
+                    f"same sentence under the same vector: {number(asked_for.to_json())}; and minus those under "
+                    "vectors of equal norm that stand for no word and under another sentence's activations: "
+                    + ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
                     + said_of(self.subject.trained),
                 },
                 {"criterion": "internal", "finding": UNTESTED, "reason": "the text is the same in all conditions"},
@@ -164,15 +182,46 @@ class ThoughtText(Study):
     def _one(self, cell: Cell, place: Place, kind: str, ask: str, *, reply: bool = True) -> Trial:
         wordings, sentences = self.subject.prompts.thought_text, self.subject.materials.sentences.sentences
         wording, which = place.number % len(wordings), place.number % len(sentences)
-        filled = fill(getattr(wordings[wording], ask), sentence=sentences[which])
+        filled, asked = self._text(place, wordings[wording], sentences[which], ask)
         prompt = self.chats.render([{"role": "user", "content": filled.text}])
         at = self.chats.tokens_of(prompt, filled.text, filled.at["sentence"])
         names = self.names[cell.part]
-        about = self.about(cell, place, kind, ask, wording, str(which))
+        about = self.about(cell, place, kind, ask, wording, "/".join([str(which), *asked]))
         watch = tuple(names.tokens[name] for name in names.alone())
         shown = self.chats.replying(prompt) if reply else self.chats.led(prompt, names)
         swap = self.swap(place.number) if kind == SWAPPED else None
-        return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about), swap)
+        return Trial(about, shown, self.added(cell, place.word, kind), at, at.start, watch, self.seed(about), swap=swap)
+
+    def _text(self, place: Place, wording: Wording, sentence: str, ask: str) -> tuple[Filled, list[str]]:
+        """What is asked after the sentence; and where that is an unrelated question, its number and its wording's.
+
+        That question stands after the very beginning that the question for a thought has; after the sentence alone
+        where nothing of the wording follows it.
+        """
+        if ask != "elsewhere":
+            return fill(getattr(wording, ask), sentence=sentence), []
+        filled = fill(wording.thought, sentence=sentence)
+        (start, end), text = filled.at["sentence"], filled.text
+        before, after = text[:end], text[end:]
+        if not after.strip():
+            before, after, start, end = sentence, "\n", 0, len(sentence)
+        gap = after[: len(after) - len(after.lstrip())] or " "
+        trials, pairs = self.subject.prompts.trials, self.subject.materials.sentences.questions
+        index, how = place.number % len(pairs), place.number % len(trials)
+        question = fill(trials[how].unrelated, question=pairs[index].no).text
+        return Filled(f"{before}{gap}{question}", {"sentence": (start, end)}), [str(index), str(how)]
+
+    def _accurate(self, found: Found, address: Address, kept: Estimate) -> tuple[str, str]:
+        """A finding of what is named and repeated, and what it could have been at most: no finding either way where the
+        sentence is repeated so seldom without injection that no naming could be found to leave it intact.
+        """
+        bare = {row["word"]: self._repeats(row) for row in found.rows(address, NONE, "repeat", "text")}
+        most = found.paired_shares(bare, dict.fromkeys(bare, False))
+        said = f"without injection the sentence is repeated in {share(found.share_of(bare).to_json())} of replies"
+        finding = above([kept], 0)
+        if finding == NOT and above([most], 0) != SUPPORTED:
+            return UNKNOWN, f"{said}, too few for any naming to be found beside it"
+        return finding, said
 
     def _repeats(self, row: Row) -> bool:
         """Whether the words of the sentence stand in the reply, one after another."""
@@ -186,8 +235,8 @@ class ThoughtText(Study):
         named = {row["word"]: found.names(row) for row in found.rows(address, kind, "thought", "text")}
         return {word: named[word] and repeats[word] for word in named if word in repeats}
 
-    def _gains(self, found: Found, address: Address, kind: str) -> dict[str, float]:
-        ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, kind, "thought")}
+    def _gains(self, found: Found, address: Address, kind: str, ask: str = "thought") -> dict[str, float]:
+        ranks = {row["word"]: row.get("gain_rank") for row in found.rows(address, kind, ask)}
         return {word: rank for word, rank in ranks.items() if rank is not None}
 
     def _line(self, found: Found, address: Address, kind: str) -> dict[str, Any]:
@@ -209,7 +258,9 @@ class ThoughtText(Study):
         address: Address = ("exploration", *place)
         named, repeated, both, gain = self._estimates(found, address, "concept")
         random = found.by_word(self._gains(found, address, "random"), within_one=True)
-        estimates = {"both": both, "named": named, "repeated": repeated, "gain_rank": gain, "random": random}
+        elsewhere = found.by_word(self._gains(found, address, "concept", "elsewhere"), within_one=True)
+        estimates = {"both": both, "named": named, "repeated": repeated, "gain_rank": gain}
+        estimates |= {"elsewhere": elsewhere, "random": random}
         return {
             "layer": place[0],
             "strength": place[1],

@@ -23,6 +23,8 @@ from ..models import LoadedModel, render_messages
 from ..spans import token_starts
 
 NOWHERE = range(0)
+SHORT = 8
+"""Tokens of a short reply."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Trial:
     """Tokens whose log-probabilities at the first token after the prompt are wanted."""
     seed: int = 0
     """Of a sampled reply."""
+    short: bool = False
+    """Whether its reply is cut off after `SHORT` tokens, where a yes, a no or a letter is all that is looked for."""
     swap: Swap | None = None
     """What is put in instead of adding a vector."""
     patch: np.ndarray | None = None
@@ -62,6 +66,10 @@ class Trial:
         if self.patch is not None:
             return len(self.patch)
         return 0 if self.vector is None else len(range(self.where.start, min(self.where.stop, len(self.prompt))))
+
+    def most(self, tokens: int) -> int:
+        """Tokens after which its reply is cut off, in a study that cuts off after so many."""
+        return min(tokens, SHORT) if self.short else tokens
 
 
 @dataclass(frozen=True)

@@ -2,58 +2,69 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..backends import ModelBackend
 from ..concepts import count_tokens
+from ..forced import continuation_ids
 from ..models import LoadedModel
 from ..models.placement import run_device, weight_of
 from ..stats import Estimate
 from ..tables import Columns, line_of, table
-from .found import Address, Found
+from .found import Found
 from .measures import coefficients
 from .subject import Subject
 
 PREDICTORS = {
     "concrete": "concreteness",
+    "frequency": "frequency",
+    "familiar": "log-probability of the word to the model",
     "norm": "norm of its vector",
     "similarity": "cosine of its vector with the activation before the reply",
     "verbalisability": "largest logit that its vector adds to any token",
     "own": "logit that its vector adds to its own first token",
     "tokens": "tokens of the word",
-    "frequency": "frequency",
 }
 
 
-def word_regressions(subject: Subject, found: Found, layer: int) -> list[dict[str, Any]]:
-    """The means of the categories; and standardised coefficients of every predictor of detection and identification."""
-    words = subject.words["exploration"]
-    outcomes = {"detection": _outcome(found, "detect"), "identification": _outcome(found, "which")}
-    known = predictors(subject, layer, words)
-    joint = [name for name in known if len(known[name]) == len(words)]
-    columns: Columns = [(f"{label}, {how}", "number") for label in outcomes for how in ("alone", "together")]
-    rows = []
-    for name in known:
-        cells = []
-        for outcome in outcomes.values():
-            cells.append(_coefficients(found, {name: known[name]}, outcome)[name])
-            together = _coefficients(found, {each: known[each] for each in joint}, outcome)
-            few = Estimate.undefined(f"known of {len(known[name])} of {len(words)} words only")
-            cells.append(together.get(name, few))
-        rows.append(line_of(PREDICTORS[name], cells, f"{len(known[name])} words"))
+def word_regressions(subject: Subject, found: Found, place: tuple[int, float]) -> list[dict[str, Any]]:
+    """The means of the categories; and standardised coefficients of every predictor of detection and identification.
+
+    Of all words, explored and held out, at the chosen layer and strength: of those held out nothing else is known, and
+    half of the words are too few for all predictors together.
+    """
+    words = subject.every_word
+    outcomes = {"detection": _outcome(found, place, "detect"), "identification": _outcome(found, place, "which")}
+    known = predictors(subject, place[0], words)
+    of_all = [name for name in known if len(known[name]) == len(words)]
+    sets = {"together": list(known)} | ({} if len(of_all) == len(known) else {"together, all words": of_all})
+    columns: Columns = [(f"{label}, {how}", "number") for label in outcomes for how in ("alone", *sets)]
+    cells: dict[str, list[Estimate]] = {name: [] for name in known}
+    for outcome in outcomes.values():
+        joint = [together(found, {name: known[name] for name in names}, outcome) for names in sets.values()]
+        for name, line in cells.items():
+            line.append(_coefficients(found, {name: known[name]}, outcome)[name])
+            left_out = Estimate.undefined(f"known of {len(known[name])} of {len(words)} words only, and left out here")
+            line += [each.get(name, left_out) for each in joint]
     source = "the norms that were given" if subject.spec.norms else "its category, which says so of nouns alone"
     regression = table(
         "Which words are detected and identified",
         "Standardised coefficients of linear regressions, one row a word, with bootstrap intervals over words: each "
-        "predictor alone, and together with all that are known of every word. Detection: shift of the log-odds of Yes, "
-        "mean over the grid; identification: rank of the word's gain at the first token. Concreteness is that of "
-        f"{source}. Vectors at layer {layer}; logits that a vector adds pass through the final norm's scale, not "
-        "through its division by the activation's size, and through no later layer. Predictors go together, and words "
-        "were not drawn at random: no coefficient is a cause.",
+        "predictor alone; together, over the words of which all of them are known; and together without what is not "
+        "known of every word, over all words. Detection: shift of the log-odds of Yes; identification: rank of the "
+        "word's gain at the first token; of words explored and held out, at the chosen layer and strength. "
+        f"Concreteness is that of {source}. Without norms of frequency, how familiar a word is to the model stands for "
+        "it: the log-probability of its tokens after a short beginning, with no question asked and nothing injected. "
+        f"Vectors at layer {place[0]}; logits that a vector adds pass through the final norm's scale, not through its "
+        "division by the activation's size, and through no later layer. Predictors go together, and words were not "
+        "drawn at random: no coefficient is a cause.",
         columns,
-        rows,
+        [line_of(PREDICTORS[name], line, f"{len(known[name])} words") for name, line in cells.items()],
     )
     rows = []
     for category in dict.fromkeys(map(subject.category, words)):
@@ -67,16 +78,42 @@ def word_regressions(subject: Subject, found: Found, layer: int) -> list[dict[st
         )
     categories = table(
         "Categories",
-        "Means over words: shift of the log-odds of Yes (nats) where a thought is asked for, and rank of the word's "
-        "gain (chance .5); over the cells of the grid.",
+        "Means over words, explored and held out, at the chosen layer and strength: shift of the log-odds of Yes "
+        "(nats) where a thought is asked for, and rank of the word's gain (chance .5).",
         [("detection", "number"), ("identification", "number")],
         rows,
     )
     return [categories, regression]
 
 
+FEWEST_APART = 5
+"""Words whose value is another than the most frequent one of a predictor. With fewer it is left out of those together:
+resamples of words would often have none of them.
+"""
+
+
+def together(
+    found: Found, predictors: Mapping[str, Mapping[str, float]], outcome: Mapping[str, float]
+) -> dict[str, Estimate]:
+    """Standardised coefficients of predictors together, over the words of which all of them are known; those that are
+    nearly the same for all of these words are left out.
+    """
+    words = [word for word in outcome if all(word in values for values in predictors.values())]
+    out, kept = {}, {}
+    for name, values in predictors.items():
+        here = [values[word] for word in words]
+        apart = len(here) - max(Counter(here).values(), default=0)
+        if apart >= FEWEST_APART:
+            kept[name] = {word: values[word] for word in words}
+        else:
+            out[name] = Estimate.undefined(
+                f"the same for all but {apart} of the {len(words)} words of which all predictors are known"
+            )
+    return out | (_coefficients(found, kept, {word: outcome[word] for word in words}) if kept else {})
+
+
 def _coefficients(
-    found: Found, predictors: dict[str, dict[str, float]], outcome: dict[str, float]
+    found: Found, predictors: Mapping[str, Mapping[str, float]], outcome: Mapping[str, float]
 ) -> dict[str, Estimate]:
     """Standardised coefficients over the words of which everything is known."""
     words = [word for word in outcome if all(word in values for values in predictors.values())]
@@ -89,16 +126,15 @@ def _coefficients(
     )
 
 
-def _outcome(found: Found, ask: str) -> dict[str, float]:
-    """Word -> its mean over the cells of the grid."""
-    values: dict[str, list[float]] = {}
-    for place in found.grid:
-        address: Address = ("exploration", *place)
-        for row in found.rows(address, "concept", ask):
+def _outcome(found: Found, place: tuple[int, float], ask: str) -> dict[str, float]:
+    """Word of either part -> its value at a layer and strength."""
+    values: dict[str, float] = {}
+    for part in ("exploration", "confirmation"):
+        for row in found.rows((part, *place), "concept", ask):
             value = found.raised(row) if ask == "detect" else row.get("gain_rank")
             if value is not None:
-                values.setdefault(row["word"], []).append(value)
-    return {word: float(np.mean(each)) for word, each in values.items()}
+                values[row["word"]] = value
+    return values
 
 
 def predictors(subject: Subject, layer: int, words: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -112,6 +148,12 @@ def predictors(subject: Subject, layer: int, words: tuple[str, ...]) -> dict[str
     first = subject.loaded.tokenizer
     own = [first(f" {word}", add_special_tokens=False).input_ids[0] for word in words]
     out: dict[str, dict[str, float]] = {"concrete": _concrete(subject, words)}
+    frequent = {word: subject.norms[word].frequency for word in words if word in subject.norms}
+    rated = {word: frequency for word, frequency in frequent.items() if frequency is not None}
+    if rated:
+        out["frequency"] = rated
+    else:
+        out["familiar"] = familiarity(subject.loaded, subject.backend, words)
     for name, values in (
         ("norm", norms),
         ("similarity", cosines),
@@ -120,12 +162,29 @@ def predictors(subject: Subject, layer: int, words: tuple[str, ...]) -> dict[str
         ("tokens", [sizes[word] for word in words]),
     ):
         out[name] = {word: float(value) for word, value in zip(words, values, strict=True)}
-    frequent = {word: subject.norms[word].frequency for word in words if word in subject.norms}
-    rated = {word: frequency for word, frequency in frequent.items() if frequency is not None}
-    if rated:
-        out["frequency"] = rated
     # What is the same for every word explains nothing, and would leave the rest without an estimate.
     return {name: values for name, values in out.items() if len(set(values.values())) > 1}
+
+
+BEGINNING = "\nThe word is"
+"""What a word follows where its log-probability is read."""
+
+
+def familiarity(loaded: LoadedModel, backend: ModelBackend, words: Sequence[str]) -> dict[str, float]:
+    """Word -> log-probability (nats) of all of its tokens after `BEGINNING`: no chat, no question, nothing injected.
+
+    It stands for frequency where no norms are given, and is none: a model's probability of a word in one place.
+    """
+    beginning = tuple(loaded.tokenizer(BEGINNING, add_special_tokens=False).input_ids)
+    rows = [continuation_ids(loaded.tokenizer, f" {word}") for word in words]
+    out = {}
+    fed = [(beginning[-1], *ids[:-1]) for ids in rows]
+    for numbers, logits in backend.branches(beginning[:-1], fed):
+        for place, number in enumerate(numbers):
+            ids = torch.tensor(rows[number], device=logits.device)
+            said = torch.log_softmax(logits[place, : len(ids)].float(), dim=-1)
+            out[words[number]] = float(said.gather(1, ids[:, None]).sum())
+    return out
 
 
 def _concrete(subject: Subject, words: tuple[str, ...]) -> dict[str, float]:
