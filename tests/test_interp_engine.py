@@ -7,10 +7,12 @@ import importlib.util
 import pytest
 import torch
 
-from introspect.backends import Capture, Sampling, Steer, make_backend
+from introspect.backends import Capture, ModelBackend, Sampling, Steer, make_backend
+from introspect.backends.interp_engine import InterpEngineBackend, _Reading
+from introspect.backends.native import NativeEngine
 from introspect.doctor import examine
 from introspect.doctor.examine import CHECKS
-from introspect.errors import SpecError
+from introspect.errors import ModelError, SpecError
 from introspect.models import load_model
 from tiny_folders import save_adapter, save_tiny
 
@@ -84,6 +86,24 @@ def test_what_it_does_not_do_is_refused(folders, tmp_path):
     merged = load_model(str(tmp_path / "base"), adapter=tmp_path / "lora", dtype="float32")
     with pytest.raises(SpecError, match="loads the model's own folder"):
         make_backend("interp-engine", merged.model)
+
+
+def test_other_rows_than_were_asked_for_are_refused(folders, monkeypatch):
+    """Of a stand-in for the package: where it has rows of its own idea, they would be given to other tokens."""
+    native = NativeEngine(load_model(folders("llama"), dtype="float32").model)
+    backend = object.__new__(InterpEngineBackend)
+    backend.engine, backend.name = _Reading(native, dict(native.supports().read)), "interp-engine"
+    capture, own = Capture(("resid_post",), (0, 2)), ModelBackend(native)
+
+    def captured(sequences, positions, pairs):
+        return own.replay(sequences, [*positions[:-1], [*positions[-1], 0][drop:]], capture=capture)
+
+    monkeypatch.setattr(backend, "_captured", captured)
+    drop = 0
+    with pytest.raises(ModelError, match=r"gave \[2, 32\] numbers at resid_post.0 of sequence 2, where \[1, 32\] were"):
+        backend.replay(SEQUENCES, POSITIONS, capture=capture)
+    drop = 1
+    assert len(backend.replay(SEQUENCES, POSITIONS, capture=capture)) == 3
 
 
 def test_without_the_package_it_is_refused(folders, monkeypatch):

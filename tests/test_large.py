@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +14,15 @@ import torch
 from accelerate import cpu_offload
 
 from introspect.backends import Capture, Sampling, Steer, make_backend
+from introspect.backends.native import NativeEngine, _wide_last
 from introspect.backends.sharing import sharing_copy
 from introspect.doctor import examine
 from introspect.doctor.examine import CHECKS
 from introspect.errors import ModelError
 from introspect.models import LoadedModel, input_embeddings, load_model
-from introspect.models.placement import input_device, run_device
-from introspect.models.sizes import WeightSizes, check_fits
+from introspect.models.placement import Placement, input_device, run_device
+from introspect.models.sizes import WeightSizes, check_fits, weight_sizes
+from introspect.models.source import ModelSource
 from tiny_folders import save_adapter, save_tiny
 from tiny_models import FAMILIES, tiny_model
 
@@ -162,6 +168,34 @@ def test_embeddings_and_norms_are_read_where_they_wait(folders, tmp_path):
     assert run_device(other.model.get_output_embeddings()) == torch.device("cpu")
 
 
+class Elsewhere:
+    """Values on another device than the weights that they are multiplied with: there is one device here."""
+
+    def __init__(self, values: torch.Tensor, moved: list[torch.device]) -> None:
+        self.values, self.moved = values, moved
+
+    def __getitem__(self, key: Any) -> Elsewhere:
+        return Elsewhere(self.values[key], self.moved)
+
+    def to(self, device: torch.device) -> torch.Tensor:
+        self.moved.append(device)
+        return self.values
+
+
+def test_scores_in_float32_are_computed_where_the_head_is():
+    """A hook sees what goes into a module before accelerate brings it there."""
+    head, moved = torch.nn.Linear(8, 5).to(torch.bfloat16), list[torch.device]()
+    hidden = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    with torch.no_grad():
+        plain = head(hidden)
+        scores = _wide_last(head, (Elsewhere(hidden, moved),), plain)
+    assert moved == [head.weight.device]
+    exact = hidden[:, -1].float() @ head.weight.float().T + head.bias.float()
+    torch.testing.assert_close(scores[:, -1], exact)
+    assert torch.equal(scores[:, :-1], plain[:, :-1].float())
+    assert not torch.equal(scores[:, -1], plain[:, -1].float())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the weights of half a model wait in its memory")
 def test_half_on_a_gpu_computes_what_the_whole_does(folders):
     plain = load_model(folders("llama"), dtype="float32", device_map="cuda:0")
@@ -176,6 +210,78 @@ def test_spread_over_two_gpus_computes_what_one_does(folders):
     other = load_model(folders("llama"), dtype="float32", device_map="balanced")
     assert other.info.device == "cuda:0, cuda:1"
     same(plain, other, "native", EVERY_SITE)
+
+
+def fits(name, sizes, room, processor, *, dtype="bfloat16", quantization=None, offload=False) -> None:
+    usable = room if callable(room) else lambda quantization: room
+    check_fits(name, sizes, usable, processor, dtype=dtype, quantization=quantization, offload=offload)
+
+
+class TestInPlace:
+    """Weights on disk are read from the user's own files, which may change meanwhile."""
+
+    @pytest.fixture
+    def model(self, tmp_path) -> LoadedModel:
+        save_tiny(tmp_path / "model")
+        loaded = on_disk(str(tmp_path / "model"), tmp_path / "disk")
+        make_backend("native", loaded.model).replay([[1, 2]], [[0]], capture=RESIDUAL)
+        return loaded
+
+    @staticmethod
+    def replaced(path: Path) -> None:
+        """By a file of other weights, of the same size, and as old as it was."""
+        before = path.stat()
+        save_tiny(path.parent / "other", seed=1)
+        assert (path.parent / "other" / path.name).stat().st_size == before.st_size
+        os.utime(path.parent / "other" / path.name, ns=(before.st_atime_ns, before.st_mtime_ns))
+        (path.parent / "other" / path.name).replace(path)
+
+    @staticmethod
+    def rewritten(path: Path) -> None:
+        """In place, with what was there."""
+        later = path.stat().st_mtime_ns + 10**9
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(later, later))
+
+    @pytest.mark.parametrize("engine", ["native", "nnsight", "transformer-lens"])
+    @pytest.mark.parametrize("change", ["replaced", "rewritten", "gone"])
+    def test_a_file_that_changed_is_one_line(self, model, engine, change, tmp_path):
+        backend, file = make_backend(engine, model.model), tmp_path / "model" / "model.safetensors"
+        {"replaced": self.replaced, "rewritten": self.rewritten, "gone": Path.unlink}[change](file)
+        does = {
+            "replay": lambda: backend.replay([[1, 2]], [[0]], capture=RESIDUAL),
+            "generate": lambda: backend.generate(
+                [[1, 2]], seeds=[1], sampling=Sampling(2, 1.0, frozenset()), capture=None
+            ),
+            "branches": lambda: list(backend.branches([1, 2], [[3]])),
+        }
+        for do in does.values():
+            with pytest.raises(
+                ModelError, match=r"model.safetensors is not what it was when the model was loaded"
+            ) as no:
+                do()
+            assert "\n" not in str(no.value)
+
+    def test_a_change_in_the_middle_is_seen_at_the_end(self, model, tmp_path, monkeypatch):
+        """What was computed by then is given to nobody."""
+        backend, native = make_backend("native", model.model), NativeEngine.forward
+
+        def forward(*args: Any, **named: Any) -> Any:
+            found = native(*args, **named)
+            self.rewritten(tmp_path / "model" / "model.safetensors")
+            return found
+
+        monkeypatch.setattr(NativeEngine, "forward", forward)
+        with pytest.raises(ModelError, match="it was written to"):
+            backend.replay([[1, 2]], [[0]], capture=RESIDUAL)
+
+    def test_a_model_in_memory_does_not_care(self, tmp_path):
+        save_tiny(tmp_path)
+        backend = make_backend("native", load_model(str(tmp_path), dtype="float32").model)
+        before = backend.replay([[1, 2]], [[0]], capture=RESIDUAL)
+        self.replaced(tmp_path / "model.safetensors")
+        after = backend.replay([[1, 2]], [[0]], capture=RESIDUAL)
+        assert torch.equal(before[0]["resid_post", 2], after[0]["resid_post", 2])
 
 
 class TestRefusals:
@@ -217,19 +323,66 @@ class TestRefusals:
 
     def test_what_would_not_fit_either_is_said(self):
         sizes = WeightSizes(141_000_000_000, {"4bit": 40_000_000_000, "8bit": 71_000_000_000})
+        one_gpu = {0: 48_000_000_000}
         with pytest.raises(ModelError) as refused:
-            check_fits("big", sizes, {0: 48_000_000_000}, dtype="bfloat16", quantization=None, offload=False)
+            fits("big", sizes, one_gpu, 0)
         assert str(refused.value) == (
             "big needs 141.0 GB in bfloat16, and there is room for 48.0 GB on GPU 0: choose quantization 4bit "
             "(40.0 GB), or an offload folder on disk (slow), or a smaller model; 8bit (71.0 GB) would not fit"
         )
-        check_fits("big", sizes, {0: 48_000_000_000}, dtype="bfloat16", quantization="4bit", offload=False)
-        check_fits("big", sizes, {0: 48_000_000_000}, dtype="bfloat16", quantization=None, offload=True)
+        fits("big", sizes, one_gpu, 0, quantization="4bit")
+        fits("big", sizes, one_gpu, 0, offload=True)
 
-    def test_an_adapter_passes_through_float32(self):
-        sizes = WeightSizes(2_000_000_000, {}, passing=4_000_000_000)
-        with pytest.raises(ModelError, match=r"needs 6.0 GB in bfloat16 while it is loaded \(2.0 GB then\)"):
-            check_fits("m", sizes, {"cpu": 5_000_000_000}, dtype="bfloat16", quantization=None, offload=False)
+    def test_what_may_wait_on_the_processor_in_few_bits_is_none(self):
+        """Beside a GPU, quantised weights are in its memory or nowhere: so that is what has to hold them."""
+        sizes = WeightSizes(141_000_000_000, {"4bit": 40_000_000_000, "8bit": 71_000_000_000})
+        room = {0: 48_000_000_000, "cpu": 60_000_000_000}
+        placed = Placement("auto", room, 60_000_000_000, None)
+        with pytest.raises(ModelError, match=r"choose quantization 4bit .*; 8bit \(71.0 GB\) would not fit"):
+            fits("big", sizes, placed.usable, 60_000_000_000)
+        with pytest.raises(ModelError, match=r"needs 71.0 GB in 8bit, and there is room for 48.0 GB on GPU 0: choose"):
+            fits("big", sizes, placed.usable, 60_000_000_000, quantization="8bit")
+
+    def test_an_adapter_passes_through_float32_on_the_processor(self):
+        sizes = WeightSizes(2_000_000_000, {"4bit": 500_000_000}, passing=4_000_000_000)
+        said = (
+            r"needs 6.0 GB on the processor while it is loaded \(2.0 GB in bfloat16 then\), and there is room for 5.0"
+        )
+        with pytest.raises(ModelError, match=said + r" GB there: choose quantization 4bit .*no adapter to merge"):
+            fits("m", sizes, {"cpu": 5_000_000_000}, 5_000_000_000)
+        fits("m", sizes, {"cpu": 5_000_000_000}, 5_000_000_000, quantization="4bit")
+
+    def test_a_gpu_holds_nothing_of_what_passes(self):
+        sizes = WeightSizes(2_000_000_000, {"4bit": 500_000_000}, passing=4_000_000_000)
+        gpu = {0: 80_000_000_000}
+        for room in (gpu, gpu | {"cpu": 3_000_000_000}):
+            with pytest.raises(
+                ModelError, match=r"needs 4.0 GB on the processor .*room for 3.0 GB there: choose safet"
+            ):
+                fits("m", sizes, room, 3_000_000_000)
+            with pytest.raises(ModelError, match=r"needs 4.0 GB on the processor .*\(0.5 GB in 4bit then\)"):
+                fits("m", sizes, gpu, 3_000_000_000, quantization="4bit")
+            fits("m", sizes, room, 4_000_000_000)
+        fits("m", sizes, gpu, 4_000_000_000, quantization="4bit")
+        with pytest.raises(ModelError, match="on the processor while it is loaded"):
+            fits("m", sizes, room, 3_000_000_000, offload=True)
+
+    def test_in_float32_what_passes_is_what_stays(self):
+        sizes = WeightSizes(4_000_000_000, {}, passing=4_000_000_000)
+        fits("m", sizes, {"cpu": 4_000_000_000}, 4_000_000_000, dtype="float32")
+        with pytest.raises(ModelError, match=r"needs 4\.0 GB on the processor"):
+            fits("m", sizes, {0: 80_000_000_000}, 3_900_000_000, dtype="float32")
+
+    def test_files_that_are_quantised_are_as_large_as_they_are_and_not_quantised_again(self, tmp_path):
+        save_tiny(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        source = ModelSource("quick", "local", tmp_path)
+        sizes = weight_sizes(source, tmp_path, torch.bfloat16)
+        assert sizes == WeightSizes((tmp_path / "model.safetensors").stat().st_size, {})
+        with pytest.raises(ModelError, match="quick is quantised already, by its own files: leave quantization out"):
+            weight_sizes(source, tmp_path, torch.bfloat16, "8bit")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

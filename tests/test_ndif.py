@@ -12,6 +12,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,8 @@ SEQUENCES = [[5, 17, 80, 3, 9, 41, 22], [60, 2, 33], [7, 7, 12, 90, 55]]
 POSITIONS = [range(2, 7), [0, 2], [4]]
 CAPTURE = Capture(("resid_post",), (0, 2))
 NAME = "someone/tiny"
+FLOOD = 1 << 26
+"""Bytes: more than what sockets hold."""
 
 
 class Executed(Backend):
@@ -60,6 +63,9 @@ class Service:
     answers: list[dict[str, Any]] = field(default_factory=list)
     """Said before a job is done, one a poll."""
     result: bytes = b""
+    endless: bool = False
+    written: int = 0
+    """Bytes of a result without end."""
     refuses: int = 0
 
     def submit(self, body: bytes, kind: str) -> dict[str, Any]:
@@ -103,7 +109,17 @@ def service(tiny, monkeypatch) -> Iterator[Service]:
             self.give(json.dumps(state.submit(body, self.headers["Content-Type"])).encode())
 
         def do_GET(self) -> None:
+            if self.path == "/result" and state.endless:
+                self.flood()
+                return
             self.give(state.result if self.path == "/result" else json.dumps(state.poll()).encode())
+
+        def flood(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while state.written < FLOOD:
+                    state.written += self.wfile.write(bytes(1 << 16))
 
         def give(self, content: bytes, status: int = 200) -> None:
             self.send_response(status)
@@ -221,6 +237,14 @@ class TestRefusals:
         service.answers = [{"id": "job-1", "status": "ERROR", "description": "out of memory\nTraceback"}]
         with pytest.raises(ModelError, match=r"NDIF did not do it [(]out of memory[)]"):
             backend_of(tiny).replay(SEQUENCES, POSITIONS, capture=CAPTURE)
+
+    def test_a_result_without_end_is_not_read_to_its_end(self, tiny, service):
+        service.endless = True
+        with pytest.raises(
+            ModelError, match=r"NDIF did not do it .a result of more than the \d+ bytes that were asked"
+        ):
+            backend_of(tiny).replay(SEQUENCES, POSITIONS, capture=CAPTURE)
+        assert 0 < service.written < FLOOD / 2
 
     def test_a_key_that_is_refused(self, tiny, service):
         service.refuses = 401

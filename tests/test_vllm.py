@@ -61,11 +61,23 @@ class Vllm:
     """Stands in for the package. Gives back what was recorded for what was recorded."""
 
     started: list[dict[str, Any]] = field(default_factory=list)
+    running: int = 0
+    ended: int = 0
     change: Any = None
 
     def engine(self, **options: Any) -> SimpleNamespace:
+        assert not self.running, "the one before is still in memory"
         self.started.append(options)
-        return SimpleNamespace(generate=self.generate)
+        self.running = 1
+        core = SimpleNamespace(shutdown=self.end)
+        return SimpleNamespace(generate=self.generate, llm_engine=SimpleNamespace(engine_core=core))
+
+    def end(self) -> None:
+        self.running = 0
+
+    def clean(self) -> None:
+        assert not self.running, "it has not been ended"
+        self.ended += 1
 
     def generate(self, given: list[dict], asked: list[Params], use_tqdm: bool) -> list[SimpleNamespace]:
         wanted = [vars(each) for each in asked]
@@ -87,6 +99,10 @@ def vllm(monkeypatch):
     platforms.current_platform = SimpleNamespace(device_type="cpu")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", package)
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    state = ModuleType("vllm.distributed.parallel_state")
+    state.cleanup_dist_env_and_memory = stand_in.clean  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.distributed", ModuleType("vllm.distributed"))
+    monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", state)
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: stand_in if name == "vllm" else found(name))
     for name in adapter.ENVIRONMENT:
@@ -152,8 +168,11 @@ class Answers:
 
     name = "vllm"
 
-    def __init__(self, backend: SampledBackend, wrong: bool) -> None:
-        self.backend, self.wrong = backend, wrong
+    def __init__(self, backend: SampledBackend, wrong: bool = False, off: float = 0.0) -> None:
+        self.backend, self.wrong, self.off = backend, wrong, off
+
+    def expect(self, longest: int) -> None:
+        pass
 
     def sample(self, prompts, *, seeds, sampling):
         from introspect.backends import Sampled
@@ -163,6 +182,7 @@ class Answers:
         said = [
             self.backend.scores(p, each)[range(len(each)), each].tolist() for p, each in zip(scored, ids, strict=True)
         ]
+        said[0] = [each + self.off for each in said[0]]
         return [Sampled(each, "length", of) for each, of in zip(ids, said, strict=True)]
 
 
@@ -177,6 +197,38 @@ def test_the_doctor_compares_the_sampler_with_the_model_that_records(folder, vll
     assert "two models" in checks["sampler"].means
     assert checks["in flight = replay"].status == "skipped"
     assert "another program samples" in checks["in flight = replay"].measured
+
+
+@pytest.mark.parametrize(("off", "status"), [(0.05, "ok"), (0.1, "failed")])
+def test_one_sequence_that_is_off_is_not_averaged_away(folder, vllm, off, status):
+    loaded = load_model(folder, dtype="float32")
+    backend = make_backend("vllm", loaded.model)
+    assert isinstance(backend, SampledBackend)
+    backend.sampler = Answers(backend, off=off)
+    found = backend.disagreement(PROMPTS * 2, Sampling(12, 1.0, frozenset()))
+    assert (found.tokens, found.mean, found.worst) == (
+        72,
+        pytest.approx(off / 6, rel=0.01),
+        pytest.approx(off, rel=0.01),
+    )
+    (check,) = [each for each in examine(loaded, backend, only=["reference"]) if each.name == "sampler"]
+    assert check.status == status
+
+
+def test_vllm_is_started_once_where_it_is_known_how_long_contexts_become(folder, vllm):
+    backend = backend_of(folder)
+    backend.engine.model.config.max_position_embeddings = 8000
+    backend.expect(3000)
+    backend.expect(100)
+    assert vllm.started == []
+    assert isinstance(backend.sampler, adapter.VllmSampler)
+    for needed in (20, 2999):
+        backend.sampler._started(needed)
+    assert [each["max_model_len"] for each in vllm.started] == [3072]
+    assert vllm.ended == 0
+    backend.sampler._started(5000)
+    assert [each["max_model_len"] for each in vllm.started] == [3072, 5120]
+    assert vllm.ended == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import ModelError, SpecError
+from ..models.in_place import each_in_place, in_place
 from .branches import branches
 from .fitting import while_it_fits
 from .inflight import InFlight
@@ -51,6 +52,11 @@ class ModelBackend:
         self.engine = engine
         self.name = engine.name
 
+    def expect(self, longest: int) -> None:
+        """Be told how many tokens a prompt and its completion may have together, for what has to be started with room
+        for them.
+        """
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -85,7 +91,8 @@ class ModelBackend:
             ).run()
 
         wanted = len(prompts) if lanes is None else min(lanes, len(prompts))
-        return while_it_fits(run, max(wanted, 1), "sequences side by side")
+        with in_place(self.engine.model):
+            return while_it_fits(run, max(wanted, 1), "sequences side by side")
 
     def replay(
         self,
@@ -106,7 +113,8 @@ class ModelBackend:
             return replay(self.engine, sequences, positions, capture=capture, steer=steer, tokens=tokens)
 
         longest = max((len(sequence) for sequence in sequences), default=1)
-        return while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
+        with in_place(self.engine.model):
+            return while_it_fits(run, REPLAY_TOKENS, "tokens in a forward pass", least=longest)
 
     def branches(
         self,
@@ -137,7 +145,8 @@ class ModelBackend:
         _check_sequences(steer, len(rows))
         if not beginning or not all(map(len, rows)):
             raise SpecError("a beginning and each row after it have at least one token")
-        return branches(self.engine, beginning, rows, at=at, steer=steer, tokens=BRANCH_TOKENS, wide=wide)
+        found = branches(self.engine, beginning, rows, at=at, steer=steer, tokens=BRANCH_TOKENS, wide=wide)
+        return each_in_place(self.engine.model, found)
 
     @property
     def wide_head(self) -> bool:
@@ -158,7 +167,8 @@ class ModelBackend:
         self._check(None, steer)
 
     def _check(self, capture: Capture | None, steer: Sequence[Steer]) -> None:
-        supports = self.engine.supports()
+        with in_place(self.engine.model):
+            supports = self.engine.supports()
         for site, layer in [] if capture is None else capture.pairs():
             _check_pair(self, supports, site, layer, "record")
         width = self.engine.model.config.get_text_config().hidden_size
@@ -183,7 +193,8 @@ class ModelBackend:
         supports = self.engine.supports()
         if "in_flight" not in supports.abilities:
             return supports.why_not["in_flight"]
-        return trial(self.engine)
+        with in_place(self.engine.model):
+            return trial(self.engine)
 
 
 def check_able(engine: Engine, ability: Ability) -> None:

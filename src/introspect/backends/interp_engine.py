@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import SpecError
+from ..errors import ModelError, SpecError
 from ..models.boundary import one_line, quiet
 from ..models.load import Origin, origin_of
 from .backend import ModelBackend, check_ids, check_positions
@@ -101,12 +101,22 @@ class InterpEngineBackend(ModelBackend):
 
         Raises:
             SpecError: a site is none that is recorded so, or something is steered.
+            ModelError: it fails, or gives other rows than were asked for.
         """
         self._check(capture, steer)
         check_ids(self.engine.model, sequences)
         check_positions(sequences, positions)
         with one_line("the replay in interp-engine", REMEDY):
-            return self._captured(sequences, positions, capture.pairs())
+            found = self._captured(sequences, positions, capture.pairs())
+        width = self.engine.model.config.get_text_config().hidden_size
+        for number, (wanted, each) in enumerate(zip(positions, found, strict=True)):
+            for pair, values in each.items():
+                if tuple(values.shape) != (len(wanted), width):
+                    raise ModelError(
+                        f"interp-engine gave {list(values.shape)} numbers at {self.engine.where(pair)} of sequence "
+                        f"{number}, where [{len(wanted)}, {width}] were asked for: {REMEDY}"
+                    )
+        return found
 
     def _captured(
         self, sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], pairs: Sequence[SiteLayer]

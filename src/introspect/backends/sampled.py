@@ -33,10 +33,23 @@ class Sampled:
     """Of each drawn token among all tokens, in nats, at temperature 1."""
 
 
+@dataclass(frozen=True)
+class Disagreement:
+    """Distance, in nats, between what the sampler and the model that records say of drawn tokens."""
+
+    mean: float
+    worst: float
+    """The mean of the sequence where it is largest."""
+    tokens: int
+
+
 class Sampler(Protocol):
     """Draws tokens, and shows nothing of what goes on inside."""
 
     name: str
+
+    def expect(self, longest: int) -> None:
+        """Be told how many tokens a prompt and its completion may have together, before anything is drawn."""
 
     def sample(self, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], sampling: Sampling) -> list[Sampled]:
         """One completion a prompt, in their order.
@@ -69,6 +82,10 @@ class SampledBackend(ModelBackend):
         super().__init__(_Replaying(engine))
         self.sampler = sampler
         self.name = sampler.name
+
+    def expect(self, longest: int) -> None:
+        """See `ModelBackend.expect`."""
+        self.sampler.expect(longest)
 
     @property
     def why_not_in_flight(self) -> str | None:
@@ -128,17 +145,17 @@ class SampledBackend(ModelBackend):
         assert logits is not None  # noqa: S101 - for the type checker: logits were asked for
         return logits[0].float().log_softmax(dim=-1).cpu()
 
-    def disagreement(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[float, int]:
-        """Mean distance, in nats, between what the sampler and the model that records say of drawn tokens; and of how
-        many tokens.
-        """
+    def disagreement(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> Disagreement:
+        """Draw a completion a prompt, and compare what both say of it."""
         made = self.sampler.sample(prompts, seeds=range(len(prompts)), sampling=sampling)
         self._check_sampled(made, len(prompts), sampling)
-        distances: list[float] = []
+        distances: list[torch.Tensor] = []
         for prompt, each in zip(prompts, made, strict=True):
             own = self.scores(prompt, each.completion_ids)[range(len(each.completion_ids)), each.completion_ids]
-            distances += (own.double() - torch.tensor(each.logprobs, dtype=torch.float64)).abs().tolist()
-        return sum(distances) / len(distances), len(distances)
+            distances.append((own.double() - torch.tensor(each.logprobs, dtype=torch.float64)).abs())
+        worst = torch.stack([each.mean() for each in distances]).max()
+        every = torch.cat(distances)
+        return Disagreement(float(every.mean()), float(worst), len(every))
 
     def _check_sampled(self, made: Sequence[Sampled], many: int, sampling: Sampling) -> None:
         known = self.engine.model.get_input_embeddings().num_embeddings

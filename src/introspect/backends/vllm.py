@@ -84,15 +84,21 @@ def check_vllm() -> None:
 
 
 class VllmSampler:
-    """Draws through `vllm.LLM`, which is started at the first draw, with room for what is asked."""
+    """Draws through `vllm.LLM`, which is started at the first draw, with room for what is asked then and what has been
+    said to be expected: it is started again for longer contexts only.
+    """
 
     name = "vllm"
 
     def __init__(self, model: PreTrainedModel, origin: Origin) -> None:
         self._model, self._origin = model, origin
         self._engine: Any = None
-        self._room = 0
+        self._room = self._expected = 0
         self._folder: Path | None = None
+
+    def expect(self, longest: int) -> None:
+        """See `Sampler.expect`."""
+        self._expected = max(self._expected, longest)
 
     def sample(self, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], sampling: Sampling) -> list[Sampled]:
         """See `Sampler.sample`."""
@@ -121,9 +127,10 @@ class VllmSampler:
             return self._engine
         from vllm import LLM
 
+        self._stop()
+        needed = max(needed, self._expected)
         most = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or needed
         self._room = max(needed, min(most, -(-needed // ROOM_STEP) * ROOM_STEP))
-        self._engine = None
         with one_line("vLLM", REMEDY):
             self._engine = LLM(
                 model=str(self._weights()),
@@ -137,6 +144,19 @@ class VllmSampler:
                 **_of_device(),
             )
         return self._engine
+
+    def _stop(self) -> None:
+        """End what has too little room, and have its memory back before another is started beside the model."""
+        if self._engine is None:
+            return
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        core = getattr(getattr(self._engine, "llm_engine", None), "engine_core", None)
+        self._engine = None
+        if core is not None:
+            core.shutdown()
+        del core
+        cleanup_dist_env_and_memory()
 
     def _weights(self) -> Path:
         """The model's own folder; where an adapter was merged, or a file was unpacked, a copy of what came of it."""

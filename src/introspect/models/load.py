@@ -23,8 +23,9 @@ from .digests import digest_files, weight_files
 from .embedded import ensure_embedded
 from .formats import ReasoningFormat, detect_format
 from .hub import fill_snapshot
+from .in_place import keep_watch, states_of
 from .memory import keep_few_kernels, keep_freed_memory
-from .placement import DeviceMap, Placement, devices_of, place, settle
+from .placement import DISK, DeviceMap, Placement, devices_of, place, settle
 from .precision import choose_dtype, recast
 from .quantise import Quantization, check_quantization, quantised_digest, settings
 from .sizes import WeightSizes, check_fits, weight_sizes
@@ -163,13 +164,16 @@ def load_model(
     check_fits(
         source.name,
         sizes,
-        placed.usable(quantization),
+        placed.usable,
+        placed.processor,
         dtype=str(number_format).removeprefix("torch."),
         quantization=quantization,
         offload=placed.folder is not None,
     )
     if not placed.accelerated:
         keep_freed_memory()
+    as_stored = source.adapter is None and source.kind != "gguf"
+    files = states_of(weight_files(path)) if as_stored and placed.folder is not None else {}
     with ThreadPoolExecutor(max_workers=1) as beside:
         digest = beside.submit(digest_of, source, path)
         model = _load_base(source, path, number_format, attention, placed, bits if source.adapter is None else None)
@@ -187,8 +191,9 @@ def load_model(
     if source.adapter is not None or source.kind == "gguf":
         model = recast(model, number_format, placed, bits)
     settle(model, placed, source.name)
+    if DISK in devices_of(model):
+        keep_watch(model, files)
     model.requires_grad_(False).eval()
-    as_stored = source.adapter is None and source.kind != "gguf"
     remember(model, Origin(path, as_stored, source.kind, source.name, revision))
     tokenizer = load_tokenizer(source, path)
     config = model.config.get_text_config()

@@ -39,6 +39,8 @@ class Placement:
     """As transformers takes it; None: the whole model on the processor, without accelerate."""
     room: dict[Device, int]
     """Bytes that weights may take, by device."""
+    processor: int
+    """Bytes that are free on the processor, for what passes through it while a model is loaded."""
     folder: Path | None
     """For what goes to disk: an empty folder of this load's own, which goes when nobody holds this any more."""
 
@@ -92,7 +94,8 @@ def place(
         around = surroundings()
         device_map, memory = around.device_map or "auto", around.memory
         offload_folder = None if quantised else around.offload_folder
-    room = _room(memory)
+    here = {device: int(KEPT_FREE * free) for device, free in memory_here().items()}
+    room = _room(here, memory)
     mapped = _read_map(device_map)
     to_disk = isinstance(mapped, dict) and DISK in mapped.values()
     if to_disk and offload_folder is None:
@@ -101,7 +104,7 @@ def place(
     if spread and len(room) == 1 and not memory and offload_folder is None:
         mapped = None
     folder = None if offload_folder is None or not (spread or to_disk) else _own_folder(Path(offload_folder))
-    placement = Placement(mapped, room, folder)
+    placement = Placement(mapped, room, here["cpu"], folder)
     if folder is not None:
         weakref.finalize(placement, shutil.rmtree, folder, ignore_errors=True)
     return placement
@@ -166,10 +169,10 @@ def _hooks(module: nn.Module) -> Iterable[Any]:
     return () if hook is None else getattr(hook, "hooks", (hook,))
 
 
-def _room(memory: Mapping[str, str] | None) -> dict[Device, int]:
+def _room(here: Mapping[Device, int], memory: Mapping[str, str] | None) -> dict[Device, int]:
     from accelerate.utils import convert_file_size_to_int
 
-    room = {device: int(KEPT_FREE * free) for device, free in memory_here().items()}
+    room = dict(here)
     for device, size in (memory or {}).items():
         key = int(device) if device.isdigit() else device
         if key not in room:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,15 +34,11 @@ class WeightSizes:
     quantised: dict[str, int]
     """4bit and 8bit -> bytes, scales included; empty where they cannot be had."""
     passing: int = 0
-    """In float32, beside those, while an adapter is merged or a GGUF file unpacked."""
+    """In float32, on the processor, while an adapter is merged or a GGUF file unpacked."""
 
     def of(self, quantization: str | None) -> int:
         """As it is loaded, once it is there."""
         return self.full if quantization is None else self.quantised[quantization]
-
-    def loading(self, quantization: str | None) -> int:
-        """While it is being loaded."""
-        return self.of(quantization) + self.passing
 
 
 def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantization: str | None = None) -> WeightSizes:
@@ -57,7 +53,7 @@ def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantizati
 
         with one_line(source.name, "check or download the file again"):
             numbers = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
-        return WeightSizes(numbers * dtype.itemsize, {}, _passing(numbers, dtype, quantization))
+        return WeightSizes(numbers * dtype.itemsize, {}, numbers * FLOAT32)
     shell = empty_model(source.name, path, dtype)
     if getattr(shell.config, "quantization_config", None) is not None:
         if quantization is not None:
@@ -69,7 +65,7 @@ def weight_sizes(source: ModelSource, path: Path, dtype: torch.dtype, quantizati
     full = sum(each.numel() * each.element_size() for each in tensors)
     quantised = {each: _quantised(shell, full, each) for each in sorted(METHODS)}
     numbers = 0 if source.adapter is None else sum(each.numel() for each in tensors)
-    return WeightSizes(full, quantised, _passing(numbers, dtype, quantization))
+    return WeightSizes(full, quantised, numbers * FLOAT32)
 
 
 def empty_model(name: str, path: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -86,10 +82,6 @@ def empty_model(name: str, path: Path, dtype: torch.dtype) -> PreTrainedModel:
         shell: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
         shell.tie_weights()
     return shell
-
-
-def _passing(numbers: int, dtype: torch.dtype, quantization: str | None) -> int:
-    return 0 if dtype.itemsize == FLOAT32 and quantization is None else numbers * FLOAT32
 
 
 def _quantised(shell: PreTrainedModel, full: int, quantization: str) -> int:
@@ -124,7 +116,8 @@ def memory_here() -> dict[Device, int]:
 def check_fits(
     name: str,
     sizes: WeightSizes,
-    room: Mapping[Device, int],
+    usable: Callable[[str | None], Mapping[Device, int]],
+    processor: int,
     *,
     dtype: str,
     quantization: str | None,
@@ -133,29 +126,49 @@ def check_fits(
     """Refuse, before a weight is read, a model that the devices cannot hold.
 
     Args:
-        room: bytes that may be taken on each device.
+        usable: bytes that weights may take on each device, by the format that they are in.
+        processor: bytes that are free there, for what passes through it.
         offload: what does not fit may go to disk.
 
     Raises:
         ModelError: says what it needs, what there is, and what would fit.
     """
-    have, needed = sum(room.values()), sizes.loading(quantization)
-    if offload or needed <= have:
+    room = usable(quantization)
+    needed, passes = sizes.of(quantization), _passing(sizes, room, dtype, quantization)
+    holds, lets_pass = offload or needed <= sum(room.values()), passes <= processor
+    if holds and lets_pass:
         return
+    others = [each for each in sizes.quantised if each != quantization]
+    fits = [
+        each
+        for each in others
+        if sizes.of(each) <= sum(usable(each).values()) and _passing(sizes, usable(each), dtype, each) <= processor
+    ]
+    ways = [f"quantization {each} ({_gb(sizes.of(each))})" for each in fits]
+    if not lets_pass:
+        ways.append("safetensors weights with no adapter to merge")
+    elif quantization is None:
+        ways.append("an offload folder on disk (slow)")
+    too_large = [f"{each} ({_gb(sizes.of(each))})" for each in others if each not in fits]
+    needs = f"{_gb(needed)} in {quantization or dtype}"
     devices = ", ".join(f"{_gb(free)} on {_device(device)}" for device, free in room.items())
-    then = f" while it is loaded ({_gb(sizes.of(quantization))} then)" if sizes.passing else ""
+    if holds:
+        needs = f"{_gb(passes)} on the processor while it is loaded ({needs} then)"
+        devices = f"{_gb(processor)} there"
     raise ModelError(
-        f"{name} needs {_gb(needed)} in {quantization or dtype}{then}, and there is room for {devices}: "
-        f"{_remedies(sizes, have, quantization)}"
+        f"{name} needs {needs}, and there is room for {devices}: choose {', or '.join([*ways, 'a smaller model'])}"
+        + (f"; {' and '.join(too_large)} would not fit" if too_large else "")
     )
 
 
-def _remedies(sizes: WeightSizes, have: int, quantization: str | None) -> str:
-    others = {each: sizes.loading(each) for each in sizes.quantised if each != quantization}
-    fits = [f"quantization {each} ({_gb(size)})" for each, size in others.items() if size <= have]
-    ways = [*fits, *(["an offload folder on disk (slow)"] if quantization is None else []), "a smaller model"]
-    too_large = [f"{each} ({_gb(size)})" for each, size in others.items() if size > have]
-    return f"choose {', or '.join(ways)}" + (f"; {' and '.join(too_large)} would not fit" if too_large else "")
+def _passing(sizes: WeightSizes, room: Mapping[Device, int], dtype: str, quantization: str | None) -> int:
+    """Bytes on the processor at the worst moment of a load that passes through float32 there: that copy and, unless it
+    is what stays, so much of the other as the other devices do not hold.
+    """
+    if not sizes.passing or (quantization is None and dtype == "float32"):
+        return sizes.passing
+    elsewhere = sum(free for device, free in room.items() if device != "cpu")
+    return sizes.passing + min(max(0, sizes.of(quantization) - elsewhere), room.get("cpu", 0))
 
 
 def _gb(size: int) -> str:
