@@ -29,5 +29,9 @@ class RunError(IntrospectError):
     """A run directory cannot be used as asked: another spec's run, locked, unwritable, a stage missing, no room."""
 
 
+class BusyError(RunError):
+    """Another process has what is asked for, or had it on a machine that is gone: it may be free after a while."""
+
+
 class EstimateError(IntrospectError):
     """A quantity is undefined on this data (too few groups, one class only); reports show the reason instead."""
