@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from introspect.assets import assets_root
-from introspect.injection.spec import Injection, load_injection
+from introspect.injection.spec import Injection
 from introspect.injection.subject import Subject, prepare_subject
+from introspect.spec_kinds import load_spec
 from scripted import save_roomy
 
 ROOT = assets_root()
@@ -54,7 +55,7 @@ def tiny_injection(folder: Path, kind: str = "inject-thought", *more: str) -> In
     model = folder / "model"
     if not model.exists():
         save_roomy(model)
-    return load_injection(kind, [f"model={model}", *write_files(folder), *QUICK, *more])
+    return load_spec(kind, [f"model={model}", *write_files(folder), *QUICK, *more])
 
 
 def tiny_subject(folder: Path, kind: str = "inject-thought", *more: str) -> Subject:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from introspect.natural.kinds import load_natural
 from introspect.natural.spec import NaturalSpec
 from introspect.natural.study import STUDIES
 from introspect.natural.subject import prepare_subject
+from introspect.spec_kinds import load_spec
 from scripted import save_roomy
 
 QUICK: dict[str, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ def tiny_natural(folder: Path, kind: str, *more: str) -> NaturalSpec:
     model = folder / "model"
     if not model.exists():
         save_roomy(model)
-    return load_natural(kind, [f"model={model}", "dtype=float32", "bootstrap=100", *QUICK[kind], *more])
+    return load_spec(kind, [f"model={model}", "dtype=float32", "bootstrap=100", *QUICK[kind], *more])
 
 
 def tiny_study(folder: Path, kind: str, *more: str):

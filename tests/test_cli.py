@@ -15,7 +15,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pytest
 
@@ -44,7 +43,8 @@ class Cost:
     if_quantised: dict[str, int] = field(default_factory=lambda: {"4bit": 120_000_000, "8bit": 163_000_000})
 
 
-class InjectionCost(NamedTuple):
+@dataclass(frozen=True)
+class InjectionCost:
     n_words: int = 10
     n_cells: int = 9
     n_trials: int = 1000
@@ -52,7 +52,8 @@ class InjectionCost(NamedTuple):
     seconds: float = 60.0
 
 
-class NaturalCost(NamedTuple):
+@dataclass(frozen=True)
+class NaturalCost:
     n_units: int = 3
     n_passes: int = 24
     n_tokens: int = 900

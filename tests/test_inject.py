@@ -30,7 +30,7 @@ from introspect.injection.cost import injection_cost
 from introspect.injection.measures import coefficients, d_prime, exact, line, mean, permuted
 from introspect.injection.page import render, report_injection
 from introspect.injection.results import INJECTION
-from introspect.injection.spec import CoherenceSpec, is_injection, load_injection
+from introspect.injection.spec import CoherenceSpec
 from introspect.injection.study import NAMED, STUDIES, run_injection
 from introspect.injection.subject import VECTORS, pick_words, prepare_subject
 from introspect.injection.thought import Thought
@@ -38,6 +38,7 @@ from introspect.injection.trained import Trained
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
 from introspect.injection.verdict import above
 from introspect.injection.words import added_logits, final_scale, predictors
+from introspect.spec_kinds import load_spec
 from introspect.stats import Estimate
 
 OVER_CLAIMING = re.compile(r"\b(knows|believes|is aware|aware of)\b")
@@ -670,12 +671,10 @@ class TestOtherKinds:
 
 
 class TestCommand:
-    def test_studies_are_known_by_kind(self, tmp_path):
-        assert is_injection("inject-thought") and not is_injection("probe-risk")
-        assert not is_injection(tmp_path / "missing.yaml")
-        spec = load_injection("inject-prefill")
+    def test_a_spec_that_was_written_out_is_read_again(self, tmp_path):
+        spec = load_spec("inject-prefill")
         (tmp_path / "again.yaml").write_text(spec.to_yaml())
-        assert load_injection(tmp_path / "again.yaml") == spec
+        assert load_spec(tmp_path / "again.yaml") == spec
 
     @pytest.mark.parametrize(
         ("override", "said"),
@@ -691,7 +690,7 @@ class TestCommand:
     )
     def test_what_cannot_be_run_is_refused_in_one_line(self, override, said):
         with pytest.raises(SpecError, match=re.escape(said)) as caught:
-            load_injection("inject-thought", [override])
+            load_spec("inject-thought", [override])
         assert len(str(caught.value).splitlines()) == 1
 
     def test_a_layer_that_the_model_lacks_is_named(self, folder):

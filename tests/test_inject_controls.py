@@ -34,13 +34,13 @@ from introspect.injection.measures import (
 )
 from introspect.injection.results import INJECTION
 from introspect.injection.sentences import headline
-from introspect.injection.spec import load_injection
 from introspect.injection.study import STUDIES, run_injection
 from introspect.injection.subject import SWAPPED
 from introspect.injection.swaps import filled_in
 from introspect.injection.thought import Thought
 from introspect.injection.trained import CONTROLS, Trained, read_trained
 from introspect.injection.trials import Reply, Swap, first_tokens, replies
+from introspect.spec_kinds import load_spec
 from introspect.training.injected_settings import InjectionSettings
 
 
@@ -334,7 +334,7 @@ CARD = {"recipe": {"task": "injected", "injection": {"layers": [2, 1], "strength
 
 class TestDefaults:
     def test_the_grid_spans_the_depth_with_two_thirds_in_it(self):
-        spec = load_injection("inject-thought")
+        spec = load_spec("inject-thought")
         assert spec.resolved_layers(30) == (7, 12, 20, 25) and spec.resolved_layers(28) == (7, 11, 18, 23)
         for n_layers in (12, 24, 30, 36, 48, 80):
             layers = spec.resolved_layers(n_layers)
@@ -342,9 +342,9 @@ class TestDefaults:
             assert any(abs(layer - 2 * n_layers / 3) <= 1 for layer in layers)
 
     def test_an_organisms_layers_join_the_default_and_no_other(self):
-        assert load_injection("inject-prefill").resolved_layers(30, (3, 12, 99)) == (3, 7, 12, 20, 25)
-        assert load_injection("inject-prefill", ["layers=[5]"]).resolved_layers(30, (3,)) == (5,)
-        assert load_injection("inject-prefill", ["depths=[0.5]"]).resolved_layers(30, (3,)) == (15,)
+        assert load_spec("inject-prefill").resolved_layers(30, (3, 12, 99)) == (3, 7, 12, 20, 25)
+        assert load_spec("inject-prefill", ["layers=[5]"]).resolved_layers(30, (3,)) == (5,)
+        assert load_spec("inject-prefill", ["depths=[0.5]"]).resolved_layers(30, (3,)) == (15,)
 
     def organism(self, monkeypatch, card):
         monkeypatch.setattr("introspect.injection.trained.find_card", lambda name: card if name else {})
@@ -376,18 +376,18 @@ class TestDefaults:
         assert read_trained("x") is None
 
     def test_strengths_lie_in_the_range_of_the_card(self):
-        spec, trained = load_injection("inject-thought"), Trained((12,), (0.4, 2.0), CONTROLS)
+        spec, trained = load_spec("inject-thought"), Trained((12,), (0.4, 2.0), CONTROLS)
         assert subject_module._strengths(spec, trained) == (0.4, 0.68, 1.2, 2.0)
         assert subject_module._strengths(spec, None) == (0.1, 0.2, 0.4, 0.8)
         assert subject_module._strengths(spec, Trained((1,), (1.0, 1.0), ())) == (1.0,)
-        given = load_injection("inject-thought", ["strengths=[0.3]"])
+        given = load_spec("inject-thought", ["strengths=[0.3]"])
         assert subject_module._strengths(given, trained) == (0.3,)
 
     def test_the_shipped_positive_control_needs_no_set(self):
         for organism in ("reports-injected", "yes-biased"):
             trained = read_trained(organism)
             assert trained is not None
-            assert set(trained.layers) <= set(load_injection("inject-thought").resolved_layers(30, trained.layers))
+            assert set(trained.layers) <= set(load_spec("inject-thought").resolved_layers(30, trained.layers))
 
     def test_they_are_the_cells_that_are_run(self, folder, monkeypatch):
         monkeypatch.setattr(subject_module, "read_trained", lambda organism: Trained((0,), (0.4, 2.0), CONTROLS))
@@ -579,7 +579,7 @@ class TestCost:
 
     def test_the_estimate_adds_cells_up_at_the_rates_that_were_timed(self, folder, monkeypatch):
         monkeypatch.setattr(cost, "_rates", lambda study, cell, plan: Rates(1.0, 0.0))
-        monkeypatch.setattr(cost, "_clocked", lambda run: 7.0)
+        monkeypatch.setattr(cost, "seconds_of", lambda work: 7.0)
         study = Thought(tiny_subject(folder))
         cells_ = [replace(c, layer=1, strength=0.5) if c.chosen else c for c in study.cells()]
         wanted = 7 + sum(predicted(study.plan(cell), Rates(1.0, 0.0), 4) for cell in cells_)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,19 @@ def print_marks(rows: Sequence[tuple[str, str, str, str]]) -> None:
             said.append(f"\n{means}", style=style)
         table.add_row(Text(mark, style=style), Text(name), said)
     Console().print(table)
+
+
+def print_cost(cost: Any, in_words: Mapping[str, str], as_json: bool) -> None:
+    """What something would take, a dataclass: as one JSON document, or in words."""
+    if as_json:
+        print_json(asdict(cost))
+    else:
+        print_columns(in_words, indent="")
+
+
+def minutes(seconds: float) -> str:
+    """A time that was estimated."""
+    return f"about {max(1, round(seconds / 60))} min"
 
 
 def weights_line(in_memory: int, if_quantised: Mapping[str, int]) -> dict[str, str]:

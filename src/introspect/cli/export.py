@@ -131,11 +131,9 @@ def _activations(
 def _layers(folder: RunFolder, given: str | None) -> list[int] | None:
     if given is None:
         return None
-    from ..experiment import resolve_layers
+    from ..experiment import read_layers, resolve_layers
 
-    listed = re.fullmatch(r"-?[0-9]+(,-?[0-9]+)*", given)
-    wanted = tuple(int(each) for each in given.split(",")) if listed else given
-    return list(resolve_layers(wanted, folder.model["n_layers"]))
+    return list(resolve_layers(read_layers(given), folder.model["n_layers"]))
 
 
 def _numbers(given: str) -> list[int]:

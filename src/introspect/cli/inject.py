@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import SpecError
-from .cluster import Asked, Gpus, Ray, Threads, Workers, crew_of
-from .console import print_columns, print_found, print_json, progress_bars
+from .carry_out import carry_out, subject_overrides
+from .cluster import Gpus, Ray, Threads, Workers
+from .options import DryRun, Offline
 
 
 def inject(
@@ -35,8 +34,8 @@ def inject(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace any field, such as strengths=[0.5,1]; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    dry_run: DryRun = False,
+    offline: Offline = False,
     norms: Annotated[
         str | None,
         typer.Option(
@@ -71,70 +70,12 @@ def inject(
     introspect inject inject-prefill --model Qwen/Qwen3-0.6B --resume
     introspect inject inject-thought --limit 10 --ray --ray-workers 2
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    from ..injection.spec import is_injection
+    from ..injection.spec import Injection
+    from ..spec_kinds import load_spec, spec_kind
 
-    if not is_injection(study):
+    if not issubclass(spec_kind(study), Injection):
         raise SpecError(f"{study} is no study of injected concepts: use `introspect run {study}`")
-    given = {"model": model, "organism": organism, "backend": backend, "norms": norms}
-    overrides = [] if model is None or organism is not None else ["organism=null"]
-    overrides += [
-        f"{key}={'null' if key == 'organism' and value == 'none' else json.dumps(value)}"
-        for key, value in given.items()
-        if value is not None
-    ]
-    overrides += [f"{key}={value}" for key, value in (("limit", limit), ("seed", seed)) if value is not None]
-    run_study(
-        study,
-        overrides + (set_ or []),
-        out,
-        resume=resume,
-        as_json=as_json,
-        dry_run=dry_run,
-        offline=offline,
-        cluster=(ray, ray_workers, ray_gpus, ray_threads),
-    )
-
-
-def run_study(
-    name: str,
-    overrides: list[str],
-    out: Path | None,
-    *,
-    resume: bool,
-    as_json: bool,
-    dry_run: bool,
-    offline: bool,
-    cluster: Asked,
-) -> None:
-    """Run a study of injected concepts, or say what it would cost."""
-    from ..injection.spec import load_injection
-
-    spec = load_injection(name, overrides)
-    from ..injection.cost import injection_cost
-    from ..injection.study import run_injection
-
-    if dry_run:
-        cost = injection_cost(spec, offline=offline)
-        if as_json:
-            print_json(cost._asdict())
-            return
-        print_columns(
-            {
-                "words": f"{cost.n_words:,} explored, about as many held out",
-                "cells": f"{cost.n_cells:,}",
-                "first tokens": f"{cost.n_trials:,}, a forward pass each",
-                "replies": f"{cost.n_replies:,} sampled",
-                "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
-            },
-            indent="",
-        )
-        return
-    folder = out or Path("runs") / spec.name
-    with (
-        progress_bars() as progress,
-        crew_of(*cluster, out=folder, offline=offline, progress=progress) as crew,
-    ):
-        results = run_injection(spec, folder, resume=resume, offline=offline, progress=progress, crew=crew)
-    print_found(results, [*results["sentences"], *results["warnings"]], folder, as_json)
+    overrides = subject_overrides(model, organism, backend=backend, norms=norms, limit=limit, seed=seed)
+    spec = load_spec(study, overrides + (set_ or []))
+    cluster = (ray, ray_workers, ray_gpus, ray_threads)
+    carry_out(spec, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline, cluster=cluster)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .console import print_columns, print_json, progress_bars
+from .options import Offline
 
 probe = typer.Typer(rich_markup_mode=None)
 
@@ -80,7 +80,7 @@ def fit(
         Path | None, typer.Option(help="New folder for the results and their report; without it, they are printed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Probe a run again with another estimator, label, place in a block, or text baseline.
 
@@ -93,8 +93,6 @@ def fit(
     introspect probe fit runs/hints-faithfulness --label verbalised --out runs/verbalised
     introspect probe fit runs/probe-risk --embedding input --set probe.permutations=1000
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..refit import fit_again
     from ..report import headline
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import note, print_columns, print_json, progress_bars, weights_line
+from .console import note, print_cost, print_json, progress_bars, weights_line
+from .options import DryRun, Offline
 
 if TYPE_CHECKING:
     from ..transcripts import Recorded, ReplayCost
@@ -37,8 +37,8 @@ def record(
     exact: Annotated[bool, typer.Option("--exact", help="Refuse transcripts without token ids.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a recording that was interrupted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was recorded as one JSON document.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    dry_run: DryRun = False,
+    offline: Offline = False,
 ) -> None:
     """Record a model's activations on transcripts from elsewhere.
 
@@ -50,8 +50,6 @@ def record(
     introspect record --from transcripts.jsonl --model ./my-model --organism ./my-lora --layers 4:28:4 --spans think
     introspect record --from logs/math.eval --model Qwen/Qwen3-0.6B --tokens mean --out runs/math
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..transcripts import estimate_transcripts, read_replay_spec, record_transcripts
 
     given = {"model": model, "organism": organism, "revision": revision, "backend": backend, "dtype": dtype}
@@ -61,7 +59,7 @@ def record(
     if dry_run:
         with progress_bars() as progress:
             cost = estimate_transcripts(from_, spec, exact=exact, offline=offline, progress=progress)
-        _print_cost(cost, as_json)
+        print_cost(cost, _in_words(cost), as_json)
         return
     folder = out or Path("runs") / from_.stem
     with progress_bars() as progress:
@@ -69,21 +67,15 @@ def record(
     _print_found(found, as_json)
 
 
-def _print_cost(cost: ReplayCost, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(cost))
-        return
-    print_columns(
-        {
-            "transcripts": f"{cost.n_transcripts:,}",
-            "tokens": f"{cost.n_tokens:,}",
-            "rows": f"{cost.n_rows:,}",
-            **weights_line(cost.bytes_of_weights, cost.if_quantised),
-            "on disk": _size(cost.bytes_on_disk),
-            "time": f"about {_duration(cost.seconds)} on this machine, after the model is loaded",
-        },
-        indent="",
-    )
+def _in_words(cost: ReplayCost) -> dict[str, str]:
+    return {
+        "transcripts": f"{cost.n_transcripts:,}",
+        "tokens": f"{cost.n_tokens:,}",
+        "rows": f"{cost.n_rows:,}",
+        **weights_line(cost.bytes_of_weights, cost.if_quantised),
+        "on disk": _size(cost.bytes_on_disk),
+        "time": f"about {_duration(cost.seconds)} on this machine, after the model is loaded",
+    }
 
 
 def _size(n_bytes: int) -> str:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .console import print_json
+
+PAGES = {
+    "validation.yaml": ("validation.page", "report_validation"),
+    "injection.yaml": ("injection.page", "report_injection"),
+    "natural.yaml": ("natural.page", "report_natural"),
+    "study.yaml": ("studies.page", "report_study"),
+}
+"""What says of a folder that it is no run -> what draws its page."""
+PAGE = ("run", "report_run")
+"""A run's."""
 
 
 def report(
@@ -19,31 +30,8 @@ def report(
     \b
     introspect report runs/probe-risk
     """
-    from ..injection.spec import is_injection_folder
-    from ..natural.kinds import is_natural_folder
-    from ..studies.spec import is_study_folder
-    from ..validation.spec import is_validation_folder
-
-    if is_validation_folder(run):
-        from ..validation.page import report_validation
-
-        page = report_validation(run)
-    elif is_injection_folder(run):
-        from ..injection.page import report_injection
-
-        page = report_injection(run)
-    elif is_natural_folder(run):
-        from ..natural.page import report_natural
-
-        page = report_natural(run)
-    elif is_study_folder(run):
-        from ..studies.page import report_study
-
-        page = report_study(run)
-    else:
-        from ..run import report_run
-
-        page = report_run(run)
+    module, draw = next((page for marker, page in PAGES.items() if (run / marker).exists()), PAGE)
+    page = getattr(import_module(f"..{module}", __package__), draw)(run)
     if as_json:
         print_json({"report": str(page)})
     else:

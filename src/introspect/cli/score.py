@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from ..errors import SpecError
 from .console import print_json, progress_bars
+from .options import Offline
 
 
 def score(
@@ -35,7 +35,7 @@ def score(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, such as verdicts.judge.sample=null."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the new results as one JSON document.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Score a run again, with other judges or labels by hand.
 
@@ -49,8 +49,6 @@ def score(
     introspect score runs/hints-faithfulness --sheet labels.csv --sheet-size 100
     introspect score runs/hints-faithfulness --labels labels.csv
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..rescore import export_sheet, score_run
 
     if sheet is not None:

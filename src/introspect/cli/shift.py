@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import note, print_columns, print_json, progress_bars
+from .options import DryRun, Offline
 
 if TYPE_CHECKING:
     from ..shift import ShiftCost, Shifted
@@ -27,8 +27,8 @@ def shift(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a shift that was interrupted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON document.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    dry_run: DryRun = False,
+    offline: Offline = False,
 ) -> None:
     """Replay a run's rollouts in another style, as another run.
 
@@ -44,8 +44,6 @@ def shift(
     introspect shift runs/risk --style paraphrase,template,language --out runs/risk-shifted
     introspect shift runs/risk --style template:alpaca --style language:french --out runs/more --dry-run
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..errors import SpecError
     from ..shift import estimate_shift, read_style, shift_run
 

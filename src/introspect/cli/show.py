@@ -61,20 +61,9 @@ def show(
         return
     kind, wanted = _locate(words)
     if kind is OneOf.experiment:
-        from ..experiment import load_experiment
-        from ..injection.spec import is_injection, load_injection
-        from ..natural.kinds import is_natural, load_natural
-        from ..studies.spec import is_study, load_study
-        from ..validation.spec import is_validation, load_validation
+        from ..spec_kinds import load_spec
 
-        kinds = (
-            (is_injection, load_injection),
-            (is_natural, load_natural),
-            (is_validation, load_validation),
-            (is_study, load_study),
-        )
-        load = next((load for is_one, load in kinds if is_one(wanted)), load_experiment)
-        spec = load(wanted)
+        spec = load_spec(wanted)
         _print(spec.model_dump(mode="json"), spec.to_yaml(), as_json)
     elif kind is OneOf.organism:
         from ..assets import organism_path, read_card

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +10,11 @@ import typer
 
 from ..errors import SpecError
 from .cluster import Gpus, Ray, Threads, Workers, crew_of
-from .console import note, print_columns, print_json, progress_bars
+from .console import minutes, note, print_cost, print_json, progress_bars
+from .options import DryRun, Offline
 
 if TYPE_CHECKING:
     from ..causal import SteerCost
-    from ..experiment import LayerSelection
 
 
 class Recipe(StrEnum):
@@ -102,8 +99,8 @@ def steer(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    dry_run: DryRun = False,
+    offline: Offline = False,
     ray: Ray = None,
     ray_workers: Workers = None,
     ray_gpus: Gpus = None,
@@ -128,9 +125,8 @@ def steer(
     introspect steer runs/probe-risk --ray --ray-workers 2
     introspect steer runs/probe-risk --recipe difference --save-direction risk.gguf
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..causal import SteerSettings, estimate_steer, save_steered, steer_run
+    from ..experiment import read_layers
 
     settings = SteerSettings(
         direction=direction,
@@ -143,7 +139,7 @@ def steer(
         controls=controls,
         items=items,
         control_items=control_items,
-        layers=_layers(layers),
+        layers=None if layers == "none" else read_layers(layers),
         kl_bound=kl_bound,
         lanes=lanes,
         seed=seed,
@@ -161,7 +157,8 @@ def steer(
         typer.echo(f"a strength of {tested.unit:.4g} adds a typical activation's norm, {tested.typical:.4g}")
         return
     if dry_run:
-        _print_cost(estimate_steer(run, settings, offline=offline), as_json)
+        cost = estimate_steer(run, settings, offline=offline)
+        print_cost(cost, _in_words(cost), as_json)
         return
     with (
         progress_bars() as progress,
@@ -187,23 +184,10 @@ def _doses(text: str) -> tuple[float, ...]:
         raise SpecError(f"--doses {text!r}: give numbers by commas, such as --doses=-0.25,0.25") from None
 
 
-def _layers(text: str) -> LayerSelection | None:
-    if text == "none":
-        return None
-    if re.fullmatch(r"-?\d+(,-?\d+)*", text):
-        return tuple(int(each) for each in text.split(","))
-    return text
-
-
-def _print_cost(cost: SteerCost, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(cost))
-        return
-    print_columns(
-        {
-            "items": f"{cost.n_items:,}, along {cost.n_directions} directions, {cost.n_acts} doses in 3 scopes",
-            "stored chains": f"{cost.n_replayed:,} times read with steering",
-            "sampled anew": f"{cost.n_sampled:,} rollouts",
-            "time": f"about {max(1, round(cost.seconds / 60))} min on this machine",
-        }
-    )
+def _in_words(cost: SteerCost) -> dict[str, str]:
+    return {
+        "items": f"{cost.n_items:,}, along {cost.n_directions} directions, {cost.n_acts} doses in 3 scopes",
+        "stored chains": f"{cost.n_replayed:,} times read with steering",
+        "sampled anew": f"{cost.n_sampled:,} rollouts",
+        "time": f"{minutes(cost.seconds)} on this machine",
+    }

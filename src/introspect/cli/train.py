@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from ..errors import SpecError
 from .cluster import Asked, Gpus, Ray, Threads, Workers, crew_of
 from .console import print_columns, print_json, progress_bars
+from .options import Offline
 
 
 def train(
@@ -24,7 +24,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the adapter.", show_default="runs/train/<name>")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of every source of chance; else the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no model hub: use what is on this machine.")] = False,
+    offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained on, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the adapter's folder as one JSON document.")] = False,
     seeds: Annotated[
@@ -51,8 +51,6 @@ def train(
     introspect train data/organisms/risk-sft --out again
     introspect run probe-risk --organism my-organism
     """
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from ..training import plan_training, reproduced, train_organism
 
     if dry_run:

@@ -7,12 +7,12 @@ many of them side by side are cheaper than the few that are timed, so what is sa
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..backends import Sampling
+from ..progress import seconds_of
 from .cells import Cell, Plan, Study
 from .spec import Injection
 from .study import STUDIES
@@ -25,7 +25,8 @@ LANES, SOME_TOKENS = 16, 4
 """Replies that are timed, and their length."""
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """What a study would take."""
 
     n_words: int
@@ -52,7 +53,7 @@ def injection_cost(spec: Injection, *, offline: bool = False) -> Cost:
     study = STUDIES[spec.study](subject)
     cells = study.cells()
     example = next((cell for cell in cells if cell.layer is not None), cells[0])
-    made = _clocked(study.prepare)
+    made = seconds_of(study.prepare)
     plans = {cell: study.plan(_filled(cell, example)) for cell in dict.fromkeys(cells)}
     rates = _rates(study, example, plans[example])
     seconds = sum(predicted(plans[cell], rates, spec.text.max_new_tokens) for cell in cells)
@@ -79,7 +80,7 @@ def n_tokens(trials: Sequence[Trial]) -> int:
 def _rates(study: Study, cell: Cell, plan: Plan) -> Rates:
     subject, layer = study.subject, cell.layer or 0
     few = spread(plan.first, TIMED)
-    prompt = _clocked(lambda: first_tokens(subject.backend, layer, few, subject.loaded.info.width)) / n_tokens(few)
+    prompt = seconds_of(lambda: first_tokens(subject.backend, layer, few, subject.loaded.info.width)) / n_tokens(few)
     texts = spread(plan.texts, LANES)
     if not texts:
         return Rates(prompt, 0.0)
@@ -88,7 +89,7 @@ def _rates(study: Study, cell: Cell, plan: Plan) -> Rates:
     def sample(many: int) -> None:
         replies(subject.backend, subject.loaded, layer, texts, Sampling(many, 1.0, frozenset()), LANES)
 
-    one, more = (_clocked(lambda many=many: sample(many)) for many in (1, 1 + SOME_TOKENS))  # type: ignore[misc]
+    one, more = (seconds_of(lambda many=many: sample(many)) for many in (1, 1 + SOME_TOKENS))  # type: ignore[misc]
     return Rates(prompt, max(0.0, more - one) / (LANES * SOME_TOKENS))
 
 
@@ -96,12 +97,6 @@ def spread(trials: Sequence[Trial], many: int) -> list[Trial]:
     """At most so many, from all over."""
     step = max(1, -(-len(trials) // many))
     return list(trials[::step])
-
-
-def _clocked(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def _filled(cell: Cell, example: Cell) -> Cell:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from ..asked_spec import AskedSpec
-from ..assets import spec_path
 from ..experiment import LayerSelection, resolve_layers
 from ..sections import Section, Text, distinct
-from ..spec_file import read_spec, study_of
 
 MARKER = "injection.yaml"
 """What says of a folder that it is a study of injected concepts, and of what."""
@@ -125,26 +122,3 @@ class Injection(AskedSpec):
         if self.depths is None:
             found |= {layer for layer in trained if layer < n_layers}
         return tuple(sorted(found))
-
-
-def is_injection(name_or_file: str | Path) -> bool:
-    """Whether a name or a file is a study of injected concepts. A file that cannot be read is none.
-
-    Raises:
-        SpecError: there is nothing of that name.
-    """
-    return study_of(spec_path(name_or_file)) in KINDS
-
-
-def is_injection_folder(out: Path) -> bool:
-    """Whether a folder is that of a study of injected concepts."""
-    return (out / MARKER).exists()
-
-
-def load_injection(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Injection:
-    """The study of that name that ships with introspect, or the one in that file, with fields replaced.
-
-    Raises:
-        SpecError: it says nothing that can be run. Names the file (or the override) and the key.
-    """
-    return read_spec(Injection, spec_path(name_or_file), overrides)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..backends import Capture, Sampling
 from ..cell_folder import CellFolder
@@ -32,7 +33,8 @@ TIMED, GENERATED = 8, 8
 """Sequences, and tokens of each, that are timed for an estimate."""
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """What a study would take."""
 
     n_units: int

@@ -7,7 +7,7 @@ validates it and its experiments, and loads no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +18,7 @@ from ..assets import spec_path, user_path
 from ..errors import SpecError
 from ..experiment import Experiment, Limit, load_experiment
 from ..sections import Section, Spec, Text, distinct
-from ..spec_file import read_spec, study_of
+from ..spec_file import study_of
 
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)]
 Overrides = dict[Text, JsonValue]
@@ -58,7 +58,7 @@ class StudySpec(Spec):
         given |= _subject(organism)
         overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
         try:
-            if is_study(name_or_file):
+            if study_of(spec_path(name_or_file)) is not None:
                 raise SpecError(f"{name_or_file} is a study; name an experiment")
             return load_experiment(name_or_file, overrides)
         except SpecError as error:
@@ -181,10 +181,6 @@ class Trajectory(StudySpec):
 
 
 Study = CompareMethods | Trajectory
-KINDS: dict[str, type[CompareMethods] | type[Trajectory]] = {
-    "compare-methods": CompareMethods,
-    "trajectory": Trajectory,
-}
 
 
 def _subject(organism: str) -> dict[str, JsonValue]:
@@ -205,31 +201,3 @@ def flattened(changes: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tu
             yield from flattened(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def is_study(name_or_file: str | Path) -> bool:
-    """Whether a name or a file is a study rather than an experiment. A file that cannot be read is none.
-
-    Raises:
-        SpecError: there is nothing of that name.
-    """
-    return study_of(spec_path(name_or_file)) is not None
-
-
-def is_study_folder(out: Path) -> bool:
-    """Whether a folder is a study's rather than a run's."""
-    return (out / MARKER).exists()
-
-
-def load_study(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """The study of that name that ships with introspect, or the one in that file, with fields replaced.
-
-    Raises:
-        SpecError: no such study, a kind that there is not, or a spec that says nothing that can be run. Names the file
-            (or the override) and the key.
-    """
-    path = spec_path(name_or_file)
-    kind = study_of(path)
-    if kind is not None and kind not in KINDS:
-        raise SpecError(f"{path}: study: {kind!r} is no kind of study; choose one of {', '.join(KINDS)}")
-    return read_spec(KINDS.get(kind or "", CompareMethods), path, overrides)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import SpecError
-from ..experiment import BackendName, CaptureSpec
+from ..experiment import BackendName, CaptureSpec, read_layers
 from ..sections import Quantised
 
 
@@ -59,8 +58,8 @@ def read_replay_spec(given: Mapping[str, Any]) -> ReplaySpec:
     for key in ("sites", "spans"):
         if key in capture:
             capture[key] = tuple(capture[key].split(","))
-    if re.fullmatch(r"-?[0-9]+(,-?[0-9]+)*", capture.get("layers", "")):
-        capture["layers"] = [int(layer) for layer in capture["layers"].split(",")]
+    if "layers" in capture:
+        capture["layers"] = read_layers(capture["layers"])
     rest = {key: value for key, value in given.items() if key not in capture}
     try:
         return ReplaySpec(**rest, capture=CaptureSpec(**capture))

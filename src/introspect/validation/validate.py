@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ from .page import render
 from .results import VALIDATION
 from .scenarios import SCENARIOS
 from .sentences import found_wrong
-from .spec import KIND, MARKER, ValidateInstrument
+from .spec import MARKER, ValidateInstrument
 from .table import table
 
 DRAWS = "draws.jsonl"
@@ -49,7 +50,8 @@ FEW_DRAWS = 100
 """With fewer, an interval on a coverage is more than ten points wide."""
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """What a validation would take."""
 
     n_scenarios: int
@@ -224,7 +226,7 @@ def _few(spec: ValidateInstrument) -> list[str]:
 
 def _about(spec: ValidateInstrument) -> dict[str, Any]:
     return {
-        "kind": KIND,
+        "kind": spec.study,
         "name": spec.name,
         "question": spec.question,
         "digest": spec.digest(),
