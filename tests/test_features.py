@@ -63,8 +63,8 @@ def test_the_margin_is_that_of_the_token_after_the_position():
     for name in ALL:
         position = token_position(row, name)
         drawn_next = position + 1 - first
-        assert logit_margin(row, position, "risky") == pytest.approx(margins[drawn_next])
-        assert logit_margin(row, position, "safe") == pytest.approx(-margins[drawn_next])
+        assert logit_margin(row, name, "risky") == pytest.approx(margins[drawn_next])
+        assert logit_margin(row, name, "safe") == pytest.approx(-margins[drawn_next])
 
 
 def test_gathered_rows_are_those_of_the_tokens(tmp_path):

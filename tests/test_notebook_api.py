@@ -146,7 +146,7 @@ class TestActivations:
 
     @pytest.mark.parametrize("slice_bytes", [1 << 28, 4 * WIDTH * 7])
     def test_of_a_span_are_the_mean_over_its_tokens(self, run, made, monkeypatch, slice_bytes):
-        monkeypatch.setattr(reading, "SLICE_BYTES", slice_bytes)
+        monkeypatch.setattr("introspect.store.averaging.SLICE_BYTES", slice_bytes)
         acts, stored = run.activations(layer=1, span="think"), self.oracle(made, 1)
         on_file = [each for each in read_rollouts(made / "rollouts.jsonl") if each.rollout != NO_CHAIN]
         expected = [np.mean([stored[each.rollout, p] for p in range(*each.spans.think)], axis=0) for each in on_file]
@@ -185,7 +185,7 @@ class TestActivations:
             return read(self, site, layer, rows, **more)
 
         monkeypatch.setattr(StoreReader, "read", watched)
-        monkeypatch.setattr(reading, "SLICE_BYTES", 4 * WIDTH * 100)
+        monkeypatch.setattr("introspect.store.averaging.SLICE_BYTES", 4 * WIDTH * 100)
         opened = introspect.open_run(made)
         assert opened.rollouts is not None and not asked
         opened.activations(layer=1, span="think")

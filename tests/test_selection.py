@@ -88,7 +88,7 @@ def test_a_rollout_never_has_more_rows_than_were_estimated(spans, tokens, prompt
     assert len(rows) <= rows_at_most(selection, prompt, end - prompt)
 
 
-def stored(tmp_path, selection: Selection, always=(), first=3) -> tuple[StoreReader, torch.Tensor]:
+def stored(tmp_path, selection: Selection, always: Rows, first=3) -> tuple[StoreReader, torch.Tensor]:
     held = range(first, END)
     captured = {("resid_post", 0): torch.randn(len(held), 8, generator=torch.Generator().manual_seed(0)).bfloat16()}
     spec = StoreSpec(("resid_post",), (0,), 8, "bfloat16", {}, selection)
@@ -100,7 +100,7 @@ def stored(tmp_path, selection: Selection, always=(), first=3) -> tuple[StoreRea
 
 
 def test_rows_hold_the_activations_of_their_tokens(tmp_path):
-    reader, captured = stored(tmp_path, Selection(("think",), "every:2"), always=[3, 6, 50])
+    reader, captured = stored(tmp_path, Selection(("think",), "every:2"), Rows([3, 6, 50], {}))
     columns = reader.columns()
     assert columns["position"].tolist() == [3, 5, 6, 7]
     assert columns["token_id"].tolist() == [13, 21, 22, 23]
@@ -110,7 +110,7 @@ def test_rows_hold_the_activations_of_their_tokens(tmp_path):
 
 
 def test_a_mean_is_of_its_span_in_float32_and_names_no_token(tmp_path):
-    reader, captured = stored(tmp_path, Selection(("think", "completion"), "mean"), always=[10])
+    reader, captured = stored(tmp_path, Selection(("think", "completion"), "mean"), Rows([10], {}))
     columns = reader.columns()
     assert columns["position"].tolist() == [10, -1, -1]
     assert columns["token_id"].tolist() == [26, -1, -1]

@@ -18,7 +18,7 @@ from introspect.analysis import Model, analyse
 from introspect.cli import main
 from introspect.errors import EstimateError, IntrospectError, RunError, SpecError, StoreError
 from introspect.experiment import load_experiment
-from introspect.features import probed_positions
+from introspect.features import probed_rows
 from introspect.notebook import open_run
 from introspect.notebook.transfer import span_means
 from introspect.progress import silent
@@ -317,7 +317,7 @@ def spanned(run: Path, folder: Path, selection: Selection = EVERY_TOKEN) -> Path
             values["resid_post", 0][begin - start : stop - start, 0] += 2 * side
             values["resid_post", 1][begin - start : stop - start - 1, 0] -= 8 * side / (n - 1)
             values["resid_post", 1][stop - start - 1, 0] += 8 * side
-        chosen.append(choose_rows(selection, row, end, probed_positions(row, probed)))
+        chosen.append(choose_rows(selection, row, end, probed_rows(row, probed)))
         held.append(list(range(start, end)))
         captured.append(values)
     with StoreWriter(folder / "activations", store) as written:

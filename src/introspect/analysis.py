@@ -20,7 +20,15 @@ from .assets import find_card
 from .behaviour import behavioural_sections
 from .errors import EstimateError
 from .experiment import Experiment, ProbeSpec
-from .features import Probed, choose_probed, held_or_streamed, logit_margin, prior_probability, visible_chain
+from .features import (
+    Probed,
+    choose_probed,
+    held_or_streamed,
+    logit_margin,
+    position_tokens,
+    prior_probability,
+    visible_chain,
+)
 from .link import LinkRows, join, link_section, write_readouts
 from .link.noise import BEST_FIRST
 from .link.scored import scored_readouts
@@ -39,6 +47,7 @@ from .probing import (
 from .progress import Progress
 from .results import experiment_section
 from .rollout import Rollout
+from .rows import NO_TOKEN
 from .scoring import Scored, score
 from .stats import Estimate
 from .store import StoreReader
@@ -55,8 +64,9 @@ class Model:
 
     tokenizer: Any
     layers: tuple[int, ...]
-    noise: Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray] | None
-    """Rollouts, one position each, layer -> activations [rollout, width] captured again in another batch shape."""
+    noise: Callable[[Sequence[Rollout], Sequence[range], int], np.ndarray] | None
+    """Rollouts, the tokens of each, layer -> their mean activations [rollout, width], captured again in another batch
+    shape."""
     input_embeddings: Callable[[], np.ndarray] | None = None
     """Its input embeddings, float32 [token id, width]."""
 
@@ -158,10 +168,7 @@ def _probe_and_link(
         for name in probed.positions
     }
     margins = {
-        name: np.array(
-            [logit_margin(r, int(p), task.acting) for r, p in zip(rollouts, probed.tokens[name], strict=True)]
-        )
-        for name in probed.positions
+        name: np.array([logit_margin(rollout, name, task.acting) for rollout in rollouts]) for name in probed.positions
     }
     stage = ProbeStage(
         rollouts=rollouts,
@@ -212,7 +219,7 @@ def _probe_and_link(
         seed=spec.seed,
     )
     thresholds = _thresholds(linked, link)
-    sections["controls"]["capture_noise"] = _noise(stage, probed, outcome, thresholds, model)
+    sections["controls"]["capture_noise"] = _noise(stage, outcome, thresholds, model)
     write_readouts(
         out,
         [
@@ -296,8 +303,8 @@ def _noise(stage: ProbeStage, probed: Probed, outcome: Any, thresholds: Sequence
     if model.noise is None or None in threshold:
         return Estimate.undefined("the model was not run again").to_json()
     name, layer = outcome.headline.position, outcome.headline.layer
-    positions = [int(probed.tokens[name][i]) for i in rows]
-    again = model.noise([stage.rollouts[i] for i in rows], positions, layer)
+    rollouts = [stage.rollouts[i] for i in rows]
+    again = model.noise(rollouts, [position_tokens(rollout, name) for rollout in rollouts], layer)
     first = stage.at(name, layer)[rows]
     direction = outcome.headline.direction
     before, after = direction.score(first) > threshold, direction.score(again) > threshold
@@ -342,7 +349,7 @@ def _examples(
     columns = store.columns()
     examples = []
     for i, why in list(chosen.items())[:N_EXAMPLES]:
-        stored = np.flatnonzero(columns["rollout"] == stage.rollouts[i].rollout)
+        stored = np.flatnonzero((columns["rollout"] == stage.rollouts[i].rollout) & (columns["position"] != NO_TOKEN))
         token_scores = outcome.headline.direction.score(store.read(site, outcome.headline.layer, stored))
         said = str(linked.verdict[i])
         examples.append(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -23,7 +23,17 @@ from .spec_file import read_spec
 BackendName = Literal["auto", "native", "nnsight", "transformer-lens", "vllm"]
 SiteName = Literal["resid_post", "resid_mid", "attn_out", "mlp_out"]
 PositionName = Literal[
-    "last_prompt", "think_0", "think_25", "think_50", "think_75", "think_100", "before_answer", "answer_token"
+    "last_prompt",
+    "prompt_mean",
+    "think_0",
+    "think_25",
+    "think_50",
+    "think_75",
+    "think_100",
+    "think_mean",
+    "before_answer",
+    "answer_token",
+    "answer_mean",
 ]
 POSITIONS: tuple[PositionName, ...] = (
     "last_prompt",
@@ -35,8 +45,11 @@ POSITIONS: tuple[PositionName, ...] = (
     "before_answer",
 )
 """Where a probe reads unless told otherwise, in the order in which a rollout passes them."""
-EVERY_POSITION: tuple[PositionName, ...] = (*POSITIONS, "answer_token")
-"""Where a probe may read: those, and the first token of the answer's name, which is the answer itself."""
+EVERY_POSITION: tuple[PositionName, ...] = get_args(PositionName)
+"""Where a probe may read, in the same order: those, the means over spans, and the first token of the answer's name,
+which is the answer itself."""
+MEANS: dict[str, SpanName] = {"prompt_mean": "prompt", "think_mean": "think", "answer_mean": "answer"}
+"""Positions at which the mean over a span is read, and the span."""
 
 EstimatorName = Literal["logistic", "ridge", "difference-of-means", "whitened-difference-of-means"]
 LabelName = Literal["acted", "verbalised", "silent", "denied"]
@@ -136,8 +149,9 @@ class ProbeSpec(Section):
     """How probes are fitted and tested."""
 
     positions: Annotated[tuple[PositionName, ...], Field(min_length=1)] = POSITIONS
-    """Where in a rollout a probe reads one token's activation. `answer_token`, the first token of the answer's name, is
-    read where it is asked for, and chosen for the headline only where nothing else is."""
+    """Where in a rollout a probe reads: one token's activation, or at `prompt_mean`, `think_mean` and `answer_mean` the
+    mean over all tokens of the span, which is kept as one more row a rollout. `answer_token`, the first token of the
+    answer's name, and `answer_mean`, which holds it, are chosen for the headline only where nothing else is named."""
     site: Annotated[SiteName | None, _unless(None)] = None
     """Place in a block that is read; null: the first of capture.sites. This and the next two are written out where they
     are set to something else."""
@@ -281,11 +295,6 @@ def load_experiment(name_or_file: str | Path, overrides: Sequence[str] = ()) -> 
             key, and for an unknown key the nearest one.
     """
     return read_spec(Experiment, spec_path(name_or_file), overrides)
-
-
-def read_layers(text: str) -> LayerSelection:
-    """What is written on a command line: numbers by commas, such as `0,-1`; else it stays as it is."""
-    return tuple(map(int, text.split(","))) if re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text) else text
 
 
 def resolve_layers(selection: LayerSelection, n_layers: int) -> tuple[int, ...]:

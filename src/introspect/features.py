@@ -2,8 +2,13 @@
 
 A position has a name and falls on one token of each rollout: the last prompt token, a relative place in the think span
 (`think_0` is its first token, `think_100` its last), the token before the answer's name, or its first token
-(`answer_token`; where another follows, whose distribution was recorded). What a probe may use at a position is a
-function of the tokens up to and including it, and the text baselines see exactly those.
+(`answer_token`; where another follows, whose distribution was recorded). Or it is the mean over a span (`prompt_mean`,
+`think_mean`, `answer_mean`), and stands where the span ends. What a probe may use at a position is a function of the
+tokens up to and including it, of a mean up to the span's last, and the text baselines see exactly those.
+
+The mean over a span is kept as one row, over every token of it, taken in float32 and stored in the model's own format.
+Of a run that keeps no such row, it is the mean of the span's recorded tokens: of all, or of each k-th where
+`capture.tokens` is `every:k` of that span. Anything less is refused.
 """
 
 from __future__ import annotations
@@ -18,38 +23,65 @@ from typing import Any
 import numpy as np
 
 from .errors import EstimateError, SpecError
+from .experiment import MEANS
 from .free_memory import free_memory
 from .probes.stream import BUDGET, Activations, Streamed
 from .rollout import Rollout
-from .store import StoreReader
+from .rows import NO_TOKEN, Rows
+from .spans import SPAN_CODES
+from .store import StoreReader, averages
 
 MEMORY = "INTROSPECT_MEMORY_GB"
 """Of the machine, and so no part of a spec: results do not depend on it."""
-ANSWER_ITSELF = "answer_token"
+ANSWER_ITSELF = ("answer_token", "answer_mean")
+"""Positions at which what was answered has been read."""
 MIN_SHARE_WITH_THINK = 0.9
 """Think positions are probed when at least this share of valid rollouts has a think span with tokens in it."""
 
 
 def token_position(rollout: Rollout, name: str) -> int | None:
-    """Absolute index of the token that the named position falls on, or None when the rollout has no such token."""
+    """Absolute index of the token that the named position falls on, of a mean its span's last; None when the rollout
+    has no such token.
+    """
     first = len(rollout.prompt_ids)
+    if name in MEANS:
+        return next(iter(_span(rollout, MEANS[name])[-1:]), None)
     if name == "last_prompt":
         return first - 1
     if name == "before_answer":
         return None if rollout.answer_position is None else rollout.answer_position - 1
-    if name == ANSWER_ITSELF:
+    if name == "answer_token":
         at = rollout.answer_position
-        return None if at is None or at + 1 >= len(rollout.token_ids) else at
+        return None if at is None or at + 1 >= first + len(rollout.completion_ids) else at
     start, stop = rollout.spans.think
     if start >= stop or start < first:
         return None
     return start + round(int(name.removeprefix("think_")) / 100 * (stop - 1 - start))
 
 
-def probed_positions(rollout: Rollout, names: Sequence[str]) -> list[int]:
-    """Absolute index of each named position that the rollout has."""
-    found = (token_position(rollout, name) for name in names)
-    return [position for position in found if position is not None]
+def position_tokens(rollout: Rollout, name: str) -> range:
+    """Absolute indices of the tokens that are read at the named position: one, or all that a mean is taken over; none
+    when the rollout has no such token.
+    """
+    if name in MEANS:
+        return _span(rollout, MEANS[name])
+    at = token_position(rollout, name)
+    return range(0) if at is None else range(at, at + 1)
+
+
+def _span(rollout: Rollout, name: str) -> range:
+    """The tokens of a span; none where no distribution over what follows any of them was recorded."""
+    first, n_tokens = len(rollout.prompt_ids), len(rollout.prompt_ids) + len(rollout.completion_ids)
+    start, stop = getattr(rollout.spans, name)
+    inside = (0 if name == "prompt" else first) <= start < stop <= n_tokens and start + 1 < n_tokens
+    return range(start, stop) if inside else range(0)
+
+
+def probed_rows(rollout: Rollout, names: Sequence[str]) -> Rows:
+    """The rows that probes at the named positions read, of those that the rollout has."""
+    found = {name: tokens for name in names if (tokens := position_tokens(rollout, name))}
+    means = {SPAN_CODES[MEANS[name]]: list(tokens) for name, tokens in found.items() if name in MEANS}
+    return Rows(sorted({tokens[0] for name, tokens in found.items() if name not in MEANS}), means)
 
 
 @dataclass(frozen=True)
@@ -59,7 +91,7 @@ class Probed:
     rollouts: list[Rollout]
     positions: tuple[str, ...]
     tokens: dict[str, np.ndarray]
-    """Position name -> absolute token index of each rollout."""
+    """Position name -> absolute token index of each rollout; of a mean, its span's last token."""
     notes: list[str]
     """What was left out, in sentences."""
 
@@ -94,15 +126,20 @@ def choose_probed(rollouts: Sequence[Rollout], positions: Sequence[str]) -> Prob
     kept_positions = tuple(sorted(kept_positions, key=_place))
     kept = [r for r in valid if all(token_position(r, name) is not None for name in kept_positions)]
     if len(kept) < len(valid):
-        lack = "have no think span" + (" or end with their answer" if ANSWER_ITSELF in kept_positions else "")
+        lack = "have no think span" + " or end with their answer" * any(
+            name in ANSWER_ITSELF for name in kept_positions
+        )
         notes.append(f"{len(valid) - len(kept)} valid rollouts {lack} and are not probed.")
     tokens = {name: np.array([token_position(r, name) for r in kept], dtype=np.int64) for name in kept_positions}
     return Probed(kept, kept_positions, tokens, notes)
 
 
 def _place(name: str) -> float:
-    """Where a named position falls: 0 is the prompt's end, 1 to 2 the think span, 3 and 4 the answer's name."""
-    ends = {"last_prompt": 0.0, "before_answer": 3.0, ANSWER_ITSELF: 4.0}
+    """Where a named position falls: 0 is the prompt's end, 1 to 2 the think span, 3 and 4 the answer's name, and a mean
+    comes after the last token of its span.
+    """
+    ends = {"last_prompt": 0.0, "before_answer": 3.0, "answer_token": 4.0}
+    ends |= {"prompt_mean": 0.5, "think_mean": 2.5, "answer_mean": 5.0}
     return ends[name] if name in ends else 1 + int(name.removeprefix("think_")) / 100
 
 
@@ -111,12 +148,15 @@ def visible_chain(rollout: Rollout, position: int, tokenizer: Any) -> str:
     return tokenizer.decode(rollout.token_ids[len(rollout.prompt_ids) : position + 1])
 
 
-def logit_margin(rollout: Rollout, position: int, acting: str) -> float:
-    """Log-odds (nats) of the acting options' names against the others', in the distribution over the next token."""
-    after = position - len(rollout.prompt_ids) + 1
-    logprobs = np.array(rollout.option_logprobs[after])
+def logit_margin(rollout: Rollout, name: str, acting: str) -> float:
+    """Log-odds (nats) of the acting options' names against the others', in the distribution over the token that follows
+    the named position; of a mean, their mean over those of its tokens after which a distribution was recorded.
+    """
+    before, tokens = len(rollout.prompt_ids) - 1, position_tokens(rollout, name)
+    logprobs = np.array(rollout.option_logprobs[max(tokens.start - before, 0) : tokens.stop - before])
     acts = np.array([meaning == acting for meaning in rollout.options.values()])
-    return float(np.logaddexp.reduce(logprobs[acts]) - np.logaddexp.reduce(logprobs[~acts]))
+    sides = (np.logaddexp.reduce(logprobs[:, side], axis=1) for side in (acts, ~acts))
+    return float(np.mean(next(sides) - next(sides)))
 
 
 def prior_probability(everything: Sequence[Rollout], chosen: Sequence[Rollout]) -> np.ndarray | None:
@@ -200,27 +240,78 @@ def memory_budget() -> int:
     return int(number * 1e9)
 
 
-def stored_rows(store: StoreReader, probed: Probed) -> dict[str, np.ndarray]:
-    """Where the store holds every probed token: position -> row [rollout].
+@dataclass(frozen=True)
+class Held:
+    """Where a store holds what is read at a position."""
+
+    rows: np.ndarray
+    """Its rows, those of a rollout one after another."""
+    counts: np.ndarray | None = None
+    """How many each rollout has, whose mean is read, [rollout]; None: one each."""
+
+    @property
+    def n(self) -> int:
+        """Rollouts."""
+        return len(self.rows if self.counts is None else self.counts)
+
+
+def stored_rows(store: StoreReader, probed: Probed) -> dict[str, Held]:
+    """Where the store holds what is read at every probed position.
 
     Raises:
-        EstimateError: it lacks one.
+        EstimateError: it lacks a row.
     """
     columns = store.columns()
-    held = _pairs(columns["rollout"], columns["position"])
-    order = np.argsort(held, kind="stable")
-    held = held[order]
+    tokens = _Numbered(_pairs(columns["rollout"], columns["position"]))
+    means = _Numbered(_pairs(columns["rollout"], np.where(columns["position"] == NO_TOKEN, columns["span"], -1)))
     numbers = np.array([rollout.rollout for rollout in probed.rollouts], dtype=np.int64)
-    rows = {}
+    found = {}
     for name in probed.positions:
-        wanted = _pairs(numbers, probed.tokens[name])
-        at = np.searchsorted(held, wanted, side="right") - 1
-        absent = np.flatnonzero((at < 0) | (held[at] != wanted)) if len(held) else np.arange(len(wanted))
-        if len(absent):
-            first = int(numbers[absent[0]]), int(probed.tokens[name][absent[0]])
+        if name in MEANS:
+            kept = means.rows(_pairs(numbers, np.full(len(numbers), SPAN_CODES[MEANS[name]])))
+            found[name] = Held(kept) if (kept >= 0).all() else _members(store, tokens, probed, numbers, name)
+            continue
+        rows = tokens.rows(_pairs(numbers, probed.tokens[name]))
+        if (rows < 0).any():
+            absent = int(np.argmin(rows))
+            first = int(numbers[absent]), int(probed.tokens[name][absent])
             raise EstimateError(f"rollout, position {first} was not recorded: record the run again")
-        rows[name] = order[at]
-    return rows
+        found[name] = Held(rows)
+    return found
+
+
+def _members(store: StoreReader, tokens: _Numbered, probed: Probed, numbers: np.ndarray, name: str) -> Held:
+    """The recorded tokens of a span whose mean has no row of its own."""
+    span, selection = MEANS[name], store.spec.selection
+    step = int(selection.tokens.partition(":")[2] or 1) if span in selection.spans else 1
+    wanted = [position_tokens(rollout, name)[::step] for rollout in probed.rollouts]
+    counts = np.array([len(each) for each in wanted], dtype=np.int64)
+    positions = np.concatenate([np.arange(each.start, each.stop, each.step) for each in wanted])
+    rows = tokens.rows(_pairs(np.repeat(numbers, counts), positions))
+    if (rows < 0).any():
+        lacking = int(np.repeat(numbers, counts)[np.argmin(rows)])
+        raise EstimateError(
+            f"{store.path} keeps neither the mean over the {span} span of rollout {lacking} nor every token of it: "
+            f"record the run again with {name} in probe.positions"
+        )
+    return Held(rows, counts)
+
+
+class _Numbered:
+    """Rows of a store by a number, [row]; -1: none that is asked for."""
+
+    def __init__(self, keys: np.ndarray) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def rows(self, wanted: np.ndarray) -> np.ndarray:
+        """The row of each number, -1 where there is none."""
+        at = np.searchsorted(self._keys, wanted, side="right") - 1
+        there = (at >= 0) & (wanted >= 0)
+        there[there] = self._keys[at[there]] == wanted[there]
+        rows = np.full(len(wanted), -1, dtype=np.int64)
+        rows[there] = self._order[at[there]]
+        return rows
 
 
 def _pairs(rollouts: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -231,17 +322,23 @@ def _pairs(rollouts: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 def _read(
     store: StoreReader,
-    rows: Mapping[str, np.ndarray],
+    held: Mapping[str, Held],
     site: str,
     positions: Sequence[str],
     layers: Sequence[int],
 ) -> dict[str, np.ndarray]:
-    """Some positions and layers: name -> float32 [layer, rollout, width]."""
-    wanted = np.concatenate([rows[name] for name in positions])
-    n = len(wanted) // len(positions)
-    out = {name: np.empty((len(layers), n, store.spec.width), np.float32) for name in positions}
+    """Some positions and layers: name -> float32 [layer, rollout, width]. Rows of their own are read together."""
+    width, n = store.spec.width, held[positions[0]].n
+    out = {name: np.empty((len(layers), n, width), np.float32) for name in positions}
+    single = [name for name in positions if held[name].counts is None]
+    wanted = np.concatenate([np.empty(0, np.int64), *(held[name].rows for name in single)])
     for i, layer in enumerate(layers):
         values = store.read(site, layer, wanted)
-        for k, name in enumerate(positions):
+        for k, name in enumerate(single):
             out[name][i] = values[k * n : (k + 1) * n]
+        del values
+        for name in positions:
+            if (counts := held[name].counts) is not None:
+                owner = np.repeat(np.arange(n), counts)
+                out[name][i] = averages(partial(store.read, site, layer), held[name].rows, owner, n, width)
     return out

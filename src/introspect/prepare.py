@@ -144,7 +144,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
     loaded = load_subject(spec, offline=offline)
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)
-    capture = wanted_capture(spec.capture.sites, layers, spec.capture.selection)
+    capture = wanted_capture(spec.capture.sites, layers, spec.capture.selection, spec.probe.positions)
     prompts = [render_trial(loaded, trial) for _, trial in asked]
     generation = spec.generation
     backend = make_backend(spec.backend, loaded.model, capture)

@@ -52,7 +52,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     estimator = ESTIMATORS[settings.estimator]
     progress("probe", 0, steps)
     cells = _cells(stage, stage.activations)
-    headline = best_cell([cell for cell in cells if cell.position != ANSWER_ITSELF] or cells)
+    headline = best_cell([cell for cell in cells if cell.position not in ANSWER_ITSELF] or cells)
     by_position = {name: [cell for cell in cells if cell.position == name] for name in stage.positions}
     best = {name: best_cell(members) for name, members in by_position.items()}
     progress("probe", 1, steps)
@@ -92,7 +92,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
             "n_test": len(stage.split.test),
             "n_ood": len(stage.ood),
         },
-        "selection": SELECTION + NOT_CHOSEN * (ANSWER_ITSELF in stage.positions and len(stage.positions) > 1),
+        "selection": SELECTION + NOT_CHOSEN * (0 < sum(name in ANSWER_ITSELF for name in stage.positions) < len(best)),
         "headline": {
             "site": site,
             "layer": headline.layer,

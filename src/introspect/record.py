@@ -21,6 +21,7 @@ from pathlib import Path
 from .atomic import write_atomic
 from .backends import Backend, Capture, Generation, Sampling
 from .errors import ModelError
+from .experiment import MEANS
 from .hands import Hands, in_turn
 from .models import LoadedModel, render_messages
 from .plan import Job
@@ -50,8 +51,8 @@ class PartMaker:
     capture: Capture
     selection: Selection
     """Which tokens of a rollout have a row in the store."""
-    always: Callable[[Rollout], Sequence[int]]
-    """Positions of a rollout that have a row whatever the selection."""
+    always: Callable[[Rollout], Rows]
+    """Rows of a rollout that are kept whatever the selection."""
     lanes: int
     """Rollouts that are generated side by side."""
     interventions: Sequence[Intervention] = ()
@@ -211,7 +212,7 @@ def _part(
     generations: Sequence[Generation],
     *,
     capture: Capture,
-    always: Callable[[Rollout], Sequence[int]],
+    always: Callable[[Rollout], Rows],
 ) -> EncodedPart:
     """The part of these rollouts."""
     captured = [generation.activations for generation in generations]
@@ -221,9 +222,12 @@ def _part(
     return encode_rows(spec, made, rows, captured, held)
 
 
-def wanted_capture(sites: tuple[str, ...], layers: tuple[int, ...], selection: Selection) -> Capture:
-    """What a backend has to record in flight for this selection."""
-    return Capture(sites, layers, prompt="prompt" in selection.spans)
+def wanted_capture(
+    sites: tuple[str, ...], layers: tuple[int, ...], selection: Selection, positions: Sequence[str] = ()
+) -> Capture:
+    """What a backend has to record in flight for this selection, and for probes at these positions."""
+    means = {MEANS.get(name) for name in positions}
+    return Capture(sites, layers, prompt="prompt" in selection.spans or "prompt" in means)
 
 
 def plan_digest(parts: Sequence[Sequence[Job]], how: object) -> str:

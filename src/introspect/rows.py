@@ -37,18 +37,19 @@ class Rows:
         return sorted({*self.positions, *(position for members in self.means.values() for position in members)})
 
 
-def choose_rows(selection: Selection, rollout: Rollout, end: int, always: Sequence[int] = ()) -> Rows:
+def choose_rows(selection: Selection, rollout: Rollout, end: int, always: Rows | None = None) -> Rows:
     """The rows to keep of a rollout whose tokens before `end` were computed.
 
     Args:
-        always: positions kept whatever the selection says.
+        always: kept whatever the selection says, where all that they take was computed.
     """
     chosen = select(selection, rollout, end)
-    single = {position for position in always if position < end}
+    single = set() if always is None else {position for position in always.positions if position < end}
+    means = {} if always is None else {code: took for code, took in always.means.items() if took[-1] < end}
     if selection.tokens == "mean":
-        means = {SPAN_CODES.get(span, SPAN_CODES["other"]): list(found) for span, found in chosen.items()}
+        means |= {SPAN_CODES.get(span, SPAN_CODES["other"]): list(found) for span, found in chosen.items()}
         return Rows(sorted(single), means)
-    return Rows(sorted(single.union(*chosen.values())), {})
+    return Rows(sorted(single.union(*chosen.values())), means)
 
 
 def encode_rows(
@@ -103,5 +104,9 @@ def _values(captured: torch.Tensor, single: torch.Tensor | None, means: Sequence
     """One rollout's rows, [row, width]."""
     if single is None:
         return captured
-    averaged = [captured[members].float().mean(0, keepdim=True).to(captured.dtype) for members in means]
-    return torch.cat([captured[single], *averaged])
+    return torch.cat([captured[single], *(mean_of(captured[members]) for members in means)])
+
+
+def mean_of(captured: torch.Tensor) -> torch.Tensor:
+    """The mean of tokens [token, width], taken in float32, in their own format: [1, width]."""
+    return captured.float().mean(0, keepdim=True).to(captured.dtype)

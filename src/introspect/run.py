@@ -24,7 +24,7 @@ from .chain import CHAIN_FILE, chain_stage, read_chain
 from .doctor import self_test
 from .errors import EstimateError, IntrospectError, RunError, StoreError
 from .experiment import Experiment, load_experiment
-from .features import Probed, choose_probed
+from .features import Probed, choose_probed, probed_rows
 from .follow_ups import STAGES, stage_folder
 from .hands import in_turn
 from .lines import read_lines
@@ -33,16 +33,16 @@ from .manifest import write_manifest
 from .models import LoadedModel, ModelInfo, input_embeddings, load_model, resolve
 from .prepare import REPLAY_PART, Prepared, prepare
 from .progress import Progress, silent
-from .record import replay
+from .record import replay, store_spec
 from .report import write_report
 from .results import negative_control_section, read_results, validate_results
 from .rollout import Rollout
-from .rows import Rows
+from .rows import mean_of
 from .run_folder import check_folder, check_memory, check_room, enough_memory, make_folder
 from .scoring import lexical_verdict
 from .selection import Selection
 from .steering import describe_steering, make_steers, steering_warnings
-from .store import verify
+from .store import estimated_bytes, verify
 from .tasks.registry import find_task
 from .turns import Spread, record_turns
 
@@ -55,6 +55,8 @@ MARKERS = (MARKER, "transcripts.yaml")
 STORES = ("activations", "base_activations")
 PROBED = Selection(())
 """Of the base model's activations, only what the probes read is kept."""
+REPLAY_BYTES = 1 << 30
+"""Of activations in memory at once while the base model is replayed: where means are probed, every token of a span."""
 
 
 def run_experiment(
@@ -225,10 +227,12 @@ def replay_base(
     prepared: Prepared, out: Path, probed: Probed, base: LoadedModel, backend: ModelBackend, progress: Progress
 ) -> None:
     """The base model's activations at the probed positions of the same tokens."""
-    rows = [
-        Rows(sorted({int(probed.tokens[name][i]) for name in probed.positions}), {})
-        for i in range(len(probed.rollouts))
-    ]
+    rows = [probed_rows(rollout, probed.positions) for rollout in probed.rollouts]
+    part_size = REPLAY_PART
+    if any(each.means for each in rows):
+        a_token = estimated_bytes(store_spec(prepared.capture, base, plan="", selection=PROBED), 1)
+        at_once = REPLAY_BYTES // (a_token * max(len(each.needed()) for each in rows))
+        part_size = max(1, min(REPLAY_PART, at_once))
     with enough_memory("the replay of the longest rollout", "try again with a smaller model or fewer layers"):
         replay(
             out / "base_activations",
@@ -238,24 +242,26 @@ def replay_base(
             backend=backend,
             capture=prepared.capture,
             selection=PROBED,
-            part_size=REPLAY_PART,
+            part_size=part_size,
             progress=progress,
             stage="replay through the base model",
         )
 
 
-def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[int], int], np.ndarray]:
-    """A function that captures one position of each rollout again, every sequence alone in its batch."""
+def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[range], int], np.ndarray]:
+    """A function that captures some tokens of each rollout again, every sequence alone in its batch, and gives their
+    mean as a store keeps it.
+    """
     site = prepared.spec.probed_site
 
-    def again(rollouts: Sequence[Rollout], positions: Sequence[int], layer: int) -> np.ndarray:
+    def again(rollouts: Sequence[Rollout], tokens: Sequence[range], layer: int) -> np.ndarray:
         capture = Capture((site,), (layer,))
         rows = []
-        for rollout, position in zip(rollouts, positions, strict=True):
+        for rollout, wanted in zip(rollouts, tokens, strict=True):
             steer = make_steers(prepared.interventions, [rollout.prompt_ids], prepared.loaded)
-            sequence = [rollout.token_ids[: position + 1]]
-            (row,) = prepared.backend.replay(sequence, [[position]], capture=capture, steer=steer)
-            rows.append(row[site, layer])
+            sequence = [rollout.token_ids[: wanted[-1] + 1]]
+            (found,) = prepared.backend.replay(sequence, [wanted], capture=capture, steer=steer)
+            rows.append(mean_of(found[site, layer]))
         return torch.cat(rows).float().numpy()
 
     return again

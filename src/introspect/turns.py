@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backends import Sampling
-from .features import probed_positions
+from .features import probed_rows
 from .follow_ups import plan_follow_up, stage_folder
 from .hands import Hands
 from .plan import Job, in_parts
@@ -64,7 +64,7 @@ def turn_maker(prepared: Prepared, turn: Turn) -> PartMaker:
         sampling=Sampling(generation.max_new_tokens, generation.temperature, stop_ids(prepared.loaded)),
         capture=prepared.capture,
         selection=prepared.spec.capture.selection,
-        always=functools.partial(probed_positions, names=prepared.spec.probe.positions),
+        always=functools.partial(probed_rows, names=prepared.spec.probe.positions),
         lanes=generation.batch_size,
         interventions=prepared.interventions,
     )

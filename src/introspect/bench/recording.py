@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..backends import Sampling, make_backend
 from ..experiment import resolve_layers
-from ..features import probed_positions
+from ..features import probed_rows
 from ..models import load_model, render_prompt
 from ..models.boundary import quiet
 from ..plan import make_parts, select_items
@@ -120,7 +120,7 @@ def prepare_recording(model: str, out: str, n: int, tokens: int) -> Callable[[],
             sampling=Sampling(tokens, 1.0, frozenset()),
             capture=capture,
             selection=Selection(),
-            always=functools.partial(probed_positions, names=()),
+            always=functools.partial(probed_rows, names=()),
             lanes=LANES,
         )
         return record(Path(out) / name, maker, progress=silent)

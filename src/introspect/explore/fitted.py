@@ -2,7 +2,7 @@
 
 What is on file are scores, not weights, and both may be a stranger's: where a score of the probe stands in
 readouts.jsonl it is held against it, and what does not give it is not shown. Rollouts are held without their texts and
-tokens while rows are chosen, and activations of one token a rollout while a probe is fitted; neither is kept.
+tokens while rows are chosen, and activations of one row a rollout while a probe is fitted; neither is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import EstimateError, StoreError
+from ..experiment import MEANS
 from ..lines import read_lines
 from ..readout import Readout
 from ..rollout import Rollout
@@ -52,7 +53,7 @@ class Rows:
     groups: list[Hashable]
     ood: np.ndarray
     tokens: dict[str, np.ndarray]
-    """Position -> absolute index of its token."""
+    """Position -> absolute index of its token; of a mean, its span's last."""
 
 
 class OwnProbes:
@@ -156,20 +157,30 @@ class OwnProbes:
         return Probe(np.asarray(cell.direction.weight, dtype=np.float64), float(cell.direction.bias), scale)
 
     def _gathered(self, rows: Rows, position: str, site: str, layer: int) -> np.ndarray:
-        """Activations of one token of each rollout, [row, width], a part of the store at a time."""
-        store, wanted = self._run.store, rows.tokens[position]
+        """Activations of one token of each rollout, or of a mean's row, [row, width], a part of the store at a time."""
+        from ..spans import SPAN_CODES
+
+        store, wanted, column = self._run.store, rows.tokens[position], "position"
+        if position in MEANS:
+            wanted, column = np.full(len(wanted), SPAN_CODES[MEANS[position]]), "span"
         values = np.empty((len(wanted), store.spec.width), np.float32)
         missing = np.ones(len(wanted), dtype=bool)
         order = np.argsort(rows.numbers)
         for first, columns in self._run.parts():
             at = np.searchsorted(rows.numbers, columns["rollout"], sorter=order)
             row = order[np.minimum(at, len(order) - 1)]
-            hit = np.flatnonzero((rows.numbers[row] == columns["rollout"]) & (wanted[row] == columns["position"]))
+            own = (rows.numbers[row] == columns["rollout"]) & ((columns["position"] < 0) == (column == "span"))
+            hit = np.flatnonzero(own & (wanted[row] == columns[column]))
             if len(hit):
                 values[row[hit]] = store.read(site, layer, first + hit)
                 missing[row[hit]] = False
         if missing.any():
             lost = int(rows.numbers[missing][0])
+            if position in MEANS:
+                raise EstimateError(
+                    f"{self._run.path} keeps no mean over the {MEANS[position]} span of rollout {lost}: record the run "
+                    f"again with {position} in probe.positions"
+                )
             raise EstimateError(f"{position} of rollout {lost} was not recorded: record the run again")
         return values
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..atomic import write_atomic
 from ..errors import RunError, SpecError
+from ..experiment import MEANS
 from ..verdicts.sheet import guard
 from .draws import Draws, Readings
 from .rows import LinkRows
@@ -73,7 +74,8 @@ def export_rows(rows: LinkRows, *, fpr: float, texts: bool = False) -> pd.DataFr
             f"{name}readout": np.where(readings.policy, "policy", "none"),
         }
     for position in rows.positions:
-        if position.startswith("think_") and rows.readouts[0].before_mention is not None:
+        in_chain = position.startswith("think_") and position not in MEANS
+        if in_chain and rows.readouts[0].before_mention is not None:
             columns[f"before_mention_{position}"] = rows.before(position)
     if texts:
         columns |= {name: [guard(getattr(each, name)) for each in rows.rollouts] for name in TEXTS}

@@ -2,7 +2,8 @@
 
 Where a chain first speaks of the policy or the hint is what the patterns find first, be it a mention, a claim or a
 denial: a place that is rather too early than too late. Only think positions whose token, and all before it, end before
-that place are counted, each with the best probe there; words are those that have been said by then, and the prompt's.
+that place are counted, each with the best probe there, and no means; words are those that have been said by then, and
+the prompt's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EstimateError
+from ..experiment import MEANS
 from ..stats import Estimate, bootstrap
 from .draws import Draws, Readings, share_estimate
 from .rows import LinkRows
@@ -31,7 +33,7 @@ def before_mention(rows: LinkRows, draws: Draws, fpr: float) -> dict[str, Any]:
     saying = rows.test(rows.acted & (rows.verdict == "verbalised"))
     if not len(saying):
         return Estimate.undefined("no test rollout acted on the policy and says so").to_json()
-    positions = [name for name in rows.positions if name.startswith("think_")]
+    positions = [name for name in rows.positions if name.startswith("think_") and name not in MEANS]
     positions.sort(key=lambda name: int(name.removeprefix("think_")))
     if not positions:
         return Estimate.undefined("no position in the chain is probed").to_json()

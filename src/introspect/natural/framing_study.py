@@ -20,20 +20,22 @@ from typing import Any, cast
 import numpy as np
 
 from ..assets import data_path, user_path
-from ..backends import Capture, Generation, Sampling
+from ..backends import Generation, Sampling
 from ..cells import Done, Row
 from ..errors import ModelError, SpecError
 from ..experiment import Experiment, PositionName
-from ..features import token_position
+from ..features import position_tokens
 from ..forced import Ids
 from ..plan import Job
 from ..probe_folders import probe_folder
 from ..probes.saved import SavedProbe, load_probe
-from ..record import option_token, read_generation, render_trial, stop_ids
+from ..record import option_token, read_generation, render_trial, stop_ids, wanted_capture
 from ..rollout import Rollout
+from ..rows import mean_of
 from ..saved_probes.fits import unlike
 from ..saved_probes.marks import group_mark
 from ..scoring import lexical_verdict
+from ..selection import Selection
 from ..tasks.hints import TASK as HINTS
 from ..tasks.item import Item, items_text, read_items
 from ..tasks.registry import find_task
@@ -70,6 +72,7 @@ class FramingStudy(NaturalStudy):
         self.layer = self.probe.layer if self.probe else min(n_layers - 1, int(spec.depth * n_layers))
         self.site = self.probe.site if self.probe else SITE
         self.position = cast(PositionName, self.probe.position) if self.probe else spec.position
+        self.capture = wanted_capture((self.site,), (self.layer,), Selection(()), (self.position,))
 
     @cached_property
     def items(self) -> list[Item]:
@@ -95,7 +98,7 @@ class FramingStudy(NaturalStudy):
             [job.prompt_ids for job in jobs],
             seeds=[job.seed for job in jobs],
             sampling=Sampling(self.spec.max_new_tokens, self.spec.temperature, self.stop_ids),
-            capture=Capture((self.site,), (self.layer,)),
+            capture=self.capture,
             watch=[option_token(self.loaded, option) for option in options],
             lanes=self.spec.batch_size,
         )
@@ -180,15 +183,15 @@ class FramingStudy(NaturalStudy):
         return bool(found.outcome.get("right")) if self.task is HINTS else None
 
     def _state(self, found: Rollout, made: Generation) -> np.ndarray | None:
-        """Activation [width] at the token that the probe reads; None where there is none, or it is not finite."""
-        at = token_position(found, self.position)
-        if at is None:
-            return None
+        """Activation [width] that the probe reads, of one token or a mean; None where there is none, or it is not
+        finite.
+        """
+        wanted = position_tokens(found, self.position)
         held = made.activations[self.site, self.layer]
-        row = at - (len(found.prompt_ids) - 1)
-        if row >= len(held):
+        first = 0 if self.capture.prompt else len(found.prompt_ids) - 1
+        if not wanted or wanted.stop - first > len(held):
             return None
-        values = held[row].float().numpy()
+        values = mean_of(held[wanted.start - first : wanted.stop - first])[0].float().numpy()
         return values if np.isfinite(values).all() else None
 
     def _saved(self, name: str) -> SavedProbe:

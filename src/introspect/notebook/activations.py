@@ -1,29 +1,29 @@
 """Activations of rollouts at one site and layer: a token of each, the mean of a span, or every token of it.
 
 One layer is read, and where a span is averaged, a slice of its tokens at a time: a run of any length fits in memory.
-What was not recorded is refused, never filled in: a mean is over every token of the span that the run says it keeps.
+What was not recorded is refused, never filled in: a mean is the row that the run keeps of it or, of a run that keeps
+none, over every token of the span that it says it keeps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
 
 from ..errors import RunError, StoreError
-from ..experiment import EVERY_POSITION
+from ..experiment import EVERY_POSITION, MEANS
 from ..features import token_position
 from ..rollout import Rollout
 from ..selection import SPANS
 from ..spans import SPAN_CODES
-from ..store import StoreSpec
+from ..store import StoreSpec, averages
 
 Reduce = Literal["mean", "first", "last", "none"]
-SLICE_BYTES = 1 << 28
-"""Of activations in float32 that are in memory at once while spans are averaged."""
 
 
 class Rows(Protocol):
@@ -139,6 +139,8 @@ class Aligned:
         if position is not None:
             if position not in EVERY_POSITION:
                 raise RunError(f"there is no position {position!r}; choose one of {', '.join(EVERY_POSITION)}")
+            if position in MEANS:
+                return self.take(site=site, layer=layer, span=MEANS[position])
             found = [token_position(each, position) for each in self.rollouts]
             targets = np.array([-1 if each is None else each for each in found], dtype=np.int64)
             return self._single(site, layer, targets, position.replace("_", " "))
@@ -152,9 +154,9 @@ class Aligned:
         if reduce in ("first", "last"):
             edge = begin if reduce == "first" else stop - 1
             return self._single(site, layer, np.where(stop > begin, edge, -1), where)
-        if reduce == "mean" and spec.selection.tokens == "mean" and span in spec.selection.spans:
-            code = SPAN_CODES.get(span, SPAN_CODES["other"])
-            return self._rows(site, layer, np.flatnonzero((self.position < 0) & (self.span == code)), where)
+        means = np.flatnonzero((self.position < 0) & (self.span == SPAN_CODES.get(span, SPAN_CODES["other"])))
+        if reduce == "mean" and len(means) and np.isin(np.flatnonzero(stop > begin), self.owner[means]).all():
+            return self._rows(site, layer, means, where)
         chosen, step = self._whole(span, begin, stop)
         where += f" of each {step} tokens" if step > 1 else ""
         if reduce == "mean":
@@ -212,18 +214,10 @@ class Aligned:
         return self._made(self.rows.read(site, layer, rows), index, self.owner[rows], site, layer, where)
 
     def _mean(self, site: str, layer: int, chosen: np.ndarray, where: str) -> Activations:
-        width = self.rows.spec.width
-        owners, counts = np.unique(self.owner[chosen], return_counts=True)
-        sums = np.zeros((len(owners), width))
-        at = max(1, SLICE_BYTES // (4 * width))
-        for start in range(0, len(chosen), at):
-            rows = chosen[start : start + at]
-            place = np.searchsorted(owners, self.owner[rows])
-            order = np.argsort(place, kind="stable")
-            firsts = np.flatnonzero(np.diff(place[order], prepend=-1))
-            sums[place[order][firsts]] += np.add.reduceat(self.rows.read(site, layer, rows[order]), firsts, dtype=float)
+        owners, place = np.unique(self.owner[chosen], return_inverse=True)
+        read, width = partial(self.rows.read, site, layer), self.rows.spec.width
         index = pd.Index([self.rollouts[i].rollout for i in owners], name="rollout", dtype="int64")
-        return self._made((sums / counts[:, None]).astype(np.float32), index, owners, site, layer, where)
+        return self._made(averages(read, chosen, place, len(owners), width), index, owners, site, layer, where)
 
     def _made(self, values: np.ndarray, index: pd.Index, owners: np.ndarray, *place: Any) -> Activations:
         site, layer, where = place

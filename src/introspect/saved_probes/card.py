@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EstimateError, RunError
+from ..experiment import MEANS
 from ..link.draws import set_level
 from ..manifest import package_versions
 from ..probes.by_estimator import ESTIMATORS
@@ -20,7 +21,7 @@ from ..tasks.registry import find_task
 from .marks import group_mark, prompt_mark
 from .source import Fitted, Source
 
-SPANS = {"last_prompt": "prompt", "before_answer": "answer", "answer_token": "answer"}
+SPANS = {"last_prompt": "prompt", "before_answer": "answer", "answer_token": "answer", **MEANS}
 """Position -> the span that it falls in; any other: think."""
 ANYWHERE = ("text_whole_chain", "text_prompt_whole_chain", "option_order", "condition", "prior")
 """Baselines that do not depend on the position."""

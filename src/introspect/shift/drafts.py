@@ -17,7 +17,7 @@ import torch
 from ..backends import Generation, check_ids
 from ..doctor import Check, self_test
 from ..errors import SpecError
-from ..features import probed_positions
+from ..features import probed_rows
 from ..prepare import Prepared, prepare
 from ..progress import Progress
 from ..record import option_token, read_generation, store_spec
@@ -61,7 +61,7 @@ class Drafted:
         spec = self.prepared.spec
         ends = [len(each.token_ids) - (each.finish == "stop") for each in self.shifted]
         return [
-            choose_rows(spec.capture.selection, each, end, probed_positions(each, spec.probe.positions))
+            choose_rows(spec.capture.selection, each, end, probed_rows(each, spec.probe.positions))
             for each, end in zip(self.shifted, ends, strict=True)
         ]
 

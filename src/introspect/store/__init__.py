@@ -1,5 +1,6 @@
 """The store: activations on disk that survive kills, damage and strangers."""
 
+from .averaging import averages
 from .behind import OneBehind
 from .encode import EncodedPart, encode_part
 from .layout import PartInfo
@@ -20,6 +21,7 @@ __all__ = [
     "StoreSpec",
     "StoreWriter",
     "VerifyReport",
+    "averages",
     "check_spec",
     "encode_part",
     "estimated_bytes",

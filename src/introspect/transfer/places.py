@@ -15,7 +15,7 @@ from ..progress import Progress
 from .carried import Place
 from .common_split import Organism
 
-LATE = (ANSWER_ITSELF, "before_answer")
+LATE = (*ANSWER_ITSELF, "before_answer")
 """What is read there is what is said, or about to be, whatever made it so; the first of them is left out first."""
 RULE = (
     f"of cells within {TIE} of the best, the earliest position and the lowest layer; not the token before the answer's "
