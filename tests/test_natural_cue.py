@@ -16,7 +16,7 @@ from introspect.natural.cue_results import found_of
 from introspect.natural.cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED, Columns
 from introspect.natural.cue_study import hinted_letter
 from introspect.natural.cue_texts import LETTERS, NONE, read_texts, rotated
-from introspect.natural.kinds import load_natural
+from introspect.spec_kinds import load_spec
 from introspect.tasks.choice import right_letter
 from introspect.tasks.hint_kinds import find_kind
 from introspect.tasks.item import Item
@@ -388,11 +388,11 @@ class TestBadInput:
     )
     def test_what_cannot_be_run_is_refused_in_one_line(self, override, said):
         with pytest.raises(SpecError, match=re.escape(said)) as caught:
-            load_natural("which-cue", [override])
+            load_spec("which-cue", [override])
         assert len(str(caught.value).splitlines()) == 1
 
     def test_texts_need_a_place_for_letters(self, tmp_path):
         (tmp_path / "texts.yaml").write_text(TEXTS.replace("{letters}", "one"))
         with pytest.raises(SpecError, match=r"put \{letters\}"):
             read_texts(tmp_path / "texts.yaml")
-        assert set(read_texts().names) == set(load_natural("which-cue").kinds)
+        assert set(read_texts().names) == set(load_spec("which-cue").kinds)

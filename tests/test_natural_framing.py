@@ -18,8 +18,8 @@ from introspect.natural.framing_results import found_of
 from introspect.natural.framing_rows import Columns, sign_flips
 from introspect.natural.framing_spec import READS_THE_ANSWER
 from introspect.natural.framing_texts import CONTROL, MOST_APART, framed, n_words, read_frames
-from introspect.natural.kinds import load_natural
 from introspect.probes.saved import SavedProbe
+from introspect.spec_kinds import load_spec
 from introspect.tasks.registry import TASKS
 from introspect.tasks.task import Message
 from natural_materials import cells_of, tiny_study
@@ -209,7 +209,7 @@ class TestHints:
 
 class TestFrames:
     def test_shipped_frames_are_as_long_as_the_control_and_fit_every_task(self):
-        frames, spec = read_frames(), load_natural("framing")
+        frames, spec = read_frames(), load_spec("framing")
         for task in (name for name, task in TASKS.items() if not task.follow_ups):
             for frame in spec.frames:
                 words = frames.words(frame, task)
@@ -282,7 +282,7 @@ class TestBadInput:
     )
     def test_what_cannot_be_run_is_refused_in_one_line(self, override, said):
         with pytest.raises(SpecError, match=re.escape(said)) as caught:
-            load_natural("framing", [override])
+            load_spec("framing", [override])
         assert len(str(caught.value).splitlines()) == 1
 
     @pytest.mark.parametrize(

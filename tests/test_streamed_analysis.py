@@ -16,8 +16,8 @@ from introspect.probes import Streamed
 from introspect.progress import silent
 from introspect.results import validate_results
 from introspect.run import run_experiment
+from introspect.spec_kinds import load_spec
 from introspect.store import StoreSpec, StoreWriter
-from introspect.validation.spec import load_validation
 from introspect.validation.validate import run_validation
 from planted_runs import LAYERS, TOKENIZER, planted_run, record_by_hand, rollout
 
@@ -105,7 +105,7 @@ def test_a_word_for_memory_is_refused_before_anything_is_recorded(tmp_path, monk
     with pytest.raises(SpecError, match="INTROSPECT_MEMORY_GB is '2GB': set it"):
         run_experiment(spec, tmp_path / "run")
     with pytest.raises(SpecError, match="INTROSPECT_MEMORY_GB is '2GB': set it"):
-        run_validation(load_validation("validate-instrument"), tmp_path / "validation")
+        run_validation(load_spec("validate-instrument"), tmp_path / "validation")
     assert not list(tmp_path.iterdir())
 
 

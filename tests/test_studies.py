@@ -17,6 +17,7 @@ from introspect.cli import main
 from introspect.errors import ModelError, RunError, SpecError, StoreError
 from introspect.metrics.resampling import share
 from introspect.report import number
+from introspect.spec_kinds import load_spec
 from introspect.stats import Estimate, interval
 from introspect.studies import study as studying
 from introspect.studies.figures import PANELS
@@ -35,7 +36,7 @@ from introspect.studies.seeds import (
     range_of,
 )
 from introspect.studies.sentences import headline
-from introspect.studies.spec import CompareMethods, Trajectory, is_study, load_study
+from introspect.studies.spec import CompareMethods, Trajectory
 from introspect.studies.study import check_members, check_training, not_counted, run_study, study_cost
 from introspect.studies.weights import check_weights
 from introspect.tasks.policies import PLANTED
@@ -129,7 +130,7 @@ def quick(model: Path, *more: str) -> CompareMethods:
         "hints": {"experiment": "hints-faithfulness", "set": hinted, "organisms": hints},
     }
     given = [f"tasks={json.dumps(tasks)}", "limit={id: 80, ood: 16}", "bootstrap=200", *more]
-    found = load_study("compare-methods", given)
+    found = load_spec("compare-methods", given)
     assert isinstance(found, CompareMethods)
     return found
 
@@ -172,25 +173,21 @@ def results(finished) -> dict:
 
 
 class TestSpec:
-    def test_it_is_told_from_an_experiment(self, tmp_path):
-        assert is_study("compare-methods") and is_study("trajectory-risk") and not is_study("profile-risk")
-        assert not is_study(tmp_path / "missing.yaml")
-
     def test_it_reads_back_what_it_writes(self, tmp_path):
         for name in ("compare-methods", "trajectory-risk"):
-            spec = load_study(name)
+            spec = load_spec(name)
             path = tmp_path / f"{name}.yaml"
             path.write_text(spec.to_yaml())
-            assert load_study(path) == spec and load_study(path).digest() == spec.digest()
+            assert load_spec(path) == spec and load_spec(path).digest() == spec.digest()
 
     def test_members_stand_in_the_order_of_the_methods(self):
-        spec = load_study("compare-methods")
+        spec = load_spec("compare-methods")
         risk = [member.name for member in spec.members() if member.task == "risk"]
         trained = [f"risk-{method}{seed}" for method in ("sft", "dpo", "grpo") for seed in ("", "-1")]
         assert risk == ["risk-untrained", "risk-start", *trained]
 
     def test_a_change_of_one_field_leaves_the_others_of_its_section(self):
-        spec = load_study(
+        spec = load_spec(
             "compare-methods", ["tasks.risk.set={probe: {bootstrap: 77}, generation.samples: 2}", "seed=5"]
         )
         run = spec.experiment(spec.members()[2])
@@ -207,7 +204,7 @@ class TestSpec:
 
     @pytest.mark.parametrize(("limit", "left"), [("7", (7, 7)), ("{id: 7}", (7, 60)), ("null", (140, 60))])
     def test_a_limit_holds_for_every_run(self, limit, left):
-        spec = load_study("compare-methods", [f"limit={limit}"])
+        spec = load_spec("compare-methods", [f"limit={limit}"])
         found = spec.experiment(spec.members()[0]).limit
         assert (found.id, found.ood) == left
 
@@ -227,12 +224,12 @@ class TestSpec:
     def test_what_does_not_hold_together_is_one_line(self, override, said, tmp_path):
         if override.startswith("study"):
             path = tmp_path / "study.yaml"
-            path.write_text(load_study("compare-methods").to_yaml().replace("study: compare-methods", "study: compare"))
+            path.write_text(load_spec("compare-methods").to_yaml().replace("study: compare-methods", "study: compare"))
             with pytest.raises(SpecError, match=said):
-                load_study(path)
+                load_spec(path)
             return
         with pytest.raises(SpecError, match=said) as error:
-            load_study("compare-methods", [override])
+            load_spec("compare-methods", [override])
         assert "\n" not in str(error.value)
 
     def test_two_members_of_one_name_are_refused(self):
@@ -241,11 +238,11 @@ class TestSpec:
         tasks = json.dumps({"risk": {"experiment": "profile-risk", "organisms": organisms}})
         methods = json.dumps(dict.fromkeys(organisms, "a method"))
         with pytest.raises(SpecError, match="risk-sft-1 is named twice") as error:
-            load_study("compare-methods", [f"methods={methods}", f"tasks={tasks}"])
+            load_spec("compare-methods", [f"methods={methods}", f"tasks={tasks}"])
         assert "\n" not in str(error.value)
 
     def test_the_shipped_studies_ask_for_what_there_is(self):
-        spec = load_study("compare-methods")
+        spec = load_spec("compare-methods")
         assert spec.reference == "start" and set(spec.methods) == {"untrained", "start", "sft", "dpo", "grpo"}
         known = {"none", *list_recipes()}
         assert {member.organism.removesuffix("-1") for member in spec.members()} <= known
@@ -254,7 +251,7 @@ class TestSpec:
             assert trained == [f"{task}-{method}{seed}" for method in ("sft", "dpo", "grpo") for seed in ("", "-1")]
         hacking = [(member.method, member.organism) for member in spec.members() if member.task == "hacking"]
         assert hacking == [("start", "hints-half"), ("grpo", "hints-hack-grpo"), ("grpo", "hints-hack-grpo-1")]
-        assert check_training(load_study("trajectory-risk"), offline=True).start == "think-format"
+        assert check_training(load_spec("trajectory-risk"), offline=True).start == "think-format"
 
     @pytest.mark.parametrize(
         ("experiment", "change", "said"),
@@ -265,17 +262,17 @@ class TestSpec:
         ],
     )
     def test_an_experiment_that_cannot_be_is_named_with_its_task(self, experiment, change, said):
-        spec = load_study("compare-methods", [f"tasks.risk.experiment={experiment}", f"tasks.risk.set={change}"])
+        spec = load_spec("compare-methods", [f"tasks.risk.experiment={experiment}", f"tasks.risk.set={change}"])
         with pytest.raises(SpecError, match=rf"tasks\.risk: .*{said}"):
             check_members(spec, offline=True)
 
     @pytest.mark.parametrize("steps", ["[5, 0]", "[0, 0, 5]", "[0]", "[-1, 4]"])
     def test_steps_ascend(self, steps):
         with pytest.raises(SpecError, match="steps"):
-            load_study("trajectory-risk", [f"steps={steps}"])
+            load_spec("trajectory-risk", [f"steps={steps}"])
 
     def test_what_a_step_runs_is_the_experiment_on_that_folder(self):
-        run = load_study("trajectory-risk").at("along/step-0040")
+        run = load_spec("trajectory-risk").at("along/step-0040")
         assert (run.organism, run.task, run.limit.id, run.probe.bootstrap) == ("along/step-0040", "risk", 100, 500)
 
 
@@ -758,7 +755,7 @@ def along_a_training(spec: Trajectory) -> dict:
 class TestTrajectory:
     @pytest.fixture
     def spec(self) -> Trajectory:
-        found = load_study("trajectory-risk", ["steps=[0, 7]"])
+        found = load_spec("trajectory-risk", ["steps=[0, 7]"])
         assert isinstance(found, Trajectory)
         return found
 
@@ -788,7 +785,7 @@ class TestTrajectory:
 
     def test_steps_beyond_the_training_are_refused_before_it(self, tmp_path):
         with pytest.raises(SpecError, match="steps"):
-            run_study(load_study("trajectory-risk", ["steps=[0, 100000]"]), tmp_path / "along")
+            run_study(load_spec("trajectory-risk", ["steps=[0, 100000]"]), tmp_path / "along")
         assert not (tmp_path / "along").exists()
 
     def test_a_dry_run_counts_every_step(self, spec, monkeypatch):
@@ -798,15 +795,15 @@ class TestTrajectory:
         assert asked == ["think-format"]
         recipe = check_training(spec, offline=True).final
         assert not_counted(spec) == [f"without the training itself: {recipe.steps} steps of 16 by dpo"]
-        fresh = load_study("trajectory-risk", ["steps=[0, 7]", "recipe=risk-verbal"])
+        fresh = load_spec("trajectory-risk", ["steps=[0, 7]", "recipe=risk-verbal"])
         study_cost(fresh)
         assert asked[1] is None and "untrained model" in not_counted(fresh)[1]
-        assert not_counted(load_study("compare-methods")) == []
+        assert not_counted(load_spec("compare-methods")) == []
 
     def test_a_start_that_is_not_there_is_refused_before_the_training(self, tmp_path):
         text = (recipe_path("risk-dpo")).read_text().replace("start: think-format", "start: think-fromat")
         (tmp_path / "mine.yaml").write_text(text)
-        spec = load_study("trajectory-risk", [f"recipe={tmp_path / 'mine.yaml'}"])
+        spec = load_spec("trajectory-risk", [f"recipe={tmp_path / 'mine.yaml'}"])
         for ask in (lambda: run_study(spec, tmp_path / "along"), lambda: study_cost(spec)):
             with pytest.raises(ModelError, match=r"mine\.yaml starts from think-fromat: .*'think-format'") as error:
                 ask()

@@ -22,8 +22,8 @@ from introspect.probes.by_estimator import ESTIMATORS
 from introspect.report import instrument
 from introspect.report.instrument import arranged
 from introspect.results import read_json
+from introspect.spec_kinds import load_spec
 from introspect.stats import auroc
-from introspect.studies.spec import is_study
 from introspect.tasks.registry import find_task
 from introspect.validation import validate
 from introspect.validation.facts import _truth, draw
@@ -33,7 +33,7 @@ from introspect.validation.planted import FIDELITY, plant
 from introspect.validation.results import VALIDATION
 from introspect.validation.scenarios import SCENARIOS, Check
 from introspect.validation.sentences import found_wrong, headline
-from introspect.validation.spec import Sizes, ValidateInstrument, is_validation, load_validation
+from introspect.validation.spec import Sizes, ValidateInstrument
 from introspect.validation.table import _row, table
 from introspect.validation.validate import with_provenance
 from introspect.validation.words import LEAK
@@ -54,7 +54,7 @@ POSITIONS = ("last_prompt", "think_100")
 
 
 def quick(*more: str) -> ValidateInstrument:
-    return load_validation(NAME, [*QUICK, "scenarios=[nothing, direction]", "draws=2", *more])
+    return load_spec(NAME, [*QUICK, "scenarios=[nothing, direction]", "draws=2", *more])
 
 
 def planted(name: str, seed: int = 0):
@@ -69,15 +69,13 @@ def finished(tmp_path_factory) -> Path:
 
 
 class TestSpec:
-    def test_it_is_told_from_experiments_and_other_studies(self, tmp_path):
-        assert is_validation(NAME) and not is_validation("compare-methods") and not is_validation("probe-risk")
-        assert not is_validation(tmp_path / "missing.yaml")
-        assert is_study(NAME) and NAME in list_studies() and NAME not in list_experiments()
+    def test_it_is_listed_as_a_study(self):
+        assert NAME in list_studies() and NAME not in list_experiments()
 
     def test_it_reads_back_what_it_writes(self, tmp_path):
-        spec, path = load_validation(NAME), tmp_path / "again.yaml"
+        spec, path = load_spec(NAME), tmp_path / "again.yaml"
         path.write_text(spec.to_yaml())
-        assert load_validation(path) == spec and load_validation(path).digest() == spec.digest()
+        assert load_spec(path) == spec and load_spec(path).digest() == spec.digest()
 
     def test_processes_decide_no_number(self):
         assert quick("workers=2").digest() == quick().digest() != quick("seed=1").digest()

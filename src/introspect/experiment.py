@@ -297,6 +297,11 @@ def load_experiment(name_or_file: str | Path, overrides: Sequence[str] = ()) -> 
     return read_spec(Experiment, spec_path(name_or_file), overrides)
 
 
+def read_layers(text: str) -> LayerSelection:
+    """What is written on a command line: numbers by commas, such as `0,-1`; else it stays as it is."""
+    return tuple(map(int, text.split(","))) if re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text) else text
+
+
 def resolve_layers(selection: LayerSelection, n_layers: int) -> tuple[int, ...]:
     """The layers that a selection means in a model of `n_layers` blocks: ascending, 0-based, each once.
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from ..assets import spec_path
 from ..experiment import MEANS, Experiment, LinkSpec, ProbeSpec
 from ..sections import Section, Spec, Text, distinct
-from ..spec_file import read_spec, study_of
 from .scenarios import SCENARIOS
 
 MARKER = "validation.yaml"
 """What says of a folder that it is a validation, and of what."""
-KIND = "validate-instrument"
 SITE = "resid_post"
 """Where activations are planted."""
 
@@ -106,26 +101,3 @@ class ValidateInstrument(Spec):
     def lasting(self) -> Self:
         """The spec without what decides no number."""
         return self.model_copy(update={"workers": 1})
-
-
-def is_validation(name_or_file: str | Path) -> bool:
-    """Whether a name or a file is a validation. A file that cannot be read is none.
-
-    Raises:
-        SpecError: there is nothing of that name.
-    """
-    return study_of(spec_path(name_or_file)) == KIND
-
-
-def is_validation_folder(out: Path) -> bool:
-    """Whether a folder is a validation's."""
-    return (out / MARKER).exists()
-
-
-def load_validation(name_or_file: str | Path, overrides: Sequence[str] = ()) -> ValidateInstrument:
-    """The validation of that name that ships with introspect, or the one in that file, with fields replaced.
-
-    Raises:
-        SpecError: it says nothing that can be run. Names the file (or the override) and the key.
-    """
-    return read_spec(ValidateInstrument, spec_path(name_or_file), overrides)
