@@ -17,15 +17,15 @@ HOSTILE_NUMBER, UNREAD_NUMBER = 3, 7
 """A rollout whose chain is markup, and one without a chain."""
 
 
-def finished_run(folder: Path, model: Path, *, inside: bool = True, seed: int = 0) -> Path:
+def finished_run(folder: Path, model: Path, *, inside: bool = True, seed: int = 0, positions: str = POSITIONS) -> Path:
     """A finished run of 240 rollouts, whose layer 1 carries the choice where it is `inside`."""
     rollouts = planted_run(folder, inside=inside, spoken=False, seed=seed)
     rollouts[HOSTILE_NUMBER] = rollout(HOSTILE_NUMBER, rollouts[HOSTILE_NUMBER].group, HOSTILE, "risky")
     rollouts[UNREAD_NUMBER] = rollout(UNREAD_NUMBER, rollouts[UNREAD_NUMBER].group, "", "safe")
     shutil.rmtree(folder / "activations")
-    record_by_hand(folder, rollouts, strength=3.0 if inside else 0.0, seed=seed)
+    record_by_hand(folder, rollouts, strength=3.0 if inside else 0.0, seed=seed, with_mean="think_mean" in positions)
     (folder / "rollouts.jsonl").write_text("".join(each.line() for each in rollouts), encoding="utf-8")
-    quick = ("probe.permutations=10", "probe.bootstrap=100", f"probe.positions={POSITIONS}", f"model={model}")
+    quick = ("probe.permutations=10", "probe.bootstrap=100", f"probe.positions={positions}", f"model={model}")
     asked = load_experiment("probe-risk", ["organism=null", "negative_control=null", *quick])
     (folder / "experiment.yaml").write_text(asked.to_yaml())
     results = analyse(folder, asked, rollouts, Model(TOKENIZER, LAYERS, None), progress=silent)

@@ -10,7 +10,7 @@ import torch
 from introspect.models.formats import FORMATS
 from introspect.rollout import Rollout, RolloutSpans
 from introspect.rows import Rows, encode_rows
-from introspect.spans import locate_spans
+from introspect.spans import SPAN_CODES, locate_spans
 from introspect.store import StoreSpec, StoreWriter
 from introspect.tasks.answers import find_answer
 from tiny_folders import tiny_tokenizer
@@ -82,8 +82,12 @@ def planted_run(folder: Path, *, inside: bool, spoken: bool, seed: int = 0) -> l
     return made
 
 
-def record_by_hand(folder: Path, rollouts: list[Rollout], *, strength: float, seed: int = 0) -> None:
-    """Write `activations/`: noise, in which layer 1 carries the choice with a strength."""
+def record_by_hand(
+    folder: Path, rollouts: list[Rollout], *, strength: float, seed: int = 0, with_mean: bool = False
+) -> None:
+    """Write `activations/`: noise, in which layer 1 carries the choice with a strength; `with_mean`: and the mean over
+    each think span.
+    """
     generator = torch.Generator().manual_seed(seed)
     positions = [list(range(len(row.prompt_ids) - 1, len(row.token_ids))) for row in rollouts]
     captured = []
@@ -92,6 +96,7 @@ def record_by_hand(folder: Path, rollouts: list[Rollout], *, strength: float, se
         values["resid_post", 1][:, :5] += strength * (bool(row.acted) - 0.5)
         captured.append(values)
     with StoreWriter(folder / "activations", STORE) as store:
-        rows = [Rows(wanted, {}) for wanted in positions]
+        think = [{SPAN_CODES["think"]: list(range(*row.spans.think))} if with_mean else {} for row in rollouts]
+        rows = [Rows(*each) for each in zip(positions, think, strict=True)]
         store.commit_part(0, encode_rows(STORE, rollouts, rows, captured, positions))
         store.finish()

@@ -44,6 +44,7 @@ from introspect.probes.saved import save_probe
 from introspect.results import read_results
 from introspect.rollout import read_rollouts
 from introspect.verdicts.line import VerdictLine
+from planted_runs import record_by_hand
 from tiny_folders import save_tiny
 
 TOKEN = "a-token_of-the-test"  # noqa: S105
@@ -62,6 +63,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     return finished_run(tmp_path_factory.mktemp("runs") / "planted", model)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """Probed at a mean, and at the answer itself."""
+    run = tmp_path_factory.mktemp("runs") / "elsewhere"
+    return finished_run(run, model, positions="[last_prompt, think_mean, answer_token]")
 
 
 @pytest.fixture(scope="module")
@@ -359,6 +367,26 @@ class TestRollout:
         assert np.isfinite(scores).sum() == sum(row[3] != "–" for row in rows) > 20
         for row, score in zip(rows, scores, strict=True):
             assert row[3] == ("–" if np.isnan(score) else f"{score:+.2f}")
+
+    @pytest.mark.parametrize("position", ["think_mean", "answer_token"])
+    def test_probes_of_the_answer_itself_and_of_means_are_read_too(self, elsewhere, position):
+        """A fit is held against the scores on file, so it is of the very rows."""
+        run = Opened(elsewhere)
+        own = OwnProbes(run)
+        assert own.positions[0] != "answer_token" and position in own.positions
+        best = next(row["layer"] for row in run.results["probe"]["positions"] if row["position"] == position)
+        probe = own.find(position, best, None)
+        _, values = run.activations(read_rollouts(elsewhere / "rollouts.jsonl")[11], "resid_post", best)
+        rows = table(get(client(elsewhere), f"/runs/0/rollouts/11?probe=own:{position}&view=table"), "position")[1:]
+        found = [row[3] for row in rows if row[3] != "–"]
+        assert found == [f"{score:+.2f}" for score in probe.score(values)] and len(found) > 20
+
+    def test_a_mean_that_has_no_row_is_refused_and_no_token_is_taken_for_it(self, elsewhere, tmp_path):
+        run = Path(shutil.copytree(elsewhere, tmp_path / "copied"))
+        shutil.rmtree(run / "activations")
+        record_by_hand(run, read_rollouts(run / "rollouts.jsonl"), strength=3.0)
+        said = alert(get(client(run), "/runs/0/rollouts/11?probe=own:think_mean", 500))
+        assert "keeps no mean over the think span of rollout 0" in said
 
     def test_its_text_is_whole_and_its_spans_are_marked(self, both, made):
         page = get(both, "/runs/0/rollouts/11")

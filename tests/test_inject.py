@@ -22,7 +22,7 @@ from introspect.cells import Cells
 from introspect.cli.main import app
 from introspect.concepts import covered, read_norms
 from introspect.errors import EstimateError, RunError, SpecError, StoreError
-from introspect.injection import cells
+from introspect.injection import cells, intentional
 from introspect.injection import subject as subject_module
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.claims import Listener, is_coherent, read_claim, readable, repetition
@@ -506,6 +506,8 @@ class TestDirectory:
             lambda row: {key: value for key, value in row.items() if key not in ("yes", "no")},
             lambda row: row | {"layer": [1]},
             lambda row: row | {"yes": "no"},
+            lambda row: row | {"strength": {0.5: 1.0, 1.0: 0.5}.get(row["strength"])},
+            lambda row: row | {"part": "confirmation"},
         ],
     )
     def test_rows_that_do_not_hold_together_are_one_line(self, finished, folder, tmp_path, spoil):
@@ -519,6 +521,19 @@ class TestDirectory:
             run_injection(tiny_injection(folder), tmp_path / "odd", resume=True)
         assert len(str(caught.value).splitlines()) == 1
         assert (tmp_path / "odd" / "trials.jsonl").read_text() == text, "nothing is lost"
+
+    def test_words_that_another_batch_has_are_no_rows_of_this_one(self, folder, monkeypatch):
+        monkeypatch.setattr(intentional, "BATCH", 2)
+        study, again = (
+            STUDIES["inject-intentional-control"](tiny_subject(folder, "inject-intentional-control")) for _ in range(2)
+        )
+        one, other, *more = study.cells()
+        assert one == other and more
+        done = [study.run_cell(one, [])]
+        done.append(study.run_cell(other, done))
+        assert study.is_of(1, done[1][0]) and not study.is_of(0, done[1][0])
+        with pytest.raises(StoreError, match=r"do not hold together \(what stands for cell 1 is not Cell\(part='expl"):
+            again.run_cell(more[0], [done[0], done[0]])
 
     def test_a_fault_of_our_own_in_rows_that_were_just_made_is_none_of_theirs(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(Thought, "choose", lambda self, done: {}["ours"])
