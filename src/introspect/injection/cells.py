@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backends import Sampling
 from ..cells import Done, Row
+from ..errors import StoreError
 from ..plan import rollout_seed
 from ..stage_file import plan_digest
 from .claims import read_claim, readable, repetition
@@ -69,6 +70,7 @@ class Study(ABC):
             part: name_tokens(subject.loaded, words, self.spec.lead.word) for part, words in subject.words.items()
         }
         self._vectors: dict[tuple[str, int, str], np.ndarray] = {}
+        self._n_checked = 0
 
     def made_with(self) -> dict[str, Any]:
         """What rows depend on besides the model: the texts, and the plan, which an organism's card has a part in."""
@@ -126,13 +128,43 @@ class Study(ABC):
         return replace(cell, layer=layer, strength=strength)
 
     def summary(self, done: Done) -> dict[str, Any]:
-        """The content of results.json."""
+        """The content of results.json.
+
+        Raises:
+            StoreError: rows are not those of this study's cells.
+        """
+        self._check(done)
         results = {"schema_version": 1, "injection": self.subject.about(), **self.results(done)}
         return results | {"sentences": headline(results), "warnings": warnings_of(results)}
 
     def run_cell(self, cell: Cell, done: Done) -> list[Row]:
-        """Run a cell once it is settled, and give its lines."""
+        """Run a cell once it is settled, and give its lines.
+
+        Raises:
+            StoreError: rows that are there are not those of the cells before it.
+        """
+        self._check(done)
         return self.run(self.settled(cell, done), done)
+
+    def _check(self, done: Done) -> None:
+        """Compare what rows say of themselves with the plan, each cell once."""
+        cells = self.cells()
+        for at in range(self._n_checked, len(done)):
+            if at >= len(cells) or not all(self.is_of(at, row) for row in done[at]):
+                what = f"none of its {len(cells)} cells" if at >= len(cells) else str(cells[at])
+                raise StoreError(
+                    f"trials.jsonl do not hold together (what stands for cell {at} is not {what}); choose another --out"
+                )
+        self._n_checked = len(done)
+
+    def is_of(self, index: int, row: Row) -> bool:
+        """Whether a row says that it is of the cell of an index; of one that is chosen, whether it could be."""
+        cell = self.cells()[index]
+        place = row["layer"], row["strength"]
+        known = [(cell.layer, cell.strength)]
+        if cell.chosen:
+            known = [(each.layer, each.strength) for each in self.cells() if each.layer is not None]
+        return row["part"] == cell.part and place in known
 
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """Run a cell and give its lines."""

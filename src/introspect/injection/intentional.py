@@ -67,6 +67,12 @@ class Intentional(Study):
         """All before it: they say which words come next."""
         return index
 
+    def is_of(self, index: int, row: Row) -> bool:
+        """See `Study.is_of`: of its batch of words."""
+        cells = self.cells()
+        begin = cells[:index].count(cells[index]) * BATCH
+        return super().is_of(index, row) and row["word"] in self.subject.words[cells[index].part][begin : begin + BATCH]
+
     def run(self, cell: Cell, done: Done) -> list[Row]:
         """See `Study.run`."""
         words = self.subject.words[cell.part]
