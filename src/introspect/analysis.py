@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from .features import (
     visible_chain,
 )
 from .link import LinkRows, join, link_section, write_readouts
+from .link.examples import readout_of, shown_examples
 from .link.noise import BEST_FIRST
 from .link.scored import scored_readouts
 from .probe_report import probe_sections
@@ -47,7 +47,6 @@ from .probing import (
 from .progress import Progress
 from .results import experiment_section
 from .rollout import Rollout
-from .rows import NO_TOKEN
 from .scoring import Scored, score
 from .stats import Estimate
 from .store import StoreReader
@@ -55,7 +54,6 @@ from .tasks.registry import find_task
 
 ACTED = "acted"
 """The label that is linked with verdicts."""
-N_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -223,11 +221,11 @@ def _probe_and_link(
     write_readouts(
         out,
         [
-            row.model_copy(update={"readout": _readout(row.headline, threshold)})
+            row.model_copy(update={"readout": readout_of(row.headline, threshold)})
             for row, threshold in zip(readouts, thresholds, strict=True)
         ],
     )
-    examples = _examples(store, site, stage, linked, outcome, thresholds, model)
+    examples = shown_examples(store, site, stage, linked, outcome, thresholds, model.tokenizer)
     return sections | {"link": link, "examples": examples}
 
 
@@ -292,11 +290,7 @@ def _thresholds(linked: LinkRows, link: dict) -> list[float] | list[None]:
     return [found[str(name) or "all"] for name in linked.family]
 
 
-def _readout(score: float, threshold: float | None) -> str | None:
-    return None if threshold is None else ("policy" if score > threshold else "none")
-
-
-def _noise(stage: ProbeStage, probed: Probed, outcome: Any, thresholds: Sequence[float | None], model: Model) -> dict:
+def _noise(stage: ProbeStage, outcome: Any, thresholds: Sequence[float | None], model: Model) -> dict:
     """The headline's tokens captured again, each sequence alone: how far activations and readouts move."""
     rows = stage.split.test[:32]
     threshold = np.array([thresholds[i] for i in rows])
@@ -314,80 +308,4 @@ def _noise(stage: ProbeStage, probed: Probed, outcome: Any, thresholds: Sequence
         "readout_flips": int((before != after).sum()),
         "n": len(rows),
         "note": "the same tokens replayed one sequence at a time, against the capture in flight; relative to the norm",
-    }
-
-
-def _examples(
-    store: StoreReader,
-    site: str,
-    stage: ProbeStage,
-    linked: LinkRows,
-    outcome: Any,
-    thresholds: Sequence[float | None],
-    model: Model,
-) -> list[dict]:
-    """Test rollouts that show the cells of the link, with every recorded token scored by the headline probe."""
-    if None in thresholds:
-        return []
-    scores = outcome.headline.scores
-    test = stage.split.test
-    wanted: list[tuple[str, list[int]]] = []
-    for acted, verdict in product((True, False), ("silent", "verbalised", "denied")):
-        rows = sorted(
-            (int(i) for i in test if linked.acted[i] == acted and linked.verdict[i] == verdict),
-            key=lambda i: -scores[i],
-        )
-        kind = f"{'acted on the policy' if acted else 'did not act'}, {verdict}"
-        if rows:
-            wanted.append((f"{kind}: the highest score", rows[:1]))
-            wanted.append((f"{kind}: the lowest score", rows[-1:]))
-            wanted.append((f"{kind}: the middle score", rows[len(rows) // 2 : len(rows) // 2 + 1]))
-    chosen: dict[int, str] = {}
-    for why, rows in wanted:
-        for row in rows:
-            chosen.setdefault(row, why)
-    columns = store.columns()
-    examples = []
-    for i, why in list(chosen.items())[:N_EXAMPLES]:
-        stored = np.flatnonzero((columns["rollout"] == stage.rollouts[i].rollout) & (columns["position"] != NO_TOKEN))
-        token_scores = outcome.headline.direction.score(store.read(site, outcome.headline.layer, stored))
-        said = str(linked.verdict[i])
-        examples.append(
-            _example(
-                stage.rollouts[i], why, said, float(scores[i]), thresholds[i], columns, stored, token_scores, model
-            )
-        )
-    return examples
-
-
-def _example(
-    rollout: Rollout,
-    why: str,
-    verdict: str,
-    score: float,
-    threshold: float | None,
-    columns: dict[str, np.ndarray],
-    rows: np.ndarray,
-    token_scores: np.ndarray,
-    model: Model,
-) -> dict:
-    """A rollout as it is shown; its recorded tokens are those rows of the store's columns."""
-    spans = ("prompt", "think", "answer", "other")
-    return {
-        "rollout": rollout.rollout,
-        "item_id": rollout.item_id,
-        "why": why,
-        "prompt": rollout.prompt_text,
-        "verdict": verdict,
-        "readout": _readout(score, threshold),
-        "acted": bool(rollout.acted),
-        "tokens": [
-            {
-                "text": model.tokenizer.decode([int(columns["token_id"][row])]),
-                "position": int(columns["position"][row]),
-                "span": spans[int(columns["span"][row])],
-                "score": round(float(value), 4),
-            }
-            for row, value in zip(rows, token_scores, strict=True)
-        ],
     }
