@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..hands import Hands, in_order, in_turn
 from ..link import with_causal
 from ..lock import only_writer
 from ..manifest import machine_facts, package_versions
-from ..progress import Progress, silent
+from ..progress import Progress, seconds_of, silent
 from ..record import stop_ids
 from ..report import write_report
 from ..results import read_results, validate_results
@@ -192,24 +191,24 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
     n_cases, n_cells = len(subject.cases), len(SCOPES) * len(acts)
     few = replace(plan.tested, vectors=plan.tested.vectors[:TIMED_DIRECTIONS])
     n_rows, n_few = (len(each.vectors) * (len(acts) + 1) for each in (plan.tested, few))
-    a_row = _seconds(lambda: replay_case(subject, few, acts, rollout, "both")) / n_few
+    a_row = seconds_of(lambda: replay_case(subject, few, acts, rollout, "both")) / n_few
     # The scopes think and both have about the chain's length, and answer next to none of it.
     a_case = 2.2 * a_row * n_rows
     beside = np.empty(0)
     if plan.mapped:
         middle = plan.mapped[len(plan.mapped) // 2]
         beside = map_controls(plan.settings, middle)
-        a_case += len(plan.mapped) * _seconds(lambda: map_case(subject, middle, beside, 1e-6, acts, rollout))
+        a_case += len(plan.mapped) * seconds_of(lambda: map_case(subject, middle, beside, 1e-6, acts, rollout))
     lanes = min(plan.settings.lanes, len(plan.wanted), TIMED_LANES)
     on_sentences = sum(map(len, directions_on_sentences(len(plan.tested.vectors))))
-    a_sentence = _seconds(lambda: read_sentence(subject, few, acts, 0, range(len(few.vectors)))) / len(few.vectors)
+    a_sentence = seconds_of(lambda: read_sentence(subject, few, acts, 0, range(len(few.vectors)))) / len(few.vectors)
     two, four = (timed_steps(subject, plan.tested, acts[0], lanes, steps) for steps in (2, 4))
     length = sum(len(case.rollout.completion_ids) for case in subject.cases) / n_cases
     a_rollout = max(four - two, 0.0) / 2 * length / lanes
     n_sampled = n_cells * len(plan.wanted) + 3 * n_cases
     ids = rollout.completion_ids
     said = [[*ids[start:], *ids[:start]] for start in range(min(4, len(ids)))]
-    a_rollout += _seconds(lambda: speak(subject, subject.cases[0], said)) / len(set(map(tuple, said)))
+    a_rollout += seconds_of(lambda: speak(subject, subject.cases[0], said)) / len(set(map(tuple, said)))
     return SteerCost(
         n_items=n_cases,
         n_directions=len(plan.tested.vectors),
@@ -220,9 +219,3 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
         n_sampled=n_sampled,
         seconds=a_sentence * on_sentences + a_case * n_cases + a_rollout * n_sampled,
     )
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    do()
-    return time.perf_counter() - begun
