@@ -54,6 +54,7 @@ def found_of(study: NeurofeedbackStudy, done: Done) -> dict[str, Any]:
             "sentences held out": len(found.held),
             "sets of examples, report": spec.contexts,
             "sets of examples, control": spec.control.contexts,
+            **({"random directions": spec.control.random} if control else {}),
             "examples in context": ", ".join(map(str, spec.examples)),
             "mean probability of answering 0 or 1": round(float(np.mean(masses)), 4) if masses else "none",
         },
