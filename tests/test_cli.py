@@ -23,6 +23,7 @@ from introspect.cli import main
 from introspect.cli.main import VERBS
 from introspect.errors import RunError, StoreError
 from introspect.experiment import load_experiment
+from introspect.pilot import Expected
 from introspect.transcripts import Recorded, ReplayCost
 
 RESULTS = {"experiment": {"name": "probe-risk"}}
@@ -41,6 +42,7 @@ class Cost:
     seconds: float = 600.0
     bytes_of_weights: int = 269_000_000
     if_quantised: dict[str, int] = field(default_factory=lambda: {"4bit": 120_000_000, "8bit": 163_000_000})
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)
@@ -312,8 +314,35 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(invoke, calls):
     code, out, _ = invoke("run", "probe-risk", "--dry-run")
     assert (code, "run" in calls) == (0, False)
     assert "416" in out
-    assert "2.50 GB" in out
-    assert "about 10 min" in out
+    assert "2.50 GB at most\n" in out
+    assert "about 10 min on this machine at most" in out
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "said"),
+    [
+        (
+            {"value": 1.234e9, "ci95": [1.1e9, 1.4e9], "n": 64, "method": "m"},
+            240.0,
+            [
+                "1.23 GB [1.10, 1.40] by the lengths of 64 rollouts that were sampled; 2.50 GB at most",
+                "about 4 min on this machine, about 10 min at most",
+            ],
+        ),
+        (
+            {"value": None, "reason": "3 of 32 had not ended"},
+            None,
+            ["2.50 GB at most; how much is likely is not known: 3 of 32 had not ended", "about 10 min on this machine"],
+        ),
+    ],
+)
+def test_a_dry_run_says_what_is_likely_and_what_is_the_most(invoke, calls, monkeypatch, size, seconds, said):
+    cost = Cost(expected=Expected(size, seconds))
+    monkeypatch.setattr("introspect.prepare.estimate_cost", lambda *_, **__: cost)
+    out = invoke("run", "probe-risk", "--dry-run")[1]
+    assert all(each in out for each in said)
+    document = json.loads(invoke("run", "probe-risk", "--dry-run", "--json")[1])
+    assert document["expected"] == {"bytes_on_disk": size, "seconds": seconds}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ LEVELS = (
             "studies",
             "folder_results",
             "cell_folder",
+            "pilot",
             "prepare",
             "run",
             "turns",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .asked_spec import AskedSpec
@@ -15,6 +16,7 @@ from .experiment import Experiment, resolve_layers
 from .features import memory_budget
 from .judging import check_judge
 from .models import LoadedModel, load_model
+from .pilot import PAGE_BYTES, Expected, Pace, Pilot, expected, sample_pilot
 from .plan import Job, make_parts, select_items
 from .probing import check_encoder
 from .record import render_trial, store_spec, wanted_capture
@@ -35,7 +37,7 @@ twice while a run is being finished."""
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run is expected to take. Tokens and bytes are upper bounds, from the longest allowed completions."""
+    """What a run takes at most: tokens, bytes and seconds are upper bounds, from the longest allowed completions."""
 
     n_items: int
     n_rollouts: int
@@ -49,11 +51,12 @@ class Cost:
     """Where they are sent: an endpoint's address, or the name of a local model."""
     bytes_on_disk: int
     seconds: float
-    """Without the judge."""
+    """To sample and replay: without the judge, probes and report."""
     bytes_of_weights: int = 0
     """In memory, in the format asked for."""
     if_quantised: dict[str, int] = field(default_factory=dict)
     """4bit and 8bit -> bytes of the weights in that format."""
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,27 @@ class Prepared:
     """What is done to the model while it is recorded."""
 
     def bytes_at_most(self) -> int:
-        """Bytes of the stores, in flight and of the base model, and of the rollouts' lines, if every completion is as
-        long as it may be.
+        """Bytes of the stores, in flight and of the base model, of the rollouts' lines and of the page, if every
+        completion is as long as it may be.
         """
         jobs = [job for part in self.parts for job in part]
         longest = self.spec.generation.max_new_tokens
         positions = len(self.spec.probe.positions)
-        has_base = self.spec.organism is not None and self.spec.base_baseline
         selection = self.spec.capture.selection
         said_before = (self.turns - 1) * (longest + TURN)
         rows = sum(
-            rows_at_most(selection, len(job.prompt_ids) + said_before, longest) + positions * (1 + has_base)
+            rows_at_most(selection, len(job.prompt_ids) + said_before, longest) + positions * (1 + self.has_base)
             for job in jobs
         )
         tokens = sum(len(job.prompt_ids) + said_before + longest * (2 + len(job.item.options)) for job in jobs)
         lines = BYTES_A_ROLLOUT * len(jobs) + BYTES_A_TOKEN * tokens
         stored = estimated_bytes(store_spec(self.capture, self.loaded, plan="", selection=selection), rows)
-        return self.turns * (stored + 2 * lines)
+        return self.turns * (stored + 2 * lines) + PAGE_BYTES
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the model before post-training reads the same tokens."""
+        return self.spec.organism is not None and self.spec.base_baseline
 
     @property
     def turns(self) -> int:
@@ -160,9 +167,20 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
 
 
 def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
-    """What a run would take on this machine, from one short batch that is timed. Writes nothing."""
-    prepared = prepare(spec, offline=offline)
-    lanes = spec.generation.batch_size
+    """What a run would take on this machine: at most, from one short batch that is timed; and likely, from a pilot of
+    its rollouts and of its negative control's. Writes nothing.
+    """
+    cost, pilot, pace = _cost_at_most(prepare(spec, offline=offline))
+    pilots = [pilot]
+    if spec.negative_control is not None:
+        control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
+        gc.collect()
+        pilots.append(sample_pilot(prepare(control, offline=offline), pace.most_tokens))
+    return replace(cost, expected=expected(pilots, pace, cost.seconds))
+
+
+def _cost_at_most(prepared: Prepared) -> tuple[Cost, Pilot, Pace]:
+    spec, lanes = prepared.spec, prepared.spec.generation.batch_size
     n_rollouts = sum(len(part) for part in prepared.parts)
     longest = prepared.parts[0][:lanes]
     steps = 4
@@ -181,14 +199,16 @@ def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
     per_step = max(generated - replayed * len(longest), 0.0) / steps
     per_batch = replayed * len(longest) + per_step * spec.generation.max_new_tokens
     runs = 1 + (spec.negative_control is not None)
-    has_base = spec.organism is not None and spec.base_baseline
+    has_base = prepared.has_base
     forced = n_forced(spec) + (len(self_reports(spec.task)) if spec.awareness and has_base else 0)
     n_rollouts *= prepared.turns
     generating = per_batch * n_rollouts / len(longest)
     seconds = runs * (generating + replayed * (forced + (2 * n_rollouts if has_base else 0)))
     tokens = sum(len(job.prompt_ids) + spec.generation.max_new_tokens for part in prepared.parts for job in part)
     judge, longest_said = spec.verdicts.judge, spec.generation.max_new_tokens
-    return Cost(
+    read = sum(map(len, few)) / len(few)
+    pace = Pace(per_step, replayed / read, len(longest), len(prepared.parts), replayed * forced)
+    cost = Cost(
         n_items=len(prepared.items),
         n_rollouts=runs * n_rollouts,
         n_tokens=runs * (tokens * prepared.turns + n_rollouts * (prepared.turns - 1) * (longest_said + TURN)),
@@ -199,6 +219,7 @@ def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
         seconds=seconds,
         **prepared.loaded.memory(),
     )
+    return cost, sample_pilot(prepared, pace.most_tokens), pace
 
 
 def n_forced(spec: Experiment) -> int:

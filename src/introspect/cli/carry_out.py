@@ -121,9 +121,27 @@ def _words_of_runs(cost: Cost) -> dict[str, str]:
         **({"forced answers": f"{cost.n_forced:,} at most"} if cost.n_forced else {}),
         **({"judged": f"{cost.n_judged:,} chains, by {cost.judge}"} if cost.judge else {}),
         **weights_line(cost.bytes_of_weights, cost.if_quantised),
-        "on disk": f"{cost.bytes_on_disk / 1e9:.2f} GB at most",
-        "time": f"{minutes(cost.seconds)} on this machine",
+        "on disk": _bytes_in_words(cost),
+        "time": _time_in_words(cost),
     }
+
+
+def _bytes_in_words(cost: Cost) -> str:
+    most = f"{cost.bytes_on_disk / 1e9:.2f} GB at most"
+    if cost.expected is None:
+        return most
+    size = cost.expected.bytes_on_disk
+    if size["value"] is None:
+        return f"{most}; how much is likely is not known: {size['reason']}"
+    value, low, high = (each / 1e9 for each in (size["value"], *size["ci95"]))
+    return f"{value:.2f} GB [{low:.2f}, {high:.2f}] by the lengths of {size['n']} rollouts that were sampled; {most}"
+
+
+def _time_in_words(cost: Cost) -> str:
+    likely = None if cost.expected is None else cost.expected.seconds
+    if likely is None:
+        return f"{minutes(cost.seconds)} on this machine at most, without probes and report"
+    return f"{minutes(likely)} on this machine, {minutes(cost.seconds)} at most, without probes and report"
 
 
 def _words_of_injection(cost: InjectionCost) -> dict[str, str]:

@@ -14,6 +14,7 @@ from ..errors import IntrospectError, ModelError
 from ..experiment import Experiment
 from ..lock import only_writer
 from ..models import ModelSource, resolve
+from ..pilot import together
 from ..prepare import Cost, estimate_cost
 from ..progress import Progress, silent
 from ..results import read_results
@@ -72,7 +73,7 @@ def study_cost(spec: Study, *, offline: bool = False) -> Cost:
     """What the runs of a study would take together, without any training. Writes nothing.
 
     Runs of one task differ in their weights only, so one of each task, model and kind (with an adapter or without) is
-    timed. A trajectory's steps are timed on what its training starts from.
+    timed, and its lengths stand for the others'. A trajectory's steps are timed on what its training starts from.
     """
     if isinstance(spec, CompareMethods):
         check_members(spec, offline=offline)
@@ -84,6 +85,7 @@ def study_cost(spec: Study, *, offline: bool = False) -> Cost:
     else:
         start = check_training(spec, offline=offline).start or BARE
         costs = [(estimate_cost(spec.at(start), offline=offline), len(spec.steps))]
+    likely = [(cost.expected, times) for cost, times in costs if cost.expected is not None]
     return Cost(
         n_items=sum(cost.n_items * times for cost, times in costs),
         n_rollouts=sum(cost.n_rollouts * times for cost, times in costs),
@@ -93,6 +95,7 @@ def study_cost(spec: Study, *, offline: bool = False) -> Cost:
         judge=next((cost.judge for cost, _ in costs if cost.judge is not None), None),
         bytes_on_disk=sum(cost.bytes_on_disk * times for cost, times in costs),
         seconds=sum(cost.seconds * times for cost, times in costs),
+        expected=together(likely) if len(likely) == len(costs) else None,
     )
 
 
