@@ -16,6 +16,7 @@ from introspect.cells import Cells
 from introspect.cluster.crew import Crew
 from introspect.cluster.errand import Errand
 from introspect.cluster.options import ClusterOptions
+from introspect.cluster.pieces import Pieces
 from introspect.errors import RunError
 from introspect.hands import in_order
 
@@ -159,8 +160,14 @@ class Beside:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), FULL])
 def test_a_worker_that_waits_for_a_commit_that_is_stopped_commits_nothing(tmp_path, monkeypatch, stop):
-    crew = Crew(BESIDE, tmp_path)
+    crew, fail = Crew(BESIDE, tmp_path), Pieces.fail
     beside, taken = Beside(crew, monkeypatch), []
+
+    def slow(pieces: Pieces, error: BaseException) -> None:
+        time.sleep(0.05)
+        fail(pieces, error)
+
+    monkeypatch.setattr(Pieces, "fail", slow)
 
     def take(index: int, made: str) -> None:
         taken.append(index)
