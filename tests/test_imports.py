@@ -69,6 +69,7 @@ LEVELS = (
             "probe_report",
             "manifest",
             "report",
+            "tables",
         ),
     },
     {
@@ -91,7 +92,7 @@ LEVELS = (
             "interchange",
             "saved_probes",
         ),
-        *("transfer", "shift", "validation", "injection", "causal", "natural"),
+        *("transfer", "shift", "validation", "injection", "causal", "natural", "spec_kinds"),
     },
     {"cli", "__init__", "__main__"},
 )
