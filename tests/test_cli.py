@@ -319,6 +319,16 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(invoke, calls):
 
 
 @pytest.mark.parametrize(
+    "verb", [("run", "probe-risk"), ("inject", "inject-thought"), ("steer", "runs/x"), ("train", "risk-silent")]
+)
+@pytest.mark.parametrize("flag", ["--ray-workers", "--ray-gpus", "--ray-threads"])
+def test_a_dry_run_refuses_what_the_command_refuses(invoke, calls, verb, flag):
+    code, out, err = invoke(*verb, "--dry-run", flag, "2")
+    assert (code, out, dict(calls)) == (2, "", {})
+    assert f"{flag} is about workers of a cluster: give it with --ray, or leave it out" in err
+
+
+@pytest.mark.parametrize(
     ("size", "seconds", "said"),
     [
         (
@@ -338,7 +348,7 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(invoke, calls):
 )
 def test_a_dry_run_says_what_is_likely_and_what_is_the_most(invoke, calls, monkeypatch, size, seconds, said):
     cost = Cost(expected=Expected(size, seconds))
-    monkeypatch.setattr("introspect.prepare.estimate_cost", lambda *_, **__: cost)
+    monkeypatch.setattr(sys.modules["introspect.prepare"], "estimate_cost", lambda *_, **__: cost)
     out = invoke("run", "probe-risk", "--dry-run")[1]
     assert all(each in out for each in said)
     document = json.loads(invoke("run", "probe-risk", "--dry-run", "--json")[1])

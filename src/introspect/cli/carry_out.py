@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cluster import Asked, crew_of
+from .cluster import Asked, check_asked, crew_of
 from .console import minutes, note, print_cost, print_found, progress_bars, weights_line
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def carry_out(
 ) -> None:
     """Say what a spec would cost, or run it and print what was found."""
     way = _way(spec)
+    check_asked(cluster)
     if dry_run:
         cost = way.cost(spec, offline=offline)
         print_cost(cost, way.in_words(cost), as_json)

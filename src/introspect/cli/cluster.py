@@ -62,6 +62,19 @@ def with_address(arguments: Sequence[str]) -> list[str]:
     return out
 
 
+def check_asked(asked: Asked) -> None:
+    """Refuse options that mean nothing without `--ray`.
+
+    Raises:
+        SpecError: names the first.
+    """
+    ray, *others = asked
+    named = zip(("--ray-workers", "--ray-gpus", "--ray-threads"), others, strict=True)
+    for flag, value in named:
+        if ray is None and value is not None:
+            raise SpecError(f"{flag} is about workers of a cluster: give it with {FLAG}, or leave it out")
+
+
 @contextmanager
 def crew_of(
     ray: str | None,
@@ -78,11 +91,8 @@ def crew_of(
     Raises:
         SpecError, RunError: there is no such cluster, or it has no room; or an option means nothing without `--ray`.
     """
+    check_asked((ray, workers, gpus, threads))
     if ray is None:
-        named = {"--ray-workers": workers, "--ray-gpus": gpus, "--ray-threads": threads}
-        for flag, value in named.items():
-            if value is not None:
-                raise SpecError(f"{flag} is about workers of a cluster: give it with {FLAG}, or leave it out")
         yield None
         return
     from ..cluster.crew import Crew

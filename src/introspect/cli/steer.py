@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SpecError
-from .cluster import Gpus, Ray, Threads, Workers, crew_of
+from .cluster import Gpus, Ray, Threads, Workers, check_asked, crew_of
 from .console import minutes, note, print_cost, print_json, progress_bars
 from .options import DryRun, Offline
 
@@ -128,6 +128,7 @@ def steer(
     from ..causal import SteerSettings, estimate_steer, save_steered, steer_run
     from ..experiment import read_layers
 
+    check_asked((ray, ray_workers, ray_gpus, ray_threads))
     settings = SteerSettings(
         direction=direction,
         recipe=None if recipe is None else recipe.value,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SpecError
-from .cluster import Asked, Gpus, Ray, Threads, Workers, crew_of
+from .cluster import Asked, Gpus, Ray, Threads, Workers, check_asked, crew_of
 from .console import print_columns, print_json, progress_bars
 from .options import Offline
 
@@ -53,6 +53,8 @@ def train(
     """
     from ..training import plan_training, reproduced, train_organism
 
+    cluster = (ray, ray_workers, ray_gpus, ray_threads)
+    check_asked(cluster)
     if dry_run:
         plan = plan_training(recipe, seed=seed)
         if as_json:
@@ -63,7 +65,6 @@ def train(
     if seeds is not None:
         if seed is not None:
             raise SpecError("--seed and --seeds exclude each other; give one")
-        cluster = (ray, ray_workers, ray_gpus, ray_threads)
         _train_sweep(recipe, _numbers(seeds), out, resume=resume, offline=offline, as_json=as_json, cluster=cluster)
         return
     if ray is not None:
