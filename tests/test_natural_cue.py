@@ -124,6 +124,8 @@ class TestPlanted:
         found = verdicts(results)
         assert found["naming follows use, within kinds"] == "supported"
         assert found[BEYOND] == found[READ] == "supported"
+        reasons = [each["reason"] for each in results["verdict"] if each["criterion"] != "meta"]
+        assert len(reasons) == 3 and all("corrected for 3" in each for each in reasons)
         assert not any("the shift of" in each for each in results["warnings"])
         named = cells_of(results, "Accuracy of the naming")
         assert named["present and used"][1]["value"] > 0.9 and named["present, not used"][1]["value"] < 0.3
