@@ -22,17 +22,24 @@ from inject_materials import tiny_injection
 from introspect import bench
 from introspect.causal import SteerSettings, steer_run
 from introspect.cli.cluster import with_address
+from introspect.cluster import connect as connecting
 from introspect.cluster import crew as crews
-from introspect.cluster.connect import deal, import_ray
+from introspect.cluster import errand as errands
+from introspect.cluster import pieces as dealing
+from introspect.cluster.answers import StuckError, answer
+from introspect.cluster.connect import connect, deal, import_ray, start_here
 from introspect.cluster.crew import Crew
-from introspect.cluster.errand import Errand, check_same, check_versions
-from introspect.cluster.options import LOCAL, ClusterOptions
+from introspect.cluster.errand import Errand, check_same, check_versions, own_versions
+from introspect.cluster.options import ClusterOptions
 from introspect.cluster.pieces import MOST_DEATHS, Pieces
 from introspect.cluster.recording import RecordWork, spread_record
+from introspect.cluster.room import Need, check_together
 from introspect.cluster.shared import check_answer, nonce_in, read_back
 from introspect.cluster.training import spread_training
-from introspect.errors import ModelError, RunError, SpecError
+from introspect.cluster.worker import Worker
+from introspect.errors import BusyError, ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
+from introspect.free_memory import free_memory
 from introspect.hands import in_order
 from introspect.injection.study import make_study, run_injection
 from introspect.plan import Job
@@ -65,18 +72,27 @@ def cluster() -> Iterator[None]:
     """
     ray = import_ray()
     running = os.environ.get("RAY_ADDRESS")
-    own = {} if running else {"num_cpus": 4, "include_dashboard": False, "object_store_memory": 80_000_000}
     imports = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}}
-    ray.init(address=running or LOCAL, log_to_driver=False, logging_level="error", runtime_env=imports, **own)
+    if running:
+        ray.init(address=running, log_to_driver=False, logging_level="error", runtime_env=imports)
+    else:
+        start_here(ray, num_cpus=4, object_store_memory=80_000_000, runtime_env=imports)
     yield
     ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def team(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    """Two workers."""
+    """Two workers, who go from errand to errand: starting one takes seconds."""
     with Crew(TWO, tmp_path_factory.mktemp("team")) as crew:
         yield crew
+
+
+@pytest.fixture
+def beside(team: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
+    """The same two, beside this process."""
+    monkeypatch.setattr(team, "options", replace(TWO, here=True))
+    return team
 
 
 @pytest.fixture
@@ -132,6 +148,11 @@ def pid_of(where: str) -> int:
     return int(found[1])
 
 
+def pieces_of(crew: Crew) -> int:
+    """Done by anybody, since something began."""
+    return sum(crew.about()["pieces"].values())
+
+
 def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = None) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = {}
 
@@ -147,16 +168,15 @@ def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = No
 
 
 class TestRuns:
-    def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, cluster, tiny, whole, tmp_path):
+    def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, team, tiny, whole, tmp_path):
         run, killed = tmp_path / "run", []
-        with Crew(TWO, run) as crew:
 
-            def kill_once(stage: str, done: int, total: int) -> None:
-                if stage == "record" and 0 < done < total / 2 and not killed:
-                    killed.append(pid_of(crew.slots[0].where))
-                    os.kill(killed[0], signal.SIGKILL)
+        def kill_once(stage: str, done: int, total: int) -> None:
+            if stage == "record" and 0 < done < total / 2 and not killed:
+                killed.append(pid_of(team.slots[0].where))
+                os.kill(killed[0], signal.SIGKILL)
 
-            run_experiment(spec_for(tiny), run, progress=kill_once, crew=crew)
+        run_experiment(spec_for(tiny), run, progress=kill_once, crew=team)
         assert killed
         assert recorded(run) == recorded(whole)
         assert (run / "verdicts.jsonl").read_bytes() == (whole / "verdicts.jsonl").read_bytes()
@@ -166,51 +186,48 @@ class TestRuns:
         assert sum(about["pieces"].values()) == 8  # by one of them too: the other may die before its first is done
         assert verify_run(run) == []
 
-    def test_this_process_does_its_part(self, cluster, tiny, whole, tmp_path):
-        with Crew(BESIDE, tmp_path / "run") as crew:
-            run_experiment(spec_for(tiny), tmp_path / "run", crew=crew)
+    def test_this_process_does_its_part(self, beside, tiny, whole, tmp_path):
+        run_experiment(spec_for(tiny), tmp_path / "run", crew=beside)
         assert recorded(tmp_path / "run") == recorded(whole)
-        pieces = json.loads((tmp_path / "run" / "manifest.json").read_text())["crew"]["pieces"]
-        assert pieces["here"] >= 1 and len(pieces) == 2
+        about = json.loads((tmp_path / "run" / "manifest.json").read_text())["crew"]
+        assert sum(about["pieces"].values()) == 8 and about["deaths"] == 0  # of this run, whatever was before
 
-    def test_what_a_crew_began_one_process_ends(self, cluster, tiny, whole, tmp_path, one_thread):
+    def test_what_a_crew_began_one_process_ends(self, team, tiny, whole, tmp_path, one_thread):
         run = tmp_path / "run"
 
         def interrupt(stage: str, done: int, total: int) -> None:
             if stage == "record" and done > 3:
                 raise KeyboardInterrupt
 
-        with Crew(TWO, run) as crew, pytest.raises(KeyboardInterrupt):
-            run_experiment(spec_for(tiny), run, progress=interrupt, crew=crew)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(spec_for(tiny), run, progress=interrupt, crew=team)
         assert 0 < len(list((run / "activations").glob("part-*.h5"))) < 8
         run_experiment(spec_for(tiny), run, resume=True)
         assert recorded(run) == recorded(whole)
 
-    def test_a_worker_with_other_weights_is_refused(self, cluster, tmp_path):
+    def test_a_worker_with_other_weights_is_refused(self, team, tmp_path):
         save_tiny(tmp_path / "model")
         spec = spec_for(tmp_path / "model")
         prepared = prepare(spec)
         save_tiny(tmp_path / "model", seed=1)
         maker = turn_maker(prepared, first_turn(prepared, tmp_path / "run"))
-        with Crew(TWO, tmp_path / "run") as crew:
-            hands = spread_record(crew, spec, tmp_path / "run", 0, maker, offline=True)
-            with pytest.raises(RunError, match=rf"worker on {socket.gethostname()} .*has another weights \(\w+\.\.\."):
-                record(tmp_path / "run", maker, progress=lambda *_: None, hands=hands)
+        hands = spread_record(team, spec, tmp_path / "run", 0, maker, offline=True)
+        with pytest.raises(RunError, match=rf"worker on {socket.gethostname()} .*has another weights \(\w+\.\.\."):
+            record(tmp_path / "run", maker, progress=lambda *_: None, hands=hands)
         assert list((tmp_path / "run" / "activations").glob("*.h5")) == []
 
 
 class TestStudies:
-    def test_cells_by_two_workers_are_the_rows_of_one_process(self, cluster, tmp_path, one_thread):
+    def test_cells_by_two_workers_are_the_rows_of_one_process(self, team, tmp_path, one_thread):
         spec = tiny_injection(tmp_path, "inject-thought", "limit=2")
         run_injection(spec, tmp_path / "alone")
-        with Crew(TWO, tmp_path / "spread") as crew:
-            run_injection(spec, tmp_path / "spread", crew=crew)
-            pieces = crew.about()["pieces"]
+        before = pieces_of(team)
+        run_injection(spec, tmp_path / "spread", crew=team)
         for name in ("trials.jsonl", "results.json"):
             assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-        assert sum(pieces.values()) == 6 and len(pieces) == 2
+        assert pieces_of(team) == before + 6
 
-    def test_units_by_two_workers_are_the_lines_of_one_process(self, cluster, tmp_path, monkeypatch, one_thread):
+    def test_units_by_two_workers_are_the_lines_of_one_process(self, team, tmp_path, monkeypatch, one_thread):
         alone, spread = (tmp_path / name / "run" for name in ("alone", "spread"))
         model = save_roomy(tmp_path / "model")
         quick = (
@@ -222,13 +239,12 @@ class TestStudies:
         shutil.copytree(alone, spread)
         settings = SteerSettings(doses=(0.5,), controls=1, items=2, control_items=1, layers=(0, 1), lanes=16)
         steer_run(alone, settings)
-        with Crew(TWO, spread) as crew:
-            steer_run(spread, settings, crew=crew)
-            pieces = crew.about()["pieces"]
+        before = pieces_of(team)
+        steer_run(spread, settings, crew=team)
         for name in ("steering.jsonl", "results.json"):
             assert (spread / name).read_bytes() == (alone / name).read_bytes()
         lines = (spread / "steering.jsonl").read_text().splitlines()
-        assert sum(pieces.values()) == len(lines) - 1 and len(pieces) == 2
+        assert pieces_of(team) == before + len(lines) - 1
 
     def test_cells_say_what_they_look_at(self, tmp_path):
         study = make_study(tiny_injection(tmp_path), offline=True)
@@ -257,37 +273,36 @@ stages:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_trainings_by_two_workers_are_those_of_one_process(cluster, tiny, tmp_path, monkeypatch, one_thread):
+def test_trainings_by_two_workers_are_those_of_one_process(team, tiny, tmp_path, monkeypatch, one_thread):
     monkeypatch.setitem(COURSES, "risk", replace(COURSES["risk"], measured={"id": 2, "ood": 2}))
     monkeypatch.setattr("introspect.cluster.training.KIND", "cluster_training:SmallTraining")
     (tmp_path / "tiny.yaml").write_text(RECIPE.format(base=json.dumps(str(tiny))))
     recipe, seeds = str(tmp_path / "tiny.yaml"), [0, 1]
-    alone = train_sweep(recipe, seeds, tmp_path / "alone")
-    with Crew(TWO, tmp_path / "spread") as crew:
-        hands = spread_training(crew, recipe, seeds, tmp_path / "spread", offline=True)
-        spread = train_sweep(recipe, seeds, tmp_path / "spread", hands=hands)
-        assert len(crew.about()["pieces"]) == 2
+    (alone,) = train_sweep(recipe, seeds[1:], tmp_path / "alone")
+    hands = spread_training(team, recipe, seeds, tmp_path / "spread", offline=True)
+    spread = train_sweep(recipe, seeds, tmp_path / "spread", hands=hands)
     assert [folder.name for folder in spread] == ["tiny-0", "tiny-1"]
-    weights = [[(each / "adapter_model.safetensors").read_bytes() for each in folders] for folders in (alone, spread)]
-    assert weights[0] == weights[1] and weights[0][0] != weights[0][1]
-    cards = [[json.loads((each / "card.json").read_text()) for each in folders] for folders in (alone, spread)]
+    weights = [(each / "adapter_model.safetensors").read_bytes() for each in (alone, *spread)]
+    assert weights[0] == weights[2] != weights[1]
+    cards = [json.loads((each / "card.json").read_text()) for each in (alone, spread[1])]
     assert cards[0] == cards[1]
 
 
 class TestCrew:
     """Most of them send the same two workers on another errand."""
 
-    def test_pieces_go_to_every_worker_and_each_is_done_once(self, team):
-        found = do_squares(team, 12, squares(lambda index: {"seconds": 0.05}))
+    def test_each_piece_is_done_once_by_workers(self, team):
+        found = do_squares(team, 12)
         assert {index: each["square"] for index, each in found.items()} == {i: i * i for i in range(12)}
-        processes = {each["process"] for each in found.values()}
-        assert len(processes) == 2 and os.getpid() not in processes
+        assert os.getpid() not in {each["process"] for each in found.values()}
 
-    def test_another_errand_keeps_the_workers(self, team):
-        team.begin("cluster_work:Squares", {"plan": "squares"})
-        first = do_squares(team, 6, squares(lambda index: {"seconds": 0.05}))
-        second = do_squares(team, 6, squares(lambda index: {"seconds": 0.05}, again=True))
-        assert {each["process"] for each in first.values()} == {each["process"] for each in second.values()}
+    def test_two_work_at_once_and_another_errand_keeps_them(self, team, tmp_path):
+        """Each waits for the other, so one alone would not come to an end."""
+        meets = [
+            squares(lambda index, name=name: {"meets": str(tmp_path / name)}, errand=name) for name in ("one", "two")
+        ]
+        processes = [{each["process"] for each in do_squares(team, 2, errand).values()} for errand in meets]
+        assert processes[0] == processes[1] and len(processes[0]) == 2
 
     def test_what_a_worker_refuses_is_said_with_its_machine(self, team):
         with pytest.raises(ModelError, match=rf"leave it out \(said by the worker on {socket.gethostname()} "):
@@ -309,6 +324,38 @@ class TestCrew:
         assert team.about()["deaths"] == before + 1
         assert dead.exists() and sorted(found) == list(range(6))
 
+    def test_a_piece_whose_worker_hangs_is_done_by_another(self, team, tmp_path, monkeypatch, caplog):
+        """Who has begun it waits for a minute of ten, so nobody but the crew ends it."""
+        monkeypatch.setattr(dealing, "LEAST_SECONDS", 3.0)
+        monkeypatch.setattr("introspect.cluster.answers.LOOK_SECONDS", 0.2)
+        team.begin("cluster_work:Squares", {"plan": "squares"})
+        found = do_squares(team, 6, squares(lambda index: {"hangs_once": str(tmp_path / "hung")} if index == 2 else {}))
+        assert (tmp_path / "hung").exists() and sorted(found) == list(range(6))
+        assert team.about()["deaths"] == 1
+        assert re.search(r"is no more \(it has not answered for \d+ minutes\); square 2 is done again", caplog.text)
+
+    def test_a_piece_that_another_process_has_is_tried_again(self, team, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr(dealing, "AGAIN_SECONDS", 0.1)
+        team.begin("cluster_work:Squares", {"plan": "squares"})
+        found = do_squares(team, 3, squares(lambda index: {"busy_once": str(tmp_path / "busy")} if index == 1 else {}))
+        assert (tmp_path / "busy").exists() and sorted(found) == [0, 1, 2] and team.about()["deaths"] == 0
+        assert re.search(r"square 1: somebody else is at it \(said by .*\); tried again for up to 10", caplog.text)
+
+    def test_what_a_crew_says_of_itself_begins_anew(self, team):
+        do_squares(team, 3)
+        assert pieces_of(team) >= 3
+        team.begin("cluster_work:Squares", {"plan": "squares"})
+        assert (team.about()["pieces"], team.about()["deaths"]) == ({}, 0)
+
+    def test_workers_that_share_a_machine_share_its_memory(self, team):
+        """One of them has room; and what a process has needed once is its own from then on."""
+        most = int(0.9 * free_memory())
+        said = rf"2 workers on {re.escape(socket.gethostname())} share .* GB of free memory, .* fewer --ray-workers"
+        with pytest.raises(RunError, match=said):
+            do_squares(team, 4, squares(memory=most))
+        assert len(do_squares(team, 1, squares(memory=most))) == 1
+        assert len(do_squares(team, 4, squares(memory=1))) == 4
+
     def test_a_piece_that_ends_every_worker_is_named(self, team):
         found: list[int] = []
         hands = team.hands(squares(lambda index: {"dies": index == 3}))
@@ -317,10 +364,8 @@ class TestCrew:
         assert 3 not in found
 
     def test_other_versions_are_refused(self, cluster, tmp_path, monkeypatch):
-        from introspect.cluster import errand
-
-        own = errand.package_versions()
-        monkeypatch.setattr(errand, "package_versions", lambda: own | {"torch": "9.9"})
+        own = errands.package_versions()
+        monkeypatch.setattr(errands, "package_versions", lambda: own | {"torch": "9.9"})
         there = re.escape(f"has torch {own['torch']}, and here it is 9.9")
         with (
             Crew(ONE, tmp_path) as crew,
@@ -380,12 +425,64 @@ class TestPieces:
         pieces.fail(RunError("second"))
         assert pieces.next() is None and str(pieces.failure) == "first"
 
+    def test_how_long_a_piece_may_take_is_learnt_from_the_others(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(dealing.time, "monotonic", lambda: now[0])
+        pieces = Pieces(range(4), str, others=2)
+        first, second = pieces.next(), pieces.next()
+        assert first == 0 and second == 1
+        assert pieces.patience(1) == dealing.UNKNOWN_SECONDS
+        now[0] = 2.0
+        pieces.done(0)
+        assert pieces.patience(1) == dealing.LEAST_SECONDS
+        now[0] = 1000.0
+        pieces.done(1)
+        assert pieces.next() == 2
+        assert pieces.patience(2) == dealing.TIMES_LONGEST * 1000
+        pieces.lost(2, "there", "it has not answered for 167 minutes")
+        assert pieces.patience(2) == 2 * dealing.TIMES_LONGEST * 1000
+
+    def test_what_another_process_has_waits_and_is_not_waited_for_for_ever(self, monkeypatch, caplog):
+        now = [0.0]
+        monkeypatch.setattr(dealing.time, "monotonic", lambda: now[0])
+        pieces = Pieces([0, 1], "training {}".format, others=0)
+        assert pieces.next(here=True) == 0
+        pieces.busy(0, BusyError("another process (7 on a) is writing to x: wait"))
+        assert pieces.next(here=True) == 1
+        pieces.done(1)
+        now[0] += dealing.AGAIN_SECONDS
+        assert pieces.next(here=True) == 0
+        now[0] = dealing.BUSY_SECONDS - 1
+        pieces.busy(0, BusyError("another process (7 on a) is writing to x: wait"))
+        assert pieces.failure is None and caplog.text.count("tried again for up to 10 minutes") == 1
+        now[0] += dealing.AGAIN_SECONDS
+        assert pieces.next(here=True) == 0
+        pieces.busy(0, BusyError("another process (7 on a) is writing to x: wait"))
+        assert pieces.next(here=True) is None
+        assert re.match(
+            r"training 0 could not be begun for 10 minutes: another process \(7 on a\)", str(pieces.failure)
+        )
+
     def test_the_third_worker_is_one_too_many(self):
         pieces = Pieces([4], "part {}".format, others=3)
         for _ in range(MOST_DEATHS):
             assert pieces.failure is None and pieces.next() == 4
             pieces.lost(4, "there", "why")
         assert str(pieces.failure).startswith("part 4 has ended 3 workers (the last one on there: why)")
+
+
+class Never:
+    """Of Ray, what an answer that does not come needs."""
+
+    def wait(self, promised: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return [], promised
+
+
+def test_an_answer_is_waited_for_as_long_as_it_may_take(monkeypatch):
+    now, patience = iter(range(0, 10_000, 60)), iter([1000.0] * 8 + [300.0] * 100)
+    monkeypatch.setattr("introspect.cluster.answers.time.monotonic", lambda: float(next(now)))
+    with pytest.raises(StuckError, match="it has not answered for 6 minutes"):
+        answer(Never(), "promised", lambda: next(patience))
 
 
 class TestOrder:
@@ -432,6 +529,17 @@ class TestRoom:
         with pytest.raises(SpecError, match=f"--ray-{next(iter(given))} .* is none"):
             ClusterOptions(**given)
 
+    def test_memory_is_reckoned_by_machine(self):
+        gb = 10**9
+        apart = [Need("a 1", "a", 6 * gb, 10 * gb), Need("b 2", "b", 6 * gb, 10 * gb)]
+        check_together(apart)
+        check_together([Need("a 1", "a", 11 * gb, 10 * gb)])  # one alone has been told before
+        shared = [Need("b 2", "b", 6 * gb, 15 * gb)] * 2
+        check_together([*shared, Need("b 3", "b", 6 * gb, 7 * gb)])  # another container, with memory of its own
+        said = "3 workers on b share 15.0 GB of free memory, and their activations may take 18.0 GB at once: set fewer"
+        with pytest.raises(RunError, match=said):
+            check_together([apart[0], *shared, *shared[:1]])
+
     def test_this_process_asks_for_its_share_of_a_cluster_that_others_use(self):
         nodes = [{"CPU": 8, "GPU": 2}]
         assert deal(ClusterOptions(gpus=0), nodes, alone=False).seated
@@ -449,11 +557,46 @@ class TestSameness:
             check_same(here, here | {"adapter": "b" * 64}, "there")
 
     def test_a_package_that_is_not_installed_there_is_another_version(self):
-        from introspect.manifest import package_versions
+        check_versions(own_versions(), "there")
+        with pytest.raises(RunError, match="there has torch none, and here it is"):
+            check_versions({k: v for k, v in own_versions().items() if k != "torch"}, "there")
 
-        check_versions(package_versions(), "there")
-        with pytest.raises(RunError, match="there has torch None, and here it is"):
-            check_versions({k: v for k, v in package_versions().items() if k != "torch"}, "there")
+    def test_another_checkout_of_the_same_version_is_refused(self, tmp_path, monkeypatch):
+        with nonce_in(tmp_path) as nonce:
+            hello = Worker(1, offline=False).hello(str(nonce.path), nonce.text, str(nonce.answer("worker")))
+        there = hello["versions"]
+        check_versions(there, "node-3")
+        monkeypatch.setattr(errands, "__file__", str(tmp_path / "cluster" / "errand.py"))
+        (tmp_path / "cluster").mkdir()
+        (tmp_path / "cluster" / "errand.py").write_text("threads = 1\n")
+        (tmp_path / "notes.txt").write_text("of no module")
+        errands.source_digest.cache_clear()
+        try:
+            first = errands.source_digest()
+            said = rf"has a source of introspect \w{{12}}\.\.\., and here it is {first[:12]}\.\.\.: install the same"
+            with pytest.raises(RunError, match=said):
+                check_versions(there, "node-3")
+            (tmp_path / "cluster" / "errand.py").write_text("threads = 2\n")
+            errands.source_digest.cache_clear()
+            assert errands.source_digest() != first
+        finally:
+            errands.source_digest.cache_clear()
+
+    def test_a_processor_is_named_with_what_libraries_choose_by(self, tmp_path, monkeypatch):
+        said = "processor : {}\ncpu family : 6\nmodel : 143\nmodel name : Xeon 8480\nstepping : {}\ncpu MHz : {}\n"
+        monkeypatch.setattr(errands, "PROCESSORS", tmp_path / "cpuinfo")
+        (tmp_path / "cpuinfo").write_text(said.format(0, 8, 2000) + "\n" + said.format(1, 8, 3000))
+        assert errands.processor_model() == "6 143 Xeon 8480 8"
+        assert errands.kind_of_machine(computes=True)["processor model"] == "6 143 Xeon 8480 8"
+        assert errands.kind_of_machine(computes=False)["processor model"] is None
+        here = errands.kind_of_machine(computes=True)
+        (tmp_path / "cpuinfo").write_text(said.format(0, 7, 2000))
+        with pytest.raises(
+            RunError, match=r"another processor model \(6 143 Xeon 8480 7; here 6 143 Xeon 8480 8\).*one kind"
+        ):
+            check_same(errands.kind_of_machine(computes=True), here, "there")
+        (tmp_path / "cpuinfo").unlink()
+        assert errands.processor_model()
 
     def test_a_folder_with_something_else_at_that_path_is_refused(self, tmp_path):
         with nonce_in(tmp_path / "run") as nonce:
@@ -532,6 +675,62 @@ def test_the_bench_row_holds_two_workers_against_half_of_one(cluster, tmp_path):
     assert row["ours"] > 0 and row["peer"] > 0 and row["before the first (s)"] > 0
 
 
+class TestJoined:
+    """A process is part of one cluster."""
+
+    def test_the_address_of_another_cluster_is_refused(self, cluster, monkeypatch):
+        monkeypatch.setattr(connecting, "_check_address", lambda address: None)
+        own = import_ray().get_runtime_context().gcs_address
+        said = rf"--ray 192\.0\.2\.1:6379 is another cluster than the one at {re.escape(own)}, which this process"
+        with pytest.raises(SpecError, match=said):
+            connect(replace(TWO, address="192.0.2.1:6379"))
+        found = connect(replace(TWO, address=own))
+        assert (found.workers, found.joined) == (2, False)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "same"),
+        [
+            ("127.0.0.1:6379", "localhost:6379", True),
+            ("[::1]:6379", "127.0.0.1:6379", True),
+            ("127.0.0.1:6379", "127.0.0.1:6380", False),
+            ("192.0.2.1:6379", "192.0.2.1:6379", True),
+            ("192.0.2.1:6379", "192.0.2.2:6379", False),
+            ("192.0.2.1:6379", "127.0.0.1:6379", False),
+        ],
+    )
+    def test_a_machine_has_several_names(self, one, other, same):
+        if same:
+            connecting._check_joined(one, other)
+        else:
+            with pytest.raises(SpecError, match="another cluster"):
+                connecting._check_joined(one, other)
+
+
+class Slow:
+    """Of Ray, what starts at the third attempt, or never."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.given, self.ended = failures, list[dict[str, Any]](), 0
+
+    def init(self, **given: Any) -> None:
+        self.given.append(given)
+        if len(self.given) <= self.failures:
+            raise RuntimeError("The current node timed out\nduring startup.")
+
+    def shutdown(self) -> None:
+        self.ended += 1
+
+
+def test_ray_is_given_several_attempts_on_a_busy_machine(caplog):
+    slow, never = Slow(2), Slow(9)
+    start_here(slow, num_cpus=7)
+    assert (len(slow.given), slow.ended, slow.given[2]["num_cpus"]) == (3, 2, 7)
+    assert caplog.text.count("Ray did not start (The current node timed out during startup.); trying again") == 2
+    with pytest.raises(RunError, match=r"does not start on this machine \(The current node timed out during startup"):
+        start_here(never)
+    assert never.ended == len(never.given) == 3
+
+
 class TestCommandLine:
     @pytest.mark.parametrize(
         ("typed", "meant"),
@@ -602,7 +801,7 @@ class TestCommandLine:
 
     def test_without_ray_it_says_how_to_get_it(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
-        with pytest.raises(SpecError, match=r"pip install introspect\[ray\]"), Crew(TWO, tmp_path):
+        with pytest.raises(SpecError, match=r"pip install .*\[ray\]"), Crew(TWO, tmp_path):
             pass
 
     @pytest.mark.slow

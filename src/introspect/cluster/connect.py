@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ..errors import RunError, SpecError
 from .options import LOCAL, RUNNING, ClusterOptions
@@ -31,6 +34,8 @@ results, workers are no less urgent than this process (Ray's default is 15 less)
 """
 STORE_BYTES = 200_000_000
 """Of a local cluster's memory for what is sent: lines of rollouts, not activations."""
+MOST_STARTS = 3
+"""Ray gives its own processes 15 seconds to come up, which a busy machine may not do at the first attempt."""
 CONNECT_SECONDS, PROBE_SECONDS = 5.0, 45.0
 PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)"
 UNKNOWN = b"AuthToken"
@@ -74,7 +79,8 @@ def connect(options: ClusterOptions) -> Share:
     """Join the cluster, or start one here, and deal it out.
 
     Raises:
-        SpecError: Ray is not installed, or the cluster is none that has room for such workers.
+        SpecError: Ray is not installed, this process is part of another cluster than the one that is named, or the
+            cluster is none that has room for such workers.
         RunError: the cluster cannot be reached, or joined from this machine.
     """
     local, address = options.address == LOCAL, options.address
@@ -84,9 +90,11 @@ def connect(options: ClusterOptions) -> Share:
     ray = import_ray()
     joined = not ray.is_initialized()
     if joined and local:
-        _start(ray)
+        start_here(ray)
     elif joined:
         _join(ray, address)
+    elif address not in (LOCAL, RUNNING):
+        _check_joined(str(ray.get_runtime_context().gcs_address), address)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     try:
         return replace(deal(options, nodes, alone=local), joined=joined)
@@ -131,21 +139,27 @@ def deal(options: ClusterOptions, nodes: Sequence[Mapping[str, float]], *, alone
     return Share(workers, gpus, threads, seated=gpus > 0 or not alone)
 
 
-def _start(ray: Any) -> None:
-    try:
-        with _signals_kept():
-            ray.init(
-                address=LOCAL,
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                object_store_memory=STORE_BYTES,
-            )
-    except Exception as error:  # noqa: BLE001 - Ray raises what it likes; said in one line
-        raise RunError(
-            f"Ray does not start on this machine ({_why(error)}): try again when it is less busy, or look into /tmp/ray"
-        ) from None
+def start_here(ray: Any, **other: Any) -> None:
+    """Start a cluster on this machine.
+
+    Args:
+        other: options of `ray.init` in the place of ours.
+
+    Raises:
+        RunError: it does not start.
+    """
+    own = {"num_cpus": len(os.sched_getaffinity(0)), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    for left in reversed(range(MOST_STARTS)):
+        try:
+            with _signals_kept():
+                ray.init(address=LOCAL, log_to_driver=False, logging_level="error", **own | other)
+            return
+        except Exception as error:  # noqa: BLE001 - Ray raises what it likes; said in one line
+            why = _why(error)
+        ray.shutdown()
+        if left:
+            log.warning("Ray did not start (%s); trying again", why)
+    raise RunError(f"Ray does not start on this machine ({why}): try again when it is less busy, or look into /tmp/ray")
 
 
 def _running() -> str | None:
@@ -158,6 +172,35 @@ def _running() -> str | None:
 
 def _is_joined() -> bool:
     return "ray" in sys.modules and bool(import_ray().is_initialized())
+
+
+def _check_joined(own: str, address: str) -> None:
+    """A process is part of one cluster at most, and what Ray is asked goes there.
+
+    Raises:
+        SpecError: it is another one than the one at `address`.
+    """
+    (own_hosts, own_port), (hosts, port) = _place(own), _place(address)
+    if port != own_port or not hosts & own_hosts:
+        raise SpecError(
+            f"--ray {address} is another cluster than the one at {own}, which this process is part of already: give "
+            "that one, or `auto`, or start this in a process of its own"
+        )
+
+
+def _place(address: str) -> tuple[set[str], str]:
+    """The numbers of a host, with this machine's own names for itself as one, and the port."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = {str(ipaddress.ip_address(host))}
+    except ValueError:
+        try:
+            found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+        except OSError:
+            found = {host}
+    here = {each.address for several in psutil.net_if_addrs().values() for each in several}
+    return found | ({"here"} if found & here else set()), port
 
 
 def _join(ray: Any, address: str) -> None:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import logging
-import os
 import secrets
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import errors
-from ..errors import RunError
+from ..errors import BusyError, RunError
+from ..free_memory import free_memory
 from ..hands import Hands
 from ..progress import Progress, silent
 from ..run_folder import check_path
+from .answers import answer, lost_errors, reason
 from .connect import Share, connect, import_ray
-from .errand import Errand, check_same, check_versions, use_threads
+from .errand import Errand, check_same, check_versions, source_digest, use_threads
 from .options import ClusterOptions
 from .pieces import Pieces
+from .room import Need, check_together, this_machine
+from .seat import sit
 from .shared import check_answer, nonce_in
-from .worker import Seat, Worker
+from .slot import Slot
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -35,39 +39,17 @@ R = TypeVar("R")
 
 START_SECONDS = 600.0
 """A worker that has found no room in the cluster by then is given up."""
-SEAT_SECONDS = 60.0
+LOAD_SECONDS = 14_400.0
+"""The same of one that has not loaded by then what an errand needs."""
+LOOK_SECONDS = 60.0
+"""A worker that does not say by then how much memory it has is not reckoned with."""
+SETTLE_SECONDS = 0.5
+"""Those who have nothing more to do get so long to say so, and are there for the next errand."""
 TOGETHER_SECONDS = 120.0
 """Who is ready waits so long for the others, so that what there is to be said against the run is heard before it
 begins. Who is later joins in."""
-LOST = {
-    "OutOfMemoryError": "its machine ran out of memory",
-    "NodeDiedError": "its machine is gone",
-    "GetTimeoutError": "the cluster had no room for it",
-    "ActorUnschedulableError": "the cluster had no room for it",
-    "ActorUnavailableError": "it does not answer",
-    "RayActorError": "its process ended",
-    "WorkerCrashedError": "its process ended",
-    "ObjectLostError": "its answer was lost with its machine",
-}
-"""Ray's errors that mean a worker is no more, and what to call them; the first that fits."""
 MOST_STARTS = 3
 """Times in a row that a worker may die before it has done anything."""
-
-
-@dataclass(eq=False)
-class Slot:
-    """A worker's place, whoever fills it."""
-
-    name: str
-    actor: Any = None
-    hello: Any = None
-    where: str = "a machine of the cluster"
-    began: tuple[str, Any] | None = None
-    """The errand that it was sent on last, and what will say how that went."""
-    starts: int = 0
-    """In a row, without a piece done."""
-    answer: Path = Path()
-    """Where it writes that it sees our folder."""
 
 
 class Crew:
@@ -89,12 +71,14 @@ class Crew:
         self.slots: list[Slot] = []
         self._pieces: Counter[str] = Counter()
         self._deaths = 0
+        self._room = 0
         self._lock = threading.Lock()
         self._ray: Any = None
         self._seat: Any = None
 
     def __enter__(self) -> Self:
         check_path(self.given)
+        source_digest()  # as it is now: a checkout may change while workers start
         with ExitStack() as stack:
             self.share = connect(self.options)
             self._ray = import_ray()
@@ -104,7 +88,7 @@ class Crew:
             self.slots = [Slot(f"worker-{number + 1}") for number in range(self.share.workers - self.options.here)]
             stack.callback(self._end_all)
             if self.options.here and self.share.seated:
-                self._sit()
+                self._seat = sit(self._ray, self.share)
             self._held = stack.pop_all()
         return self
 
@@ -120,7 +104,7 @@ class Crew:
             self._ray.kill(self._seat)
 
     def about(self) -> dict[str, Any]:
-        """For a manifest: how many did how much, and where."""
+        """For a manifest: how many did how much, and where, since `begin`."""
         return {
             "ray": self._ray.__version__,
             "workers": self.share.workers,
@@ -131,7 +115,12 @@ class Crew:
         }
 
     def begin(self, kind: str, setting: Mapping[str, Any]) -> None:
-        """Send the workers on an errand already, so that they load while this process does."""
+        """Something new begins: count from here, and send the workers on its first errand already, so that they load
+        while this process does.
+        """
+        with self._lock:
+            self._pieces.clear()
+            self._deaths = 0
         for slot in self.slots:
             if slot.actor is None:
                 self._start(slot)
@@ -176,11 +165,18 @@ class Crew:
             for thread in threads:
                 thread.start()
             self._await(ready, len(slots), pieces)
+            if pieces.failure is None:
+                self._check_room(slots)
             go.set()
             if not here:
                 pieces.wait()
             while (index := pieces.next(here=True)) is not None:
-                handed(index, make(index), "here")
+                try:
+                    made = make(index)
+                except BusyError as error:
+                    pieces.busy(index, error)
+                    continue
+                handed(index, made, "here")
         except BaseException as error:
             pieces.fail(error)
             raise
@@ -193,11 +189,11 @@ class Crew:
 
     def _settle(self, slots: Sequence[Slot], threads: Sequence[threading.Thread], pieces: Pieces) -> None:
         """Nobody works on any more: who has not begun by now, or should not go on, is sent away."""
+        until = time.monotonic() + SETTLE_SECONDS
         for slot, thread in zip(slots, threads, strict=True):
             if not thread.ident:
                 continue
-            if pieces.failure is None:
-                thread.join(0.5)
+            thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
                 self._end(slot)
             thread.join(5)
@@ -222,7 +218,7 @@ class Crew:
         handed: Callable[[int, R, str], None],
     ) -> None:
         """A worker's thread here: keep somebody in its place, and give them one piece after another."""
-        lost = self._lost()
+        lost = lost_errors(self._ray)
         told = False
         try:
             while pieces.left():
@@ -237,20 +233,26 @@ class Crew:
                         return
                     self._drop(slot)
                     if slot.starts >= MOST_STARTS:
-                        pieces.gone(slot.where, _reason(error), here=self.options.here)
+                        log.warning("no worker comes up on %s (%s)", slot.where, reason(error))
+                        pieces.gone(slot.where, reason(error), here=self.options.here)
                         return
                     continue
                 index = pieces.next()
                 if index is None or slot.began is None:
                     return
                 try:
-                    done = self._get(slot, slot.actor.do.remote(slot.began[0], index, errand.tell(index)), "done")
+                    promised = slot.actor.do.remote(slot.began[0], index, errand.tell(index))
+                    done = self._get(slot, promised, "done", functools.partial(pieces.patience, index))
+                except BusyError as error:
+                    pieces.busy(index, error)
+                    continue
                 except lost as error:
                     if not pieces.left():
                         return
                     self._drop(slot)
-                    log.warning("a worker on %s died; %s is done again elsewhere", slot.where, errand.name(index))
-                    pieces.lost(index, slot.where, _reason(error))
+                    said = slot.where, reason(error), errand.name(index)
+                    log.warning("the worker on %s is no more (%s); %s is done again elsewhere", *said)
+                    pieces.lost(index, *said[:2])
                     continue
                 slot.starts = 0
                 handed(index, errand.read(done), slot.where)
@@ -271,7 +273,9 @@ class Crew:
         if slot.began is None or slot.began[0] != _key(errand.kind, setting):
             self._send(slot, errand.kind, setting)
         assert slot.began is not None  # noqa: S101 - for the type checker: it was sent just now
-        check_same(self._get(slot, slot.began[1], "facts"), errand.facts, slot.where)
+        found = self._get(slot, slot.began[1], "ready", lambda: LOAD_SECONDS)
+        check_same(found["facts"], errand.facts, slot.where)
+        slot.memory = found["memory"]
 
     def _start(self, slot: Slot) -> None:
         slot.starts += 1
@@ -287,6 +291,7 @@ class Crew:
         """Hear who is there, and refuse them if need be."""
         found = self._ray.get(slot.hello, timeout=START_SECONDS)
         slot.where = f"{found['host']} (process {found['pid']})"
+        slot.host, slot.machine = found["host"], found["machine"]
         check_versions(found["versions"], slot.where)
         check_answer(self._nonce, slot.answer, slot.where, found["wrong"])
         slot.hello = None
@@ -295,17 +300,38 @@ class Crew:
         key = _key(kind, setting)
         slot.began = key, slot.actor.begin.remote(key, kind, dict(setting))
 
-    def _get(self, slot: Slot, waited_for: Any, what: str) -> Any:
+    def _get(self, slot: Slot, promised: Any, what: str, patience: Callable[[], float]) -> Any:
         """What a worker answers.
 
         Raises:
             IntrospectError: what the user can put right there. Names the machine.
         """
-        answer = self._ray.get(waited_for)
-        if "error" in answer:
-            kind = getattr(errors, answer["error"], RunError)
-            raise kind(f"{answer['said']} (said by the worker on {slot.where})")
-        return answer[what]
+        found = answer(self._ray, promised, patience)
+        if "error" in found:
+            kind = getattr(errors, found["error"], RunError)
+            raise kind(f"{found['said']} (said by the worker on {slot.where})")
+        return found[what]
+
+    def _check_room(self, slots: Sequence[Slot]) -> None:
+        """Refuse workers that have loaded, and whose pieces do not fit into a machine's memory together.
+
+        Raises:
+            RunError: names the machine.
+        """
+        needs, asked = [], [slot for slot in slots if slot.memory > slot.room and slot.actor is not None]
+        for slot in asked:
+            try:
+                free = self._ray.get(slot.actor.free.remote(), timeout=LOOK_SECONDS)
+            except lost_errors(self._ray):
+                continue
+            needs.append(Need(slot.machine, slot.host, slot.memory - slot.room, free))
+        own = max((slot.memory for slot in asked), default=0)
+        if self.options.here and own > self._room:
+            needs.append(Need(this_machine(), socket.gethostname(), own - self._room, free_memory()))
+        check_together(needs)
+        self._room = max(self._room, own)
+        for slot in asked:
+            slot.room = slot.memory
 
     def _drop(self, slot: Slot) -> None:
         with self._lock:
@@ -317,39 +343,8 @@ class Crew:
         if slot.actor is not None:
             self._ray.kill(slot.actor)
         slot.actor = slot.hello = slot.began = None
-
-    def _sit(self) -> None:
-        """Take this process's share of its own machine's GPUs and cores.
-
-        Raises:
-            RunError: it has none free.
-        """
-        ray = self._ray
-        strategies = importlib.import_module("ray.util.scheduling_strategies")
-        own = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        share = self.share
-        seat = ray.remote(Seat).options(
-            num_cpus=share.threads, num_gpus=share.gpus, max_restarts=0, scheduling_strategy=own
-        )
-        self._seat = seat.remote()
-        try:
-            gpus = ray.get(self._seat.gpus.remote(), timeout=SEAT_SECONDS)
-        except self._lost():
-            raise RunError(
-                f"this machine has no {share.gpus} GPUs and {share.threads} cores free in the cluster, and does its "
-                "part too: start this on one of its machines that has, or with other --ray-gpus, --ray-threads"
-            ) from None
-        if share.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-
-    def _lost(self) -> tuple[type[BaseException], ...]:
-        """What is raised where a worker, its machine or its answer is no more."""
-        return tuple(getattr(self._ray.exceptions, name) for name in LOST)
+        slot.memory = slot.room = 0
 
 
 def _key(kind: str, setting: Mapping[str, Any]) -> str:
     return json.dumps([kind, dict(setting)], sort_keys=True)
-
-
-def _reason(error: BaseException) -> str:
-    return next((said for name, said in LOST.items() if name in {each.__name__ for each in type(error).__mro__}), "")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import RunError
@@ -22,6 +26,8 @@ class Work(Protocol):
 
     facts: dict[str, str | None]
     """See `Errand.facts`."""
+    memory: int
+    """Bytes of memory that a piece may take, beside the model; 0 where that is not known."""
 
     def do(self, index: int, told: Any) -> Any:
         """Do a piece.
@@ -36,9 +42,17 @@ REMEDIES = {
     "weights": "put the same model on every machine",
     "adapter": "put the same adapter on every machine",
     "processor": "choose machines of one kind",
+    "processor model": "choose machines of one kind",
     "accelerator": "choose machines of one kind",
 }
 VERSIONS = "install what constraints.txt says on every machine"
+CHECKOUT = "install the same one on every machine, and leave it as it is while a run is on"
+SOURCE = "a source of introspect"
+PROCESSORS = Path("/proc/cpuinfo")
+OF_A_PROCESSOR = {
+    *("model name", "cpu family", "model", "stepping"),
+    *("CPU implementer", "CPU variant", "CPU part", "CPU revision"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,6 @@ class Errand(Generic[R]):
 
 def facts_of(info: ModelInfo, backend: str, plan: str) -> dict[str, str | None]:
     """What pieces depend on: the model, the numbers it computes in, what computes them, and the plan's digest."""
-    machine = machine_facts()
     return {
         "weights": info.weight_digest,
         "adapter": info.adapter_digest,
@@ -70,10 +83,48 @@ def facts_of(info: ModelInfo, backend: str, plan: str) -> dict[str, str | None]:
         "quantization": info.quantization,
         "backend": backend,
         "device": info.device,
-        "accelerator": None if machine["accelerator"] is None else str(machine["accelerator"]),
-        "processor": str(machine["processor"]),
+        **kind_of_machine(computes="cuda" not in info.device),
         "plan": plan,
     }
+
+
+def kind_of_machine(*, computes: bool) -> dict[str, str | None]:
+    """What of a machine decides the last bits of a number.
+
+    Args:
+        computes: whether its processor does; else its model does not matter.
+    """
+    machine = machine_facts()
+    return {
+        "accelerator": None if machine["accelerator"] is None else str(machine["accelerator"]),
+        "processor": str(machine["processor"]),
+        "processor model": processor_model() if computes else None,
+    }
+
+
+def processor_model() -> str:
+    """Name, family, model and stepping: libraries choose the order of sums by these, too."""
+    try:
+        first = PROCESSORS.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = [[each.strip() for each in line.partition(":")[::2]] for line in first.splitlines()]
+    return " ".join(value for name, value in said if name in OF_A_PROCESSOR) or platform.machine()
+
+
+@functools.cache
+def source_digest() -> str:
+    """SHA-256, hex, of this package's modules: of a checkout, the version says little."""
+    root, found = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def own_versions() -> dict[str, str]:
+    """Of what decides numbers, our own source included."""
+    return package_versions() | {SOURCE: source_digest()}
 
 
 def check_same(there: Mapping[str, str | None], here: Mapping[str, str | None], where: str) -> None:
@@ -93,14 +144,16 @@ def check_same(there: Mapping[str, str | None], here: Mapping[str, str | None], 
 
 
 def check_versions(there: Mapping[str, str], where: str) -> None:
-    """Refuse a worker with other packages.
+    """Refuse a worker with other packages, or another source of this one.
 
     Raises:
-        RunError: names the first package that differs, the worker's machine, and both versions.
+        RunError: names the first that differs, the worker's machine, and both versions.
     """
-    for name, own in package_versions().items():
-        if there.get(name) != own:
-            raise RunError(f"the worker on {where} has {name} {there.get(name)}, and here it is {own}: {VERSIONS}")
+    for name, own in own_versions().items():
+        found = there.get(name)
+        if found != own:
+            remedy = CHECKOUT if name == SOURCE else VERSIONS
+            raise RunError(f"the worker on {where} has {name} {_short(found)}, and here it is {_short(own)}: {remedy}")
 
 
 def use_threads(threads: int) -> int:

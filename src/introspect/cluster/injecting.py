@@ -40,6 +40,8 @@ def spread_cells(crew: Crew, spec: Injection, study: Study, done: Cells, *, offl
 class CellWork:
     """Cells of a study. Their rows come back."""
 
+    memory = 0
+
     def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
         use_threads(threads)
         held.clear()

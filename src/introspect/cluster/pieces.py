@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from ..errors import RunError
+from ..errors import BusyError, RunError
+
+log = logging.getLogger(__name__)
 
 MOST_DEATHS = 3
 """Workers that a piece may end before it is called its fault."""
 NOT_HERE_AFTER = 2
 """Deaths after which a piece is not tried in the process that has everything to lose."""
+LEAST_SECONDS, TIMES_LONGEST = 900.0, 10.0
+"""A worker is stuck that has been at a piece for so many times what the longest so far took, and at least for so long;
+twice as long for a piece of which that was thought before.
+"""
+UNKNOWN_SECONDS = 86_400.0
+"""The same while no piece has been done, by anybody."""
+BUSY_SECONDS, AGAIN_SECONDS = 600.0, 5.0
+"""A piece that another process has is tried again for so long, and so often: what a machine held that is gone is free
+after minutes, on the file systems that free it at all.
+"""
 
 
 class Pieces:
@@ -26,6 +40,10 @@ class Pieces:
         self._waiting, self._out = deque(todo), set[int]()
         self._name, self._others = name, others
         self._deaths: Counter[int] = Counter()
+        self._begun: dict[int, float] = {}
+        self._longest: float | None = None
+        self._busy: dict[int, float] = {}
+        self._resting: dict[int, float] = {}
         self._changed = threading.Condition()
         self.failure: BaseException | None = None
 
@@ -42,12 +60,15 @@ class Pieces:
         """
         with self._changed:
             while self.failure is None and (self._waiting or self._out):
-                for index in self._waiting:
-                    if not here or self._deaths[index] < NOT_HERE_AFTER:
-                        self._waiting.remove(index)
-                        self._out.add(index)
-                        return index
-                if here and not self._others and not self._out:
+                now = time.monotonic()
+                mine = [index for index in self._waiting if not here or self._deaths[index] < NOT_HERE_AFTER]
+                index = next((index for index in mine if self._resting.get(index, now) <= now), None)
+                if index is not None:
+                    self._waiting.remove(index)
+                    self._out.add(index)
+                    self._begun[index] = now
+                    return index
+                if here and not self._others and not self._out and not mine:
                     self._fail(RunError(self._blame(self._waiting[0], "no worker is left to try it again")))
                     break
                 self._changed.wait(0.5)
@@ -63,6 +84,31 @@ class Pieces:
         """A piece is done, and handed over."""
         with self._changed:
             self._out.discard(index)
+            self._longest = max(self._longest or 0.0, time.monotonic() - self._begun[index])
+            self._changed.notify_all()
+
+    def patience(self, index: int) -> float:
+        """Seconds that a piece may take before whoever does it is taken to be stuck."""
+        with self._changed:
+            usual = UNKNOWN_SECONDS if self._longest is None else max(LEAST_SECONDS, TIMES_LONGEST * self._longest)
+            return usual * 2 ** self._deaths[index]
+
+    def busy(self, index: int, error: BusyError) -> None:
+        """A piece is in another process's hands: it is tried again, later and not for ever."""
+        with self._changed:
+            self._out.discard(index)
+            now = time.monotonic()
+            if now - self._busy.setdefault(index, now) > BUSY_SECONDS:
+                self._fail(
+                    BusyError(f"{self._name(index)} could not be begun for {BUSY_SECONDS / 60:.0f} minutes: {error}")
+                )
+            else:
+                if index not in self._resting:
+                    log.warning(
+                        "%s: %s; tried again for up to %.0f minutes", self._name(index), error, BUSY_SECONDS / 60
+                    )
+                self._resting[index] = now + AGAIN_SECONDS
+                self._waiting.append(index)
             self._changed.notify_all()
 
     def lost(self, index: int, where: str, why: str) -> None:

@@ -52,6 +52,8 @@ class RecordWork:
         use_threads(threads)
         spec, self.out = Experiment.model_validate_json(setting["spec"]), Path(setting["out"])
         before = held.pop()
+        self.memory: int
+        kept = before.memory if isinstance(before, RecordWork) else 0
         if isinstance(before, RecordWork) and before.prepared.spec == spec:
             self.prepared: Prepared = before.prepared
         else:
@@ -60,7 +62,8 @@ class RecordWork:
             self_test(self.prepared.loaded, self.prepared.backend)
         self.turn = self._turn(setting["turn"])
         self.maker = turn_maker(self.prepared, self.turn)
-        check_memory(self.prepared.bytes_in_memory())
+        self.memory = self.prepared.bytes_in_memory()
+        check_memory(self.memory - kept)  # what a process has needed once, it keeps
         self.facts = _facts(self.maker)
 
     def do(self, index: int, told: Any) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def spread_units(crew: Crew, run: Path, settings: SteerSettings, units: Units, *
 class UnitWork:
     """Units of a causal check of a finished run. They come back as lines."""
 
+    memory = 0
+
     def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
         use_threads(threads)
         held.clear()

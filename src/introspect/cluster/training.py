@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..hands import Hands
-from ..manifest import machine_facts
 from ..progress import silent
 from ..stage_file import plan_digest
 from ..training.organism import make_organism
 from ..training.recipe import Recipe
 from ..training.sweep import sweep_folder, sweep_recipes
 from .crew import Crew
-from .errand import Errand, Work, use_threads
+from .errand import Errand, Work, kind_of_machine, use_threads
 
 KIND = f"{__name__}:TrainWork"
 
@@ -32,6 +31,8 @@ def spread_training(crew: Crew, name_or_file: str, seeds: Sequence[int], out: Pa
 
 class TrainWork:
     """Trainings. Their folders come back; what is in them is in the shared folder."""
+
+    memory = 0
 
     def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
         use_threads(threads)
@@ -54,9 +55,7 @@ class TrainWork:
 
 
 def _facts(recipes: Sequence[Recipe]) -> dict[str, str | None]:
-    machine = machine_facts()
-    return {
-        "accelerator": None if machine["accelerator"] is None else str(machine["accelerator"]),
-        "processor": str(machine["processor"]),
-        "plan": plan_digest([recipe.digest() for recipe in recipes]),
-    }
+    import torch
+
+    machine = kind_of_machine(computes=not torch.cuda.is_available())
+    return machine | {"plan": plan_digest([recipe.digest() for recipe in recipes])}

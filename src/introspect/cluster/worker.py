@@ -27,18 +27,20 @@ class Worker:
 
     def hello(self, nonce: str, text: str, answer: str) -> Answer:
         """Who this is, and whether it sees the folder: see `shared`."""
-        from ..manifest import package_versions
+        from .errand import own_versions
+        from .room import this_machine
         from .shared import read_back
 
         return {
             "host": socket.gethostname(),
+            "machine": this_machine(),
             "pid": os.getpid(),
-            "versions": package_versions(),
+            "versions": own_versions(),
             "wrong": read_back(Path(nonce), text, Path(answer)),
         }
 
     def begin(self, errand: str, kind: str, setting: dict[str, Any]) -> Answer:
-        """Load what an errand needs. Gives `facts`, or `error`."""
+        """Load what an errand needs. Gives as `ready` its `facts`, and the `memory` of a piece; or `error`."""
         self.errand = errand
         module, _, name = kind.partition(":")
 
@@ -46,9 +48,15 @@ class Worker:
             held, self.work = [self.work], None
             make = getattr(importlib.import_module(module), name)
             self.work = make(setting, held, self.threads)
-            return self.work.facts
+            return {"facts": self.work.facts, "memory": self.work.memory}
 
-        return _told("facts", load)
+        return _told("ready", load)
+
+    def free(self) -> int:
+        """Bytes of memory that are free here."""
+        from ..free_memory import free_memory
+
+        return free_memory()
 
     def do(self, errand: str, index: int, told: Any) -> Answer:
         """Do a piece of the errand that was begun last. Gives what came of it as `done`, or `error`."""
