@@ -24,7 +24,7 @@ from introspect.probes import (
     shuffled_null,
     site,
 )
-from introspect.probes.curvature import Basis, Factors, _orthonormal
+from introspect.probes.curvature import Basis, Factors, Shared, _orthonormal
 from introspect.probes.logistic import Standardiser
 from introspect.probes.null import TOLERANCE, shuffled_by_group
 from introspect.probes.side_by_side import side_by_side
@@ -126,6 +126,23 @@ def test_steps_that_bfloat16_cannot_solve_are_computed_in_float32(monkeypatch):
     assert asked
 
 
+def test_preconditioned_steps_that_bfloat16_cannot_solve_soon_are_computed_in_float32(monkeypatch):
+    x, y = correlated(160, 120, 12, 0.3)
+    monkeypatch.setattr(Site, "_fast", lambda self: torch.bfloat16)
+    monkeypatch.setattr(newton, "PAYS", 0.0)
+    asked = []
+    monkeypatch.setattr(newton.Rows, "precise", lambda self, old=newton.Rows.precise: asked.append(1) or old(self))
+    masks = torch.from_numpy(np.stack([folds_of(160, 4) != fold for fold in range(4)]))
+    for rough in (newton.ROUGH, 2):
+        monkeypatch.setattr(newton, "ROUGH", rough)
+        asked.clear()
+        at = Site.of(torch.from_numpy(x), masks)
+        fits = at.refined(at.path(torch.from_numpy(y), [0.01, 1.0], 1e-2)[1.0], 1e-4)
+        assert bool(asked) == (rough == 2)
+        weight, _ = exact(x[masks[0].numpy()], y[masks[0].numpy()], 1.0)
+        assert np.abs(at.directions(fits).weight[0].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
+
+
 @pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "width"), [(160, 120), (90, 150)])
 def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n, width):
@@ -147,7 +164,7 @@ def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n
         at = Site.of(torch.from_numpy(x), masks)
         fits = at.refined(at.path(torch.from_numpy(y), [0.01, 1.0], 1e-2)[1.0], 1e-5)
         spent[pays] = sum(products)
-        assert (at._rows.axes is None) == (pays > 0)
+        assert (at._rows.basis is None) == (pays > 0)
         for fold, mask in enumerate(masks.numpy()):
             weight, _ = exact(x[mask], y[mask], 1.0)
             assert np.abs(at.directions(fits).weight[fold].numpy() - weight).max() < 1e-4 * np.abs(weight).max()
@@ -193,6 +210,70 @@ def test_factors_hold_the_curvature_of_each_fit():
         curvature = torch.eye(30) + centred.T @ (mine[:, None] * centred)
         expected = torch.linalg.solve(curvature, residual[k])
         assert torch.allclose(factors.divide(residual)[k], expected, rtol=0.05, atol=0.02 * float(expected.abs().max()))
+
+
+def test_shared_curvature_is_that_of_mean_weights_at_each_penalty():
+    x, _ = correlated(200, 30, 14, 1.0)
+    rows = torch.from_numpy((x - x.mean(axis=0)) / x.std(axis=0).clip(1e-3))
+    weights = 0.25 * torch.rand(5, 200, generator=torch.Generator().manual_seed(0))
+    c = torch.tensor([[10.0], [1e-4], [10.0], [0.1], [1e-4]])
+    shared = Shared.of(Basis.leading(rows, torch.float32), c, weights)
+    residual = torch.randn(5, 30, generator=torch.Generator().manual_seed(1))
+    some = torch.tensor([1, 2, 3])
+    part, alone = (
+        shared.pick(some).divide(residual[some]),
+        Shared.of(Basis.leading(rows, torch.float32), c[3:4], weights[3:4]),
+    )
+    for k, mates in enumerate(([0, 2], [1, 4], [0, 2], [3], [1, 4])):
+        mine = c[k] * weights[mates].mean(dim=0)
+        centred = rows - mine @ rows / mine.sum()
+        expected = torch.linalg.solve(torch.eye(30) + centred.T @ (mine[:, None] * centred), residual[k])
+        close = {"rtol": 2e-2, "atol": 1e-3 * float(expected.abs().max())}
+        assert torch.allclose(shared.divide(residual)[k], expected, **close)
+        if k in some:
+            assert torch.allclose(part[some.tolist().index(k)], expected, **close)
+        if k == 3:
+            assert torch.allclose(alone.divide(residual[3:4])[0], expected, **close)
+
+
+def test_leading_axes_are_nearly_the_principal_ones_and_what_is_across_them_is_known(monkeypatch):
+    monkeypatch.setattr("introspect.probes.curvature.LEADING", 12)
+    x, _ = correlated(200, 60, 14, 1.0)
+    rows = torch.from_numpy(x[:, 2:] - x[:, 2:].mean(axis=0))
+    values = torch.linalg.eigvalsh(rows.T @ rows / 200).flip(0)
+    for fast in (torch.float32, torch.bfloat16):
+        basis = Basis.leading(rows, fast)
+        assert basis.vectors.shape == (58, 12)
+        assert torch.allclose(basis.vectors.T @ basis.vectors, torch.eye(12), atol=1e-5)
+        assert torch.allclose(basis.values[:6], values[:6], rtol=0.02)
+        assert torch.allclose(basis.rows, rows @ basis.vectors, atol=1e-5)
+        assert float(basis.others) == pytest.approx(
+            float(rows.square().sum() / 200 - basis.values.sum()) / 46, rel=1e-3
+        )
+        assert torch.equal(basis.vectors, Basis.leading(rows, fast).vectors)
+
+
+def test_fits_of_many_penalties_are_refined_in_few_products(monkeypatch):
+    """The curvature that fits share is that of their own penalty, and not of all."""
+    x, y = correlated(160, 120, 12, 0.3)
+    monkeypatch.setattr(newton, "PAYS", 0.0)
+    at = Site.of(torch.from_numpy(x), torch.from_numpy(np.stack([folds_of(160, 4) != fold for fold in range(4)])))
+    path = at.path(torch.from_numpy(y), (1e-4, 1e-2, 1.0, 100.0), 2e-2)
+    mixed = newton.Fits.joined([fits.pick(torch.tensor([k])) for k, fits in enumerate(path.values())])
+    products, step = [], newton._newton_step
+
+    def counted(*args):
+        found = step(*args)
+        products.append(found[2])
+        return found
+
+    monkeypatch.setattr(newton, "_newton_step", counted)
+    fine = at.refined(mixed, 1e-4)
+    assert sum(products) < 10
+    for k, c in enumerate(path):
+        mask = folds_of(160, 4) != k
+        weight, _ = exact(x[mask], y[mask], c)
+        assert np.abs(at.directions(fine).weight[k].numpy() - weight).max() < 1e-3 * np.abs(weight).max()
 
 
 def test_factors_stand_for_fits_whose_features_are_scaled_otherwise():

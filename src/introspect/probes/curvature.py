@@ -1,26 +1,29 @@
 """The curvature of fits over shared rows, by which conjugate gradients are preconditioned.
 
 A fit's curvature is `1 + C * X'WX`, with weights W of its own: 0 for rows that it is not trained on, nearly 0 for rows
-that it is sure of. `Axes` are one eigen-decomposition of X'WX for all fits, of their mean, which is cheap, and enough
-where products are cheap. `Factors` are each fit's own, along the axes that matter (a `Basis`, found once), and 1 across
-them: a few products then do, where one product costs as much as a factorisation.
+that it is sure of. It is found along leading axes of the rows (a `Basis`, found once for all fits): there is little of
+it across them. Where products are cheap, that of fits' mean weights is enough, which is inverted once for all of them
+and again as they move (`Shared`). `Factors` are each fit's own: a few products then do, where one product costs as much
+as a factorisation. `Axes` are for fits that are trained on every row, whose features are principal axes to begin with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 
 Divide = Callable[[torch.Tensor], torch.Tensor]
 """Residuals [fit, feature] -> the same, about divided by the curvature; written over at the next call."""
-NO_CURVATURE = 1e-5
-"""Shared axes with less than this part of the largest one's curvature are left out where features outnumber rows."""
 ROWS = 1000
 """Axes are found from about so many of the rows, evenly spread."""
 MOST = 640
 """Axes at most."""
+LEADING, ROUNDS = 160, 2
+"""Axes at most that are found by orthogonal iteration, and its rounds: the last ones are rough, which does no harm."""
 NO_VARIANCE = 1e-5
 """Axes with less than this part of the largest one's variance are left out."""
 MATTERS = 0.5
@@ -37,47 +40,16 @@ BLOCK = 128
 
 @dataclass(frozen=True)
 class Axes:
-    """Principal axes of the curvature that fits share: the mean of theirs."""
+    """Features that are principal axes of rows, where every fit is trained on all of these."""
 
     values: torch.Tensor
-    """Weighted mean squares of rows along each axis, float32 [axis]."""
-    vectors: torch.Tensor | None
-    """[feature, axis]: as many axes as features, in the format of conjugate gradients, or fewer, in float32, where what
-    they leave out has no curvature of its own; None: features are the axes."""
-
-    def to(self, fast: torch.dtype) -> Axes:
-        """The same for conjugate gradients in another format."""
-        whole = self.vectors is not None and self.vectors.shape[0] == self.vectors.shape[1]
-        return Axes(self.values, self.vectors.to(fast)) if whole and self.vectors is not None else self
-
-    @classmethod
-    def of(cls, rows: torch.Tensor, weights: torch.Tensor, fast: torch.dtype) -> Axes:
-        """Of rows [row, feature] with weights [row] that sum to 1."""
-        scaled = rows * weights[:, None].sqrt()
-        if rows.shape[1] <= rows.shape[0]:
-            values, vectors = torch.linalg.eigh(scaled.T @ scaled)
-            return cls(values.clamp(min=0), vectors).to(fast)
-        values, left = torch.linalg.eigh(scaled @ scaled.T)
-        kept = values > NO_CURVATURE * values[-1]
-        return cls(values[kept], scaled.T @ (left[:, kept] / values[kept].sqrt()))
+    """Mean squares of rows along each, float32 [axis]."""
 
     def divide(self, strength: torch.Tensor, like: torch.Tensor) -> Divide:
         """For residuals like these, of fits with C times the sum of their weights, [fit, 1]."""
         inner = 1 / (1 + strength.float() * self.values)
         out = torch.empty_like(like)
-        vectors = self.vectors
-        if vectors is None:
-            return lambda residual: torch.mul(inner, residual, out=out)
-        if vectors.shape[0] != vectors.shape[1]:
-            return lambda residual: torch.addmm(residual, (residual @ vectors).mul_(inner - 1), vectors.T, out=out)
-        inner = inner.to(vectors.dtype)
-        back, along = torch.empty_like(like, dtype=vectors.dtype), torch.empty_like(inner)
-
-        def precondition(residual: torch.Tensor) -> torch.Tensor:
-            torch.mm(back.copy_(residual), vectors, out=along)
-            return out.copy_(torch.mm(along.mul_(inner), vectors.T, out=back))
-
-        return precondition
+        return lambda residual: torch.mul(inner, residual, out=out)
 
 
 @dataclass(frozen=True)
@@ -105,11 +77,34 @@ class Basis:
             vectors = _orthonormal(some.T @ (vectors / values.sqrt()))
         return cls(values / len(some), vectors, rows @ vectors, rows.square().sum(dim=1))
 
+    @classmethod
+    def leading(cls, rows: torch.Tensor, fast: torch.dtype) -> Basis:
+        """Nearly those of most variance of rows [row, feature], float32, by orthogonal iteration (Halko, Martinsson &
+        Tropp 2011, algorithm 4.4) from where a fixed seed puts it, with products in the format `fast`.
+        """
+        n, width = rows.shape
+        quick, seed = rows.to(fast), torch.Generator().manual_seed(0)
+        vectors = torch.randn(width, min(LEADING, n, width), generator=seed).to(rows.device)
+        for _ in range(ROUNDS):
+            vectors = torch.linalg.qr((quick.T @ (quick @ vectors.to(fast))).float())[0]
+        along = rows @ vectors
+        values, turn = torch.linalg.eigh(along.T @ along / n)
+        values, turn = values.clamp(min=0).flip(0), turn.flip(1)
+        return cls(values, vectors @ turn, along @ turn, rows.square().sum(dim=1))
+
+    @cached_property
+    def others(self) -> torch.Tensor:
+        """Mean square of rows along an axis across these, float32."""
+        left = (self.squares.sum() - self.rows.square().sum()).clamp(min=0) / len(self.rows)
+        return left / max(1, min(len(self.rows), len(self.vectors)) - self.vectors.shape[1])
+
 
 @dataclass(frozen=True)
 class Factors:
     """Curvatures of fits along the axes that matter to them, factorised."""
 
+    enough: ClassVar[int] = 4
+    """Products of a step that are few enough for the next one to do with the same factors."""
     vectors: torch.Tensor
     """[feature, axis]"""
     lower: torch.Tensor
@@ -143,6 +138,52 @@ class Factors:
         along = residual @ self.vectors
         change = torch.cholesky_solve(along[..., None], self.lower)[..., 0].sub_(along, alpha=1 - FLOOR)
         return torch.addmm(residual, change, self.vectors.T)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Curvatures along leading axes, and alike across them, of the mean weights of fits with the same penalty."""
+
+    enough: ClassVar[int] = 8
+    """As `Factors.enough`."""
+    vectors: torch.Tensor
+    """[feature, axis]"""
+    across: torch.Tensor
+    """Inverse curvatures across the axes, of each fit, [fit, 1]."""
+    beyond: torch.Tensor
+    """Inverse curvatures along them less those across, penalties side by side, [axis, penalty and axis]."""
+    kind: torch.Tensor | None
+    """The penalty of each fit, [fit]; None: there is one."""
+
+    @classmethod
+    def of(cls, basis: Basis, c: torch.Tensor, weights: torch.Tensor) -> Shared:
+        """Of fits with penalties C [fit, 1] and these weights of their rows [fit, row]."""
+        penalties, kind = c[:, 0].unique(return_inverse=True)
+        across, beyond = torch.empty_like(c, dtype=torch.float32), []
+        for k, penalty in enumerate(penalties):
+            strength = (penalty * weights[kind == k].mean(dim=0)).float()
+            total = strength.sum()
+            rows = (basis.rows - strength @ basis.rows / total.clamp(min=1e-30)).mul_(strength.sqrt()[:, None])
+            curvature = rows.T @ rows
+            curvature.diagonal().mul_(1 + RIDGE).add_(1)
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(curvature))
+            other = 1 / (1 + total * basis.others)
+            inverse.diagonal().sub_(other).add_(FLOOR)
+            across[kind == k] = other
+            beyond.append(inverse)
+        return cls(basis.vectors, across, torch.cat(beyond, dim=1), kind if len(penalties) > 1 else None)
+
+    def pick(self, which: torch.Tensor) -> Shared:
+        """Those of some of the fits."""
+        return replace(self, across=self.across[which], kind=None if self.kind is None else self.kind[which])
+
+    def divide(self, residual: torch.Tensor) -> torch.Tensor:
+        """Residuals [fit, feature], over features that all fits share, about divided by the curvature."""
+        change = (residual @ self.vectors) @ self.beyond
+        if self.kind is not None:
+            every = torch.arange(len(change), device=change.device)
+            change = change.unflatten(1, (-1, self.vectors.shape[1]))[every, self.kind]
+        return torch.addmm(residual * self.across, change, self.vectors.T)
 
 
 def _orthonormal(vectors: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ costs no product). Products inside conjugate gradients only
 say where to go, so they can be in bfloat16, where that is faster; gradients decide, and are in float32 or float64.
 
 Fits over one matrix have nearly the same curvature. So where conjugate gradients are slow, they are preconditioned with
-what fits share, or, where rows are wide, with each fit's own curvature along shared axes, found again when it no longer
-does (see `curvature`).
+what fits share, or, where rows are wide, with each fit's own curvature; either along shared axes, and found again when
+it no longer does (see `curvature`).
 
 The objective, with a free intercept, is scikit-learn's, `C * sum_i log(1 + exp(-t_i f(z_i))) + ||w||^2 / 2`. It is
 strongly convex in w (with constant 1, whatever the data), so `||w - optimum|| <= ||gradient||`. That is the criterion:
@@ -24,23 +24,23 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .curvature import ROWS, Axes, Basis, Divide, Factors
+from .curvature import LEADING, ROWS, Axes, Basis, Divide, Factors, Shared
 
 STEPS = 60
 """Newton steps before a fit is given up."""
 STEPS_FLOAT32 = 10
 """Those of them with gradients in float32, whose rounding can stop a fit short."""
 FORCING = 0.1
-"""Newton's equations are solved to this part of the gradient at first, and more exactly as it gets smaller."""
+"""Newton's equations are solved to this part of the gradient at first, and more exactly as it gets smaller; always to
+this part with products in bfloat16, which cannot tell more."""
 PRODUCTS = 200
 """Products for one Newton step; where they do not do, the next steps are computed in float32."""
-PAYS = 1.2
-"""Axes are found once a step takes more products, times fits, than this many times min(width, rows)^2 / rows."""
+ROUGH = 40
+"""The same for a preconditioned step with products in bfloat16: more would be spent on their rounding."""
+PAYS = 0.5
+"""Shared axes are found once a step takes more products, times fits, than this many times as many as there may be."""
 WIDE, WIDE_PAYS = 1024, 0.15
-"""From this width on fits have factors of their own: once a step takes more products, times fits, than this many times
-as many as there may be axes."""
-ENOUGH = 4
-"""Products of a step that are few enough for the next one to do with the same factors."""
+"""From this width on fits have factors of their own, and axes are found by this rule."""
 STRAGGLERS = 0.4
 """Conjugate gradients stop when no more than this part of the fits still asks for them."""
 CENTRED = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -64,40 +64,39 @@ class Rows:
     exact: torch.Tensor
     """As gradients multiply it."""
     fast: torch.Tensor
-    """As conjugate gradients multiply it; `fast_t` is its transpose."""
-    fast_t: torch.Tensor
+    """As conjugate gradients multiply it."""
     axes: Axes | None = None
     basis: Basis | None = None
-    """Either is found when a step first turns out to be slow; the second where rows are wide."""
+    """Found when a step first turns out to be slow, where features are no axes themselves."""
 
     @classmethod
     def of(cls, x: torch.Tensor, fast: torch.dtype, axes: Axes | None = None) -> Rows:
         """From rows in any number format, with gradients in float32 and conjugate gradients in the format `fast`."""
         exact = x.float()
-        quick = exact.to(fast)
-        return cls(exact, quick, quick.T.contiguous(), axes)
+        return cls(exact, exact.to(fast), axes)
 
     def precise(self) -> Rows:
         """The same with conjugate gradients in float32."""
-        axes = None if self.axes is None else self.axes.to(torch.float32)
-        whole = self.exact.float()
-        return Rows(self.exact, whole, whole.T.contiguous(), axes, self.basis)
+        return replace(self, fast=self.exact.float())
 
-    def learn(self, weights: torch.Tensor, products: int) -> None:
-        """After a step of so many products with weights [fit, row]: find the axes, if that pays."""
-        n, width = self.exact.shape
-        spent, most = products * len(weights), min(n, width)
+    def learn(self, fits: int, products: int) -> None:
+        """After a step of so many fits and products: find the axes, if that pays."""
         if self.axes is not None or self.basis is not None:
             return
+        n, width = self.exact.shape
+        spent, most = products * fits, min(n, width)
         if width >= WIDE and spent > WIDE_PAYS * min(most, ROWS):
             self.basis = Basis.of(self.exact.float())
-        elif width < WIDE and spent > PAYS * most**2 / n:
-            shared = weights.mean(dim=0).float()
-            self.axes = Axes.of(self.exact.float(), shared / shared.sum(), self.fast.dtype)
+        elif width < WIDE and spent > PAYS * min(most, LEADING):
+            self.basis = Basis.leading(self.exact.float(), self.fast.dtype)
 
-    def factors(self, fits: Fits, weights: torch.Tensor) -> Factors | None:
+    def factors(self, fits: Fits, weights: torch.Tensor) -> Factors | Shared | None:
         """Of the curvature of fits whose rows have these weights [fit, row]; None before a basis is found."""
-        return None if self.basis is None else Factors.of(self.basis, fits.c * weights)
+        if self.basis is None:
+            return None
+        if self.exact.shape[1] >= WIDE:
+            return Factors.of(self.basis, fits.c * weights)
+        return Shared.of(self.basis, fits.c, weights)
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,7 @@ def solve(rows: Rows, fits: Fits, tolerance: torch.Tensor) -> tuple[Fits, torch.
     converged = torch.zeros(len(w), dtype=torch.bool, device=w.device)
     left = torch.arange(len(w), device=w.device)
     now, factors, products = fits, None, PRODUCTS
+    least = FORCING if rows.fast.dtype == torch.bfloat16 else 0
     for _ in range(min(STEPS, STEPS_FLOAT32) if rows.exact.dtype == torch.float32 else STEPS):
         p, intercept = _centred(now)
         now = replace(now, b=intercept)
@@ -168,16 +168,16 @@ def solve(rows: Rows, fits: Fits, tolerance: torch.Tensor) -> tuple[Fits, torch.
             left, now, p, tolerance = left[keep], now.pick(keep), p[keep], tolerance[keep]
             gradient, size, length = gradient[keep], size[keep], length[keep]
             factors = None if factors is None else factors.pick(keep)
-        forcing = (size / length.clamp(min=1e-30)).sqrt().clamp(max=FORCING)
+        forcing = (size / length.clamp(min=1e-30)).sqrt().clamp(least, FORCING)
         goal = torch.maximum(forcing * size, 0.3 * tolerance * length)
         weights = p * (1 - p) * now.mask
-        if factors is None or products > ENOUGH:
+        if factors is None or products > factors.enough:
             factors = rows.factors(now, weights)
         step, along, products = _newton_step(rows, now, weights, gradient, goal, factors)
         if products < PRODUCTS:
-            rows.learn(weights, products)
+            rows.learn(len(weights), products)
         else:
-            rows = rows.precise()
+            rows, least = rows.precise(), 0
         if along.dtype != now.w.dtype:
             step = step.to(now.w.dtype)
             along = scores(rows, now, step)
@@ -222,7 +222,7 @@ def _newton_step(
     curvature: torch.Tensor,
     gradient: torch.Tensor,
     goal: torch.Tensor,
-    factors: Factors | None,
+    factors: Factors | Shared | None,
 ) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Conjugate gradients on Newton's equations until their residual is below `goal`.
 
@@ -244,9 +244,9 @@ def _newton_step(
     scaled = precondition(residual)
     towards = scaled.clone()
     size = torch.linalg.vecdot(residual, scaled)[:, None]
-    for done in range(1, PRODUCTS):
+    for done in range(1, ROUGH if factors is not None and fast == torch.bfloat16 else PRODUCTS):
         torch.mul(towards, inverse, out=applied)
-        torch.mm(product.copy_(applied), rows.fast_t, out=seen)
+        torch.mm(product.copy_(applied), rows.fast.T, out=seen)
         torch.mul(seen, weights, out=u)
         u.addcmul_(share, u.sum(dim=1, keepdim=True), value=-1)
         torch.mm(u, rows.fast, out=product)
@@ -265,7 +265,7 @@ def _newton_step(
     return step, along, PRODUCTS
 
 
-def _preconditioner(rows: Rows, fits: Fits, weights: torch.Tensor, factors: Factors | None) -> Divide:
+def _preconditioner(rows: Rows, fits: Fits, weights: torch.Tensor, factors: Factors | Shared | None) -> Divide:
     """What residuals [fit, feature] are nearly divided by their curvature with.
 
     Factors are of curvature over the features of `Rows`, which differ by `scale` from a fit's own. There they hold to

@@ -156,7 +156,7 @@ class Site:
             x.new_ones(x.shape[1]),
             ones.expand(n_fits, len(x)),
             ones.expand(n_fits, x.shape[1]),
-            Axes(values[kept].float() / len(x), None),
+            Axes(values[kept].float() / len(x)),
         ), axes
 
     def _solved(self, fits: Fits, tolerance: float) -> Fits:
