@@ -18,12 +18,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from introspect.backends import Capture, SampledBackend, Sampling, Steer, make_backend
+from introspect.backends import Capture, ModelBackend, SampledBackend, Sampling, Steer, make_backend
 from introspect.backends import vllm as adapter
 from introspect.doctor import examine
 from introspect.errors import ModelError, SpecError
+from introspect.experiment import load_experiment
 from introspect.models import load_model
-from tiny_folders import save_adapter, tiny_tokenizer
+from introspect.prepare import prepare
+from tiny_folders import save_adapter, save_tiny, tiny_tokenizer
 from tiny_models import SHAPE
 
 EXCHANGE = json.loads((Path(__file__).parent / "data" / "vllm-exchange.json").read_text())
@@ -229,6 +231,16 @@ def test_vllm_is_started_once_where_it_is_known_how_long_contexts_become(folder,
     backend.sampler._started(5000)
     assert [each["max_model_len"] for each in vllm.started] == [3072, 5120]
     assert vllm.ended == 1
+
+
+def test_a_run_says_before_its_self_test_how_long_contexts_become(tmp_path, monkeypatch):
+    save_tiny(tmp_path)
+    small = ("organism=null", "negative_control=null", "dtype=float32", "limit={id: 4, ood: 0}")
+    spec = load_experiment("probe-risk", (*small, f"model={json.dumps(str(tmp_path))}", "generation.max_new_tokens=30"))
+    told: list[int] = []
+    monkeypatch.setattr(ModelBackend, "expect", lambda backend, longest: told.append(longest))
+    prepared = prepare(spec, offline=True)
+    assert told == [max(len(job.prompt_ids) for part in prepared.parts for job in part) + 30]
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
             f"{spec.task} is a chat of {1 + further} turns, and where a span begins is known of the last one only: "
             "steer span all, tokens or from_text"
         )
-    check_ids(loaded.model, prompts, room=generation.max_new_tokens + further * (generation.max_new_tokens + TURN))
+    room = generation.max_new_tokens + further * (generation.max_new_tokens + TURN)
+    check_ids(loaded.model, prompts, room=room)
+    backend.expect(max(map(len, prompts), default=0) + room)
     parts = make_parts(asked, prompts, samples=generation.samples, seed=spec.seed, part_size=generation.rollouts_a_part)
     return Prepared(spec, items, loaded, backend, capture, parts, read_interventions(spec.steering, loaded, backend))
 
