@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import fsspec
+import fsspec.implementations.local
 import huggingface_hub
 import pytest
 from fsspec.registry import known_implementations
