@@ -145,6 +145,17 @@ class TestMismatched:
             assert f"{each.value:.2f} [" in said["reason"]
         check_text(said["reason"])
 
+    @pytest.mark.parametrize("name", ["a push of one size", "a push up to one level"])
+    def test_the_verdict_needs_both(self, spec, name):
+        # Answered Yes more easily of one word, without injection: one of the two differences is above 0.
+        for apart in (3.0, -3.0):
+            found = named(spec, BIASES[name], BIASES[name], np.random.default_rng(0), spread=0.3, apart=apart)
+            more, higher = found.plainly(AT, "concept", "concept_other")
+            if (apart > 0) == (name == "a push of one size"):
+                assert max(more.ci95[0], higher.ci95[0]) > 0.5
+            [said] = [each for each in verdict(found, AT) if each["criterion"] == BY_NAME]
+            assert said["finding"] == NOT
+
     def test_without_rows_nothing_is_found_either_way(self, spec):
         found = {each["criterion"]: each["finding"] for each in verdict(Found(spec, [], WORDS), AT)}
         assert found[BY_NAME] == found[WHICH_SENTENCE] == UNKNOWN
