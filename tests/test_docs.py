@@ -378,6 +378,19 @@ def test_links_and_what_comes_with_the_site_stand(html):
     assert not docs_hooks.FETCHED.search(html)
 
 
+@pytest.mark.parametrize(
+    ("html", "broken"),
+    [
+        ("<table><tr><td>|</td></tr></table><p>a | b</p>", False),
+        ("<pre>| a |</pre>", False),
+        ("<table></table>\n<p>| a | b |</p>", True),
+        ("<p>\n| a | b |</p>", True),
+    ],
+)
+def test_a_table_that_fell_apart_is_found_in_the_site(html, broken):
+    assert bool(docs_hooks.FALLEN_APART.search(html)) is broken
+
+
 def test_the_site_asks_for_no_font_and_opens_from_the_file_system():
     assert SITE["theme"]["font"] is False
     assert SITE["use_directory_urls"] is False

@@ -25,6 +25,8 @@ FETCHED = re.compile(
     re.IGNORECASE,
 )
 """What a browser would fetch from elsewhere as soon as a page is opened."""
+FALLEN_APART = re.compile(r"<p>\s*\|")
+"""A row of a table that is none any more: a blank line, or no line of dashes, stands before it."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -62,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 def on_post_build(config: MkDocsConfig) -> None:
     """The search index for pages that are opened from the file system; then refuse a site whose pages or styles would
-    fetch anything from elsewhere.
+    fetch anything from elsewhere, or in which a table fell apart.
     """
     from mkdocs.exceptions import PluginError
 
@@ -70,6 +72,11 @@ def on_post_build(config: MkDocsConfig) -> None:
     index.with_suffix(".js").write_text(f"var __index = {index.read_text(encoding='utf-8')}", encoding="utf-8")
     for path in sorted(Path(config.site_dir).rglob("*")):
         if path.suffix in (".html", ".css"):
-            found = FETCHED.search(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            found = FETCHED.search(text)
             if found:
                 raise PluginError(f"{path.relative_to(config.site_dir)} fetches from elsewhere: {found[0][:200]}")
+            row = FALLEN_APART.search(text)
+            if row:
+                around = text[row.start() : row.start() + 200]
+                raise PluginError(f"{path.relative_to(config.site_dir)}: a table fell apart: {around}")

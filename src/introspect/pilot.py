@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MOST = 32
 """Rollouts of a pilot."""
-SECONDS = 30.0
+SECONDS = 120.0
 """That a turn of them may take, as far as a short batch tells that."""
 LEAST_TOKENS = 16
 """Of a completion, however slow the machine is."""
