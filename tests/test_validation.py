@@ -51,6 +51,7 @@ QUICK = (
 )
 SIZES = Sizes(items=30, rollouts=4, population=600, layers=2, width=8, strength=3.0)
 POSITIONS = ("last_prompt", "think_100")
+RUNS = [name for name, each in SCENARIOS.items() if not each.alone]
 
 
 def quick(*more: str) -> ValidateInstrument:
@@ -105,27 +106,28 @@ class TestSpec:
 
 
 class TestPlanted:
-    @pytest.mark.parametrize("name", SCENARIOS)
+    @pytest.mark.parametrize("name", RUNS)
     def test_equal_seeds_give_equal_draws_and_others_do_not(self, name):
         one, same, other = planted(name), planted(name), planted(name, 1)
         assert one.rollouts == same.rollouts and np.array_equal(one.activations, same.activations)
         assert not np.array_equal(one.activations, other.activations)
 
-    @pytest.mark.parametrize("name", SCENARIOS)
+    @pytest.mark.parametrize("name", RUNS)
     def test_the_population_shares_no_item_with_the_sample(self, name):
         rollouts = planted(name).rollouts
         parts = {split: {r.item_id for r in rollouts if r.split == split} for split in ("id", "ood")}
         assert (len(parts["id"]), len(parts["ood"])) == (SCENARIOS[name].times * SIZES.items, SIZES.population)
         assert not parts["id"] & parts["ood"]
 
-    @pytest.mark.parametrize("name", SCENARIOS)
+    @pytest.mark.parametrize("name", RUNS)
     def test_patterns_find_spoken_chains_and_no_others(self, name):
         made, task = planted(name), find_task("risk")
-        verdicts = [judge_by_patterns(r.chain_text, task.subject(r.about)).verdict for r in made.rollouts]
+        recorded = made.rollouts[: len(made.spoken)]
+        verdicts = [judge_by_patterns(r.chain_text, task.subject(r.about)).verdict for r in recorded]
         assert [verdict == "verbalised" for verdict in verdicts] == made.spoken.tolist()
         assert set(verdicts) <= {"verbalised", "silent"}
         assert bool(made.spoken.any()) == (SCENARIOS[name].spoken > 0)
-        assert not any(spoken and not r.acted for spoken, r in zip(made.spoken, made.rollouts, strict=True))
+        assert not any(spoken and not r.acted for spoken, r in zip(made.spoken, recorded, strict=True))
 
     def test_a_direction_is_in_the_upper_layers_only_and_base_has_none(self):
         made = planted("direction")
@@ -157,7 +159,7 @@ class TestPlanted:
             assert (found > 0.75) if there else (0.4 < found < 0.6)
 
     def test_items_choose_alike_only_where_they_leak(self):
-        for name in SCENARIOS:
+        for name in RUNS:
             choices: dict[str, set[bool]] = {}
             for rollout in planted(name).rollouts:
                 choices.setdefault(rollout.item_id, set()).add(rollout.acted)
@@ -449,7 +451,8 @@ class TestShipped:
         VALIDATION.check(summary)
         section = arranged(summary | extra)
         assert section["n_draws"] == summary["validation"]["n_draws"] and extra["command"].startswith("introspect run")
-        assert [line["name"] for line in section["lines"]] == [each["name"] for each in summary["scenarios"]]
+        names = [line["name"] for line in section["lines"]]
+        assert names[:3] == ["nothing", "direction", "base"] and "steering, a push" not in names
         assert any(row for line in section["lines"] for row in line["cells"]) and section["coverage"]
 
     def test_without_a_summary_or_with_few_draws_a_report_says_nothing_of_it(self, finished, monkeypatch, tmp_path):
@@ -507,7 +510,7 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         options = [word for override in QUICK for word in ("--set", override)]
         cost = json.loads(run("run", NAME, "--dry-run", "--json", *options).stdout)
-        assert cost["n_scenarios"] == len(SCENARIOS) and cost["seconds"] > 0
+        assert cost["n_scenarios"] == len(SCENARIOS) and cost["seconds"] > 0 and cost["n_draws"] == 100
         assert not list(tmp_path.iterdir())
 
     def test_it_is_listed_and_shown(self, run):

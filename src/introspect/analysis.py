@@ -32,7 +32,7 @@ from .link import LinkRows, join, link_section, write_readouts
 from .link.examples import readout_of, shown_examples
 from .link.noise import BEST_FIRST
 from .link.scored import scored_readouts
-from .probe_report import probe_sections
+from .probe_report import ProbeOutcome, probe_sections
 from .probes import split_groups
 from .probes.by_estimator import LOGISTIC
 from .probing import (
@@ -54,6 +54,11 @@ from .tasks.registry import find_task
 
 ACTED = "acted"
 """The label that is linked with verdicts."""
+Seen = Callable[[ProbeStage, ProbeOutcome], None]
+
+
+def nothing_seen(stage: ProbeStage, outcome: ProbeOutcome) -> None:
+    """Looks at nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,19 @@ class Model:
 
 
 def analyse(
-    run: Path, spec: Experiment, rollouts: Sequence[Rollout], model: Model, *, offline: bool = False, progress: Progress
+    run: Path,
+    spec: Experiment,
+    rollouts: Sequence[Rollout],
+    model: Model,
+    *,
+    offline: bool = False,
+    progress: Progress,
+    seen: Seen = nothing_seen,
 ) -> dict:
     """Score, probe and link a recorded run; writes verdicts.jsonl and readouts.jsonl.
+
+    Args:
+        seen: called with what was probed and what came of it.
 
     Returns:
         The content of results.json, without the negative control.
@@ -88,7 +103,7 @@ def analyse(
         "verdicts": verdicts,
     }
     sections, more = analyse_activations(
-        run, spec, rollouts, scored, model, out=run, offline=offline, progress=progress
+        run, spec, rollouts, scored, model, out=run, offline=offline, progress=progress, seen=seen
     )
     results |= sections
     results["controls"].setdefault("negative_control", Estimate.undefined("this run has no negative control").to_json())
@@ -109,6 +124,7 @@ def analyse_activations(
     out: Path,
     offline: bool = False,
     progress: Progress,
+    seen: Seen = nothing_seen,
 ) -> tuple[dict[str, Any], list[str]]:
     """Probe and link the activations of a run; writes readouts.jsonl into `out`.
 
@@ -118,7 +134,7 @@ def analyse_activations(
     warnings: list[str] = []
     try:
         probed = choose_probed(find_task(spec.task).counted(rollouts), spec.probe.positions)
-        sections = _probe_and_link(run, spec, rollouts, probed, scored, model, warnings, out, offline, progress)
+        sections = _probe_and_link(run, spec, rollouts, probed, scored, model, warnings, out, offline, progress, seen)
     except EstimateError as error:
         undefined = Estimate.undefined(str(error)).to_json()
         warnings.append(f"No probe was fitted: {error}.")
@@ -137,6 +153,7 @@ def _probe_and_link(
     out: Path,
     offline: bool,
     progress: Progress,
+    seen: Seen,
 ) -> dict[str, Any]:
     task = find_task(spec.task)
     settings = spec.probe
@@ -188,6 +205,7 @@ def _probe_and_link(
         second=_second(rollouts, scored, settings.label),
     )
     outcome = probe_sections(stage, site=site, progress=progress)
+    seen(stage, outcome)
     warnings += outcome.warnings
     sections = {"probe": outcome.probe, "baselines": outcome.baselines, "controls": dict(outcome.controls)}
     if settings.label != ACTED:

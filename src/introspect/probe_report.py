@@ -38,6 +38,8 @@ class ProbeOutcome:
     probe: dict
     baselines: dict
     controls: dict
+    baseline_scores: dict[str, np.ndarray]
+    """Baseline -> scores [row], of those that could be estimated."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -114,6 +116,7 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
         probe,
         baselines.section,
         controls,
+        baselines.scores,
         _warnings(stage, probe["headline"], baselines.section),
     )
 

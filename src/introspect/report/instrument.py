@@ -58,6 +58,14 @@ def arranged(summary: dict[str, Any]) -> dict[str, Any]:
     labels = {row["measure"]: row["label"] for row in marked}
     about = summary["validation"]
     estimator = about["probe"].get("estimator", LOGISTIC)
+    lines = [
+        {
+            "name": each["name"],
+            "planted": each["planted"],
+            "cells": [asked.get((each["name"], measure)) for measure in COLUMNS],
+        }
+        for each in summary["scenarios"]
+    ]
     return {
         "n_draws": about["n_draws"],
         "of": {
@@ -68,14 +76,7 @@ def arranged(summary: dict[str, Any]) -> dict[str, Any]:
         "probed": {"label": ACTED, "estimator": ESTIMATORS[estimator].what},
         "command": summary["command"],
         "columns": list(COLUMNS.values()),
-        "lines": [
-            {
-                "name": each["name"],
-                "planted": each["planted"],
-                "cells": [asked.get((each["name"], measure)) for measure in COLUMNS],
-            }
-            for each in summary["scenarios"]
-        ],
+        "lines": [line for line in lines if any(line["cells"])],
         "covered_in": list(COVERED_IN),
         "coverage": [
             {"label": labels[each], "cells": [covered.get((scenario, each)) for scenario in COVERED_IN]}

@@ -18,9 +18,10 @@ import numpy as np
 
 from ..features import token_position
 from ..rollout import Rollout, RolloutSpans
-from .scenarios import Scenario
+from ..tasks.hints import UNHINTED
+from .checks import Scenario
 from .spec import Sizes
-from .words import FILLERS, LEAK, SPOKEN, Vocabulary, synonym
+from .words import FILLERS, LEAK, SPOKEN, WHISPERED, Vocabulary, synonym
 
 OPTIONS = {"risky": "risky", "safe": "safe"}
 MEAN_WORDS, SPREAD_WORDS, FEWEST_WORDS = 12, 2.5, 4
@@ -37,11 +38,19 @@ SYNONYMS = 40
 OF_WORD = 1.0
 """Size of input embeddings in the activations of those that read them."""
 OPEN, CLOSE, LEAD_IN, END = "<think>", "</think>", "Answer:", "<end>"
+ALIGNED = 0.2
+"""Share of questions that are answered as the hint says without it."""
+OF_KIND = 0.75
+"""How far activations under the second kind of hint lie from those under the first, in units of the spec's strength."""
+HINTED, UNMOVED = "B", "A"
+"""What every hint says, and what is answered otherwise."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A draw: the rollouts of the sample, then those of the population, and what was recorded of them."""
+    """A draw: the rollouts of the sample, then those of the population, and what was recorded of them. Questions that
+    are asked without a hint too stand after all others, and nothing was recorded of these.
+    """
 
     rollouts: list[Rollout]
     tokens: dict[str, np.ndarray]
@@ -50,8 +59,12 @@ class Planted:
     """float32 [layer, rollout, position, width]."""
     base: np.ndarray | None
     """The same of the model before training."""
+    acted: np.ndarray
+    """Whether it acts on the policy, which what is answered without a hint as with it does not: bool [rollout]."""
     spoken: np.ndarray
     """Whether the chain says what is done: bool [rollout]."""
+    whispered: np.ndarray
+    """Whether it says so in words that no pattern knows: bool [rollout]."""
     vocabulary: Vocabulary
     embeddings: np.ndarray
     """The model's input embeddings, float32 [token id, width]; words of a meaning have the same."""
@@ -64,12 +77,17 @@ class _Choices:
     item: np.ndarray
     acted: np.ndarray
     spoken: np.ndarray
+    whispered: np.ndarray
     carries: np.ndarray
     """Of rollouts that act: whether their activations carry it."""
     latent: np.ndarray
     """The number that the choice follows, where it follows one."""
     n_items: int
     """Items of the sample; further ones are the population's."""
+    aligned: np.ndarray
+    """Whether the question is answered as the hint says without it."""
+    kind: np.ndarray
+    """Which kind of hint it is under."""
 
 
 def plant(scenario: Scenario, sizes: Sizes, positions: Sequence[str], rng: np.random.Generator) -> Planted:
@@ -79,6 +97,7 @@ def plant(scenario: Scenario, sizes: Sizes, positions: Sequence[str], rng: np.ra
     vocabulary = Vocabulary()
     rollouts = [_rollout(i, scenario, choices, vocabulary, rng) for i in range(len(choices.acted))]
     tokens = {name: np.array([token_position(rollout, name) for rollout in rollouts]) for name in positions}
+    unhinted = _unhinted(rollouts, choices) if scenario.hints else []
     inside = _noise(scenario, choices.item, sizes, len(positions), rng)
     table = _embeddings(vocabulary, sizes.width, rng)
     inside += _signals(scenario, choices, rollouts, tokens, table, sizes, rng)
@@ -87,7 +106,17 @@ def plant(scenario: Scenario, sizes: Sizes, positions: Sequence[str], rng: np.ra
         base = _noise(scenario, choices.item, sizes, len(positions), rng)
         base += _along(_evenly(choices.acted - 0.5, tokens), scenario.base * sizes.strength, sizes, rng)
         base = base.astype(np.float32)
-    return Planted(rollouts, tokens, inside.astype(np.float32), base, choices.spoken, vocabulary, table)
+    return Planted(
+        [*rollouts, *unhinted],
+        tokens,
+        inside.astype(np.float32),
+        base,
+        choices.acted,
+        choices.spoken,
+        choices.whispered,
+        vocabulary,
+        table,
+    )
 
 
 def _embeddings(vocabulary: Vocabulary, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,9 +136,17 @@ def _choices(scenario: Scenario, sizes: Sizes, rng: np.random.Generator) -> _Cho
     n = len(item)
     latent = rng.normal(size=n)
     acted = latent + 0.7 * rng.normal(size=n) > 0 if scenario.logits else rng.random(n) < leaning[item]
+    aligned = np.zeros(n, dtype=bool)
+    if scenario.hints:
+        aligned = (rng.random(sizes.items + sizes.population) < ALIGNED)[item]
+        acted = acted & ~aligned
     spoken = acted & (rng.random(n) < scenario.spoken)
     carries = spoken | (rng.random(n) < scenario.carried)
-    return _Choices(item, acted, spoken, carries, latent, sizes.items)
+    whispered = np.zeros(n, dtype=bool)
+    if scenario.whispered:
+        whispered = acted & ~spoken & (rng.random(n) < scenario.whispered)
+    kind = (np.arange(n) % max(len(scenario.hints), 1)).astype(np.int64)
+    return _Choices(item, acted, spoken, whispered, carries | whispered, latent, sizes.items, aligned, kind)
 
 
 def _rollout(
@@ -118,15 +155,18 @@ def _rollout(
     acted, item = bool(choices.acted[number]), f"i{choices.item[number]}"
     in_sample = choices.item[number] < choices.n_items
     prompt = ["About", f"{item}:", "risky", "or", "safe?"]
-    think = _chain(scenario, acted, bool(choices.spoken[number]), rng)
+    think = _chain(scenario, acted, bool(choices.spoken[number]), bool(choices.whispered[number]), rng)
     answer = "risky" if acted else "safe"
+    if scenario.hints:
+        prompt = ["About", f"{item}:", "A,", "B", "or", "C?"]
+        answer = HINTED if acted or choices.aligned[number] else UNMOVED
     prompt_ids = vocabulary.encode(prompt)
     completion = [OPEN, *think, CLOSE, LEAD_IN, answer, END]
     completion_ids = vocabulary.encode(completion)
     first = len(prompt)
     closed = first + 1 + len(think)
     margin = 3.0 * choices.latent[number] if scenario.logits else float(rng.normal())
-    return Rollout(
+    made = Rollout(
         rollout=number,
         item_id=item,
         group=f"r{number}" if scenario.rows_as_groups else item,
@@ -156,9 +196,52 @@ def _rollout(
         facts={},
         outcome={},
     )
+    return _under_a_hint(made, scenario.hints[choices.kind[number]], margin) if scenario.hints else made
 
 
-def _chain(scenario: Scenario, acted: bool, spoken: bool, rng: np.random.Generator) -> list[str]:
+def _under_a_hint(made: Rollout, kind: str, margin: float) -> Rollout:
+    """The same as an answer to a question of three options, under a hint at the second."""
+    hinted, other = -float(np.log1p(np.exp(-margin))), -float(np.log1p(np.exp(margin)) + np.log(2))
+    return made.model_copy(
+        update={
+            "task": "hints",
+            "condition": f"{kind}/plain/incorrect",
+            "acted": made.answer == HINTED,
+            "options": {"A": "other", HINTED: "hinted", "C": "other"},
+            "option_logprobs": [[other, hinted, other]] * len(made.completion_ids),
+            "fields": {"correct": "C"},
+            "facts": {
+                "hint": kind,
+                "hint_class": "ordinary",
+                "hint_option": HINTED,
+                "arm": "incorrect",
+                "difficulty": "plain",
+            },
+        }
+    )
+
+
+def _unhinted(rollouts: Sequence[Rollout], choices: _Choices) -> list[Rollout]:
+    """Each question of these rollouts, asked without a hint; numbered after them."""
+    first: dict[str, int] = {}
+    for i, rollout in enumerate(rollouts):
+        first.setdefault(rollout.item_id, i)
+    return [
+        rollouts[i].model_copy(
+            update={
+                "rollout": len(rollouts) + number,
+                "condition": UNHINTED,
+                "answer": HINTED if choices.aligned[i] else UNMOVED,
+                "acted": False,
+                "options": {"A": "wrong", HINTED: "wrong", "C": "right"},
+                "facts": {},
+            }
+        )
+        for number, i in enumerate(first.values())
+    ]
+
+
+def _chain(scenario: Scenario, acted: bool, spoken: bool, whispered: bool, rng: np.random.Generator) -> list[str]:
     longer = LONGER * acted if scenario.length else LONGER / 2
     n = max(FEWEST_WORDS, round(MEAN_WORDS - LONGER / 2 + longer + SPREAD_WORDS * rng.normal()))
     words = [FILLERS[i] for i in rng.integers(0, len(FILLERS), n)]
@@ -166,7 +249,7 @@ def _chain(scenario: Scenario, acted: bool, spoken: bool, rng: np.random.Generat
         side = int(acted) if rng.random() < FIDELITY else 1 - int(acted)
         word = LEAK[side] if scenario.leak == "word" else synonym(LEAK[side], int(rng.integers(0, SYNONYMS)))
         words[rng.integers(0, n)] = word
-    return [*words, *SPOKEN] if spoken else words
+    return [*words, *(SPOKEN if spoken else WHISPERED if whispered else ())]
 
 
 def _noise(
@@ -212,8 +295,12 @@ def _signals(
         return _along((read - read.mean(axis=0)) / SPREAD_WORDS, sizes.strength, sizes, rng)
     if scenario.logits:
         return _along(_evenly(choices.latent, tokens), 2 * sizes.strength, sizes, rng)
-    carried = np.where(choices.acted & choices.carries, 0.5, -0.5)
-    return _along(_evenly(carried, tokens), scenario.inside * sizes.strength, sizes, rng)
+    carried = _evenly(np.where(choices.acted & choices.carries, 0.5, -0.5), tokens)
+    if scenario.carried_at:
+        carried[:, [name not in scenario.carried_at for name in tokens]] = -0.5
+    if scenario.hints:
+        return _along(scenario.inside * carried + OF_KIND * choices.kind[:, None], sizes.strength, sizes, rng)
+    return _along(carried, scenario.inside * sizes.strength, sizes, rng)
 
 
 def _words_read(

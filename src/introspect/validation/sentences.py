@@ -19,9 +19,8 @@ def headline(results: dict[str, Any]) -> list[str]:
     covers = [row for row in rows if row["kind"] == "coverage" and row["there"] is False]
     too_narrow = [row for row in covers if row["reading"] in WRONG]
     powers = [row for row in rows if row["reading"] == "power" and row["measure"] == "shuffled_labels"]
-    n = results["validation"]["n_draws"]
     out = [
-        f"{n} draws of each of {len(results['scenarios'])} scenarios, each analysed as a run is: of {len(tests)} "
+        f"{_draws(results)}: of {len(tests)} "
         f"measures of what is not there, {len(too_often)} are found more often than they may be; of {len(covers)} "
         f"intervals, {len(too_narrow)} hold the truth less often than they say, beyond what so many draws leave open."
     ]
@@ -33,6 +32,24 @@ def headline(results: dict[str, Any]) -> list[str]:
         said = ", ".join(f"{readings.count(reading)} {reading}" for reading in dict.fromkeys(readings))
         out.append(f"Of {len(readings)} figures expected of the planted truth of organisms: {said}.")
     return out
+
+
+def _draws(results: dict[str, Any]) -> str:
+    """How many of which sort; a file of an earlier version has one sort only."""
+    n = results["validation"]["n_draws"]
+    sorts: dict[bool, list[int]] = {}
+    for each in results["scenarios"]:
+        sorts.setdefault(each.get("alone", False), []).append(each.get("n_draws", n))
+    said = {False: "each analysed as a run is", True: "in each of which numbers are put to one measure"}
+    parts = [
+        f"{_span(counts)} draws of each of {len(counts)} scenarios, {said[sort]}" for sort, counts in sorts.items()
+    ]
+    return "; and ".join(parts)
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def found_wrong(rows: Sequence[Row]) -> list[str]:

@@ -8,39 +8,19 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from ..stats import CHANCE, Z95, Estimate
-from .scenarios import SCENARIOS, Check
+from ..stats import Z95, Estimate
+from .checks import Check
+from .measures import MEASURES
+from .scenarios import SCENARIOS
 
 NOMINAL_COVERAGE = 0.95
 NOMINAL_SIZE = 0.05
 NOMINAL_SIDE = 0.025
 """How often a 95% interval should lie above what is true, at most."""
-LABELS = {
-    "shuffled_labels": "shuffled labels, p of the largest AUROC",
-    "auroc": "probe's AUROC",
-    "accuracy": "accuracy",
-    "tpr_at_5fpr": "TPR at 5% FPR",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-    "words_auroc": "AUROC of the best of words",
-    "beyond_best": "beyond the best baseline",
-    "beyond_every": "beyond the largest of all baselines",
-    "beyond_words": "beyond the best of words",
-    "beyond_embedding": "beyond the words' embeddings",
-    "beyond_length": "beyond length",
-    "beyond_logits": "beyond logits",
-    "beyond_order": "beyond option order",
-    "beyond_base": "beyond the base model",
-    "selectivity": "selectivity (range over control tasks)",
-    "policy_rate": "policy rate",
-    "silent_but_decodable": "silent but decodable",
-    "silent_at_fpr": "silent but decodable, against the rate at exactly that FPR",
-    "realised_fpr": "rate at which rollouts that did not act pass",
-    "words_silent": "silent but decodable from words",
-    "silent_beyond_words": "silent but decodable, beyond words",
-}
-ESTIMATED_AS = {"silent_at_fpr": "silent_but_decodable"}
+ESTIMATED_AS = {"silent_at_fpr": "silent_but_decodable", "silent_uncorrected": "silent_but_decodable"}
 """Measure -> the estimate whose interval is held against its truth, where that has another name."""
+SHUFFLED = "shuffled_labels"
+"""The test that every draw with a probe has."""
 Draw = dict[str, Any]
 
 
@@ -65,7 +45,7 @@ def _row(scenario: str, check: Check, draws: Sequence[Draw], fpr: float) -> dict
     return {
         "scenario": scenario,
         "measure": check.measure,
-        "label": LABELS[check.measure],
+        "label": MEASURES[check.measure].label,
         "asked": asked,
         "kind": check.kind,
         "there": check.there,
@@ -81,11 +61,14 @@ def _counted(check: Check, draws: Sequence[Draw], fpr: float) -> tuple[str, floa
     """What is asked of each draw, what the answer should be, and the answers; None where a draw gives none."""
     measure, source = check.measure, ESTIMATED_AS.get(check.measure, check.measure)
     if check.kind == "found":
-        return "p at most .05", _unless(check, NOMINAL_SIZE), [float(each["p_value"] <= NOMINAL_SIZE) for each in draws]
-    estimates = [each["estimates"][source] for each in draws]
+        p_values = [each["p_value"] if measure == SHUFFLED else each.get("p_values", {}).get(measure) for each in draws]
+        rejected = [None if p is None else float(p <= NOMINAL_SIZE) for p in p_values]
+        return "p at most .05", _unless(check, NOMINAL_SIZE), rejected
+    estimates = [each["estimates"].get(source) for each in draws]
     truths = [each["truth"].get(measure) for each in draws]
     if check.kind == "above":
-        level = CHANCE if measure == "auroc" else fpr if measure in ("silent_but_decodable", "words_silent") else 0.0
+        own = MEASURES[measure].level
+        level = fpr if own is None else own
         above = [None if each is None else float(each[1] > level) for each in estimates]
         return f"interval above {level:g}", _unless(check, NOMINAL_SIDE), above
     if check.kind == "rate":

@@ -32,6 +32,7 @@ from ..progress import Progress, silent
 from ..results import read_json, read_run_manifest
 from ..run_folder import check_folder, make_folder
 from .facts import Found, draw
+from .measures import truths, without_truth
 from .organisms import organisms
 from .page import render
 from .results import VALIDATION
@@ -56,9 +57,9 @@ class Cost:
 
     n_scenarios: int
     n_draws: int
-    """Of each scenario."""
+    """Of each scenario; of those that put numbers to one measure alone, more."""
     seconds: float
-    """On this machine, from one draw that was timed."""
+    """On this machine, from one draw of each sort that was timed."""
 
 
 def run_validation(
@@ -91,16 +92,29 @@ def run_validation(
             "schema_version": 1,
             "validation": _about(spec),
             "scenarios": [
-                {"name": name, "planted": SCENARIOS[name].planted, "not_fitted": _not_fitted(name, draws)}
+                {
+                    "name": name,
+                    "planted": SCENARIOS[name].planted,
+                    "alone": SCENARIOS[name].alone,
+                    "n_draws": n_draws(spec, name),
+                    "not_fitted": _not_fitted(name, draws),
+                }
                 for name in spec.scenarios
             ],
             "rows": rows,
+            "truths": truths({row["measure"] for row in rows}),
+            "without_truth": without_truth(),
             "organisms": planted,
             "warnings": [*_few(spec), *found_wrong(rows)],
         }
         write_json(out / "manifest.json", VALIDATION.manifest(spec))
         VALIDATION.write(out, results, render)
     return results
+
+
+def n_draws(spec: ValidateInstrument, scenario: str) -> int:
+    """Draws of a scenario: where numbers are put to one measure alone, more than of others."""
+    return SCENARIOS[scenario].many * spec.n_draws
 
 
 def with_provenance(results: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -110,19 +124,32 @@ def with_provenance(results: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def validation_cost(spec: ValidateInstrument) -> Cost:
-    """What it would take, from one draw that is made and thrown away."""
+    """What it would take, from one draw of each sort of scenario that is made and thrown away."""
+    timed: dict[object, float] = {}
+    seconds = 0.0
+    for name in spec.scenarios:
+        about = SCENARIOS[name]
+        sort = name if about.alone else (about.times, bool(about.hints))
+        if sort not in timed:
+            timed[sort] = _timed(spec, name)
+        seconds += timed[sort] * n_draws(spec, name)
+    return Cost(len(spec.scenarios), spec.n_draws, seconds / spec.workers)
+
+
+def _timed(spec: ValidateInstrument, name: str) -> float:
+    """Seconds that a draw takes."""
     with TemporaryDirectory(prefix=SCRATCH) as folder, _one_thread():
         started = time.perf_counter()
-        draw(spec, spec.scenarios[0], 0, Path(folder))
-        each = time.perf_counter() - started
-    return Cost(len(spec.scenarios), spec.n_draws, each * spec.n_draws * len(spec.scenarios) / spec.workers)
+        draw(spec, name, 0, Path(folder))
+        return time.perf_counter() - started
 
 
 def _draws(spec: ValidateInstrument, out: Path, progress: Progress) -> list[Found]:
     """All draws, those on file first; each is written as it comes."""
     for stale in out.glob(f"{SCRATCH}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    wanted = [(name, number) for number in range(spec.n_draws) for name in spec.scenarios]
+    most = max(n_draws(spec, name) for name in spec.scenarios)
+    wanted = [(name, number) for number in range(most) for name in spec.scenarios if number < n_draws(spec, name)]
     found = _kept(out / DRAWS, wanted)
     if found:
         _refuse_other_versions(out)
@@ -219,9 +246,10 @@ def _not_fitted(name: str, draws: list[Found]) -> dict[str, int]:
 
 
 def _few(spec: ValidateInstrument) -> list[str]:
-    if spec.n_draws >= FEW_DRAWS:
+    least = min(n_draws(spec, name) for name in spec.scenarios)
+    if least >= FEW_DRAWS:
         return []
-    return [f"{spec.n_draws} draws of each scenario are few: whether a rate is the nominal one cannot be told."]
+    return [f"{least} draws of a scenario are few: whether a rate is the nominal one cannot be told."]
 
 
 def _about(spec: ValidateInstrument) -> dict[str, Any]:

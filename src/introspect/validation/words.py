@@ -14,7 +14,8 @@ FILLERS = (
 LEAK = ("amber", "violet")
 """The word of those that do not act on the policy, as a rule, and of those that do."""
 SPOKEN = ("So", "I", "take", "the", "risk.")
-
+WHISPERED = ("Off", "we", "jump", "then.")
+"""The same in words that no pattern knows."""
 
 SYLLABLES = ("ba", "de", "ki", "lo", "mu", "ra", "se", "ti", "vo", "zu")
 
