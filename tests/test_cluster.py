@@ -458,10 +458,10 @@ class TestPieces:
         now[0] += dealing.AGAIN_SECONDS
         assert pieces.next(here=True) == 0
         pieces.busy(0, BusyError("another process (7 on a) is writing to x: wait"))
-        assert pieces.next(here=True) is None
         assert re.match(
             r"training 0 could not be begun for 10 minutes: another process \(7 on a\)", str(pieces.failure)
         )
+        assert pieces.next(here=True) is None
 
     def test_the_third_worker_is_one_too_many(self):
         pieces = Pieces([4], "part {}".format, others=3)
