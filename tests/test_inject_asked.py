@@ -107,11 +107,12 @@ BIASES = {
 
 
 class TestMismatched:
-    @pytest.mark.parametrize("name", BIASES)
-    @pytest.mark.parametrize("apart", [0.0, 1.5, -1.5])
+    @pytest.mark.parametrize(
+        ("name", "apart"),
+        # A push that stops is not part of the way to one level: the two questions have to be alike.
+        [(name, apart) for name in BIASES for apart in (0.0, 1.5, -1.5) if name != "a push that stops" or not apart],
+    )
     def test_yes_to_every_word_is_no_finding_whatever_the_bias(self, spec, name, apart):
-        if name == "a push that stops" and apart:
-            pytest.skip("is not part of the way to one level: the two questions have to be alike")
         rng = np.random.default_rng(0)
         found = [finding(named(spec, BIASES[name], BIASES[name], rng, apart=apart)) for _ in range(25)]
         assert found.count(SUPPORTED) <= 2
