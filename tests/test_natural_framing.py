@@ -174,6 +174,10 @@ class TestPlanted:
 
 
 class TestHints:
+    def test_a_question_is_asked_once_without_a_hint_whichever_hints_are_chosen(self):
+        assert load_spec("framing", ["task=hints", "hints.kinds=[metadata]"]).hints.resamples == 1
+        assert load_spec("framing", ["task=hints", "hints.resamples=4"]).hints.resamples == 4
+
     def test_use_is_counted_of_hinted_rollouts_beyond_what_is_answered_anyway(self):
         def row(frame, hinted, answer, **more):
             return {

@@ -26,6 +26,13 @@ def check_position(name: str) -> None:
         raise ValueError(f"{name} reads the answer itself; choose a position before it, such as before_answer")
 
 
+class FramingHints(HintSpec):
+    """Which hints are given under every frame."""
+
+    resamples: Annotated[int, Field(ge=1)] = 1
+    """Rollouts of a question without a hint, under each frame: what hint use is counted beyond."""
+
+
 class Framing(NaturalSpec):
     """The same items under frames that say what the question is for; each is compared with a control as long."""
 
@@ -43,7 +50,7 @@ class Framing(NaturalSpec):
     """Names of frames, besides the control."""
     frames_file: Text | None = None
     """A file like data/natural/frames.yaml; null: that one."""
-    hints: HintSpec = HintSpec(resamples=1)
+    hints: FramingHints = FramingHints()
     """Task `hints`: which hints are given."""
     samples: Count = 1
     """Rollouts of an item under a condition and frame."""
