@@ -92,7 +92,7 @@ def _way(spec: AnySpec) -> Way:
 
         return Way(natural_cost, _words_of_natural, run_natural, _sentences)
     if isinstance(spec, ValidateInstrument):
-        from ..validation import sentences
+        from ..validation.sentences import headline as of_validation
         from ..validation.validate import run_validation, validation_cost, with_provenance
 
         def run(spec: ValidateInstrument, folder: Path, *, offline: bool, **options: Any) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def _way(spec: AnySpec) -> Way:
             lambda spec, offline: validation_cost(spec),
             _words_of_validation,
             run,
-            lambda results: [*sentences.headline(results), *results["warnings"]],
+            lambda results: [*of_validation(results), *results["warnings"]],
         )
-    from ..studies import sentences as of_study
+    from ..studies.sentences import headline as of_study
     from ..studies.study import not_counted, run_study, study_cost
 
-    return Way(study_cost, _words_of_runs, run_study, of_study.headline, not_counted)
+    return Way(study_cost, _words_of_runs, run_study, of_study, not_counted)
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:
