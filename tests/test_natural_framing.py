@@ -101,6 +101,23 @@ class TestPlanted:
         assert verdicts(results)["permission changes the readout"] == "supported"
         assert any("moves the readout by -" in each for each in results["sentences"])
 
+    def test_a_readout_that_does_not_tell_acting_is_none_however_far_a_frame_moves_it(self, folder, monkeypatch):
+        own = Planted.one
+
+        def blind(self, prompt, seed, capture, watch):
+            made = own(self, prompt, seed, capture, watch)
+            for state in made.activations.values():
+                state[:, 0] = float(np.random.default_rng(seed % 2**32 + 2).normal())
+                if self.words["exam"] in TOKENIZER.decode(list(prompt)):
+                    state += 20.0
+            return made
+
+        monkeypatch.setattr(Planted, "one", blind)
+        _, results = planted(folder)
+        assert cells_of(results, "What predicts acting")["control"][0]["ci95"][0] <= 0.5
+        [found] = [each for each in results["verdict"] if each["criterion"] == "exam changes the readout"]
+        assert found["finding"] == "cannot tell" and "it tells acting at AUROC" in found["reason"]
+
     def test_without_a_neutral_frame_no_readout_is_changed(self, folder):
         _, results = planted(folder, "frames=[exam, permission]", acts={"exam": 0.1}, shift={"permission": 6.0})
         assert cells_of(results, "By frame: readout")["permission"][1]["ci95"][0] > 0

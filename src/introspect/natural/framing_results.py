@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cells import Done
-from ..stats import Estimate
+from ..stats import CHANCE, Estimate
 from ..tables import Columns, line_of, table
 from .framing_found import FLIPS, READOUT, SAID, Effect, Found, Gap, Measure
 from .framing_texts import CONTROL, NEUTRAL
-from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, figure, finding, said
+from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, above, figure, finding, said
 
 if TYPE_CHECKING:
     from .framing_study import FramingStudy
@@ -41,7 +41,7 @@ def found_of(study: FramingStudy, done: Done) -> dict[str, Any]:
         "facts": facts,
         "tables": tables,
         "figures": _figures(found),
-        "verdict": _verdict(found),
+        "verdict": _verdict(found, predicted),
         "counts": {
             "n_rollouts": len(columns.rows),
             "n_without_answer": int((~columns.readable).sum()),
@@ -105,7 +105,8 @@ def _figures(found: Found) -> list[dict[str, Any]]:
     return [figure("Frames against the control", ("measure", "share minus control"), series, kind="points", at=0.0)]
 
 
-def _verdict(found: Found) -> list[dict[str, str]]:
+def _verdict(found: Found, predicted: dict[str, tuple[Estimate, Estimate, Estimate]]) -> list[dict[str, str]]:
+    """Findings. A readout that does not tell acting where nothing is said of it is none, however far it moves."""
     out = []
     for measure in found.measures:
         if measure.name not in found.judged:
@@ -123,9 +124,12 @@ def _verdict(found: Found) -> list[dict[str, str]]:
                 )
             elif measure.name == READOUT and frame != NEUTRAL:
                 reason += "; any words may move a readout, and no neutral frame was run to say how far"
-            out.append(
-                finding(f"{frame} changes {found.judged[measure.name]}", _changes(effect, measure, frame), reason)
-            )
+            what = _changes(effect, measure, frame)
+            if measure.name == READOUT and what == SUPPORTED:
+                reads = predicted[CONTROL][0]
+                what = what if above([reads], CHANCE) == SUPPORTED else UNKNOWN
+                reason += f"; under the control it tells acting at AUROC {said(reads)}"
+            out.append(finding(f"{frame} changes {found.judged[measure.name]}", what, reason))
     reason = "frames are words; whether a model takes one for an evaluation, or for permission, is open"
     out.append(finding("meta", UNTESTED, reason))
     return out
