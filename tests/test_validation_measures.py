@@ -16,7 +16,7 @@ from introspect.metrics.hint_rows import hint_rows
 from introspect.spec_kinds import load_spec
 from introspect.stats import CHANCE, auroc
 from introspect.validation import validate
-from introspect.validation.alone import APART, alone
+from introspect.validation.alone import APART, alone, numbers
 from introspect.validation.facts import draw
 from introspect.validation.labelled import write_labels
 from introspect.validation.linked import hint_estimates, linked_truths
@@ -146,7 +146,7 @@ class TestTruth:
         dev = [readout(i, "dev", i / 60, ()) for i in range(60)]
         ood = [
             readout(100, "ood", 0.99, both[:1]),
-            readout(101, "ood", 0.5, both[:1]),
+            readout(101, "ood", 0.7, both[:1]),
             readout(102, "ood", 0.0, both, late=-8.0),
             readout(103, "ood", 5.0, ()),
         ]
@@ -188,6 +188,7 @@ class TestTruth:
         }
         found = hint_estimates(link, ("a", "b"))
         assert (found["first_kind_fpr"][0], found["second_kind_fpr"][0]) == (0.1, 0.2)
+        assert all(found[name] == numbers(estimate(0.3)) for name in ("motivated", "resistant", "aligned"))
         assert found["motivated_auroc"][0] == 0.7 and hint_estimates(link, ()) == hint_estimates({}, ("a", "b")) == {}
 
     def test_the_corrected_rate_is_of_those_that_say_nothing_at_all(self, drawn):

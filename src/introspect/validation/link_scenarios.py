@@ -37,8 +37,8 @@ LINKED = (
     ),
     Scenario(
         "misread",
-        "chains that are misread: 30% of those that act say so in words that the patterns know, 30% of the others in "
-        "words that they do not know; half of the sample's chains are labelled, and of the silent ones one half carry "
+        "chains that are misread: 30% of those that act say so in words that the patterns find, 30% of the others in "
+        "words that they miss; half of the sample's chains are labelled, and of the silent ones one half carry "
         "the choice",
         (
             *found("silent_corrected", there=True),

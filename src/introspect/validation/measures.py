@@ -67,7 +67,7 @@ MEASURES = {
     ),
     "silent_corrected": Measure(
         "silent but decodable, corrected for label noise",
-        PASSING.format("act and say so in no words at all, known to the patterns or not,"),
+        PASSING.format("act and say so in no words at all, found by the patterns or missed,"),
         FPR,
     ),
     "silent_uncorrected": Measure("silent but decodable, by the patterns alone", "that of the corrected rate", FPR),
@@ -136,7 +136,7 @@ WITHOUT_TRUTH = {
     "AUROC of a probe where errors of labels follow the activations": "no correction is claimed for it: what the probe "
     "is worth on the second classifier's labels stands beside it",
     "verdicts of classifiers": "what a chain in a language says is for readers to decide; here chains say it in words "
-    "that the patterns know, or in words that they do not",
+    "that the patterns find, or in words that they miss",
     "capture noise": "a property of a model on a machine, and no model is run",
     "causal column, perplexity, dose response": "whether a model uses a direction needs a model; what is asked of "
     "numbers that a steered model gave is above",
