@@ -99,7 +99,7 @@ class ThoughtText(Study):
             line_of(
                 "rank of the gain where an unrelated question is asked",
                 [found.by_word(pushed, within_one=True)],
-                "after the same sentence under the same vector: what is pushed towards the output whatever is asked",
+                "for Yes or No, after the same sentence under the same vector: what is pushed whatever is asked",
             ),
             line_of("rank of the gain where the word is asked for, minus that", [asked_for], "what asking for it adds"),
             *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
@@ -147,8 +147,9 @@ class ThoughtText(Study):
                     "criterion": "grounded",
                     "finding": above([asked_for, *beyond.values()], 0),
                     "reason": "the rank of the injected word's gain at the first token, "
-                    f"{number(own.to_json())} (chance .5), minus that where an unrelated question is asked after the "
-                    f"same sentence under the same vector: {number(asked_for.to_json())}; and minus those under "
+                    f"{number(own.to_json())} (chance .5), minus that where an unrelated question, for Yes or No, "
+                    "is asked after the same sentence under the same vector, with the same beginning of an answer: "
+                    f"{number(asked_for.to_json())}; and minus those under "
                     "vectors of equal norm that stand for no word and under another sentence's activations: "
                     + ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
                     + said_of(self.subject.trained),
