@@ -168,6 +168,19 @@ class TestVerdict:
         assert concept["both polarities, log-odds"]["value"] < 0.1
         assert concept["beyond the bias to yes, log-odds"]["value"] < 0.5
 
+    def test_answers_that_words_vectors_turn_round_are_no_report(self, monkeypatch, folder, tmp_path):
+        """Both polarities move apart then, and so does what is surest of No without: here, questions of fact."""
+
+        def log_odds(about):
+            before = WITHOUT.get(about["ask"], -4.0)
+            return -before if about["kind"] == "concept" else before
+
+        results = self.run(monkeypatch, folder, tmp_path, log_odds)
+        found = {each["criterion"]: each["finding"] for each in results["verdict"]}
+        concept, _ = self.shown(results)
+        assert concept["both polarities, log-odds"]["ci95"][0] > 1
+        assert found["grounded"] == found["internal"] == "not supported"
+
     def test_a_report_on_the_same_questions_is_found(self, monkeypatch, folder, tmp_path):
         def log_odds(about):
             turned = {"detect": 5.0, "reversed": -4.0}

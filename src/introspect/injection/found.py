@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -33,22 +33,26 @@ class Found:
         self.spec = spec
         self.listener = Listener(words)
         self.done, self._words = done, words
-        self.not_finite: dict[Address, int] = defaultdict(int)
-        self.without_token = 0
+        self.n_trials = self.n_not_finite = self.without_token = 0
         self.n_rows: dict[Address, int] = defaultdict(int)
+        """Trials of each place's own cell: not those that were asked there again once it was chosen."""
+        self.not_finite: dict[Address, int] = defaultdict(int)
+        """Of these, the ones that gave no numbers."""
         self._first: dict[Address, list[bool]] = defaultdict(list)
         self._rows: dict[tuple[Address, str, str, str], list[Row]] = defaultdict(list)
         self._none: dict[tuple[Any, ...], Row] = {}
-        for row in (row for cell in done for row in cell):
+        for row, in_place in _placed(done):
             address = row["part"], row["layer"], row["strength"]
-            self.n_rows[address] += 1
+            self.n_trials += 1
+            self.n_rows[address] += in_place
             if row["kind"] != NONE and not row["steered"]:
                 self.without_token += 1
                 continue
             if row["kind"] == "concept" and row["as"] != "text":
                 self._first[address].append(row["finite"])
             if row.get("finite") is False or row.get("finish") == "not_finite":
-                self.not_finite[address] += 1
+                self.n_not_finite += 1
+                self.not_finite[address] += in_place
                 if row["as"] == "logits":
                     continue
             self._rows[address, row["kind"], row["ask"], row["as"]].append(row)
@@ -312,11 +316,21 @@ class Contrast(NamedTuple):
     def lesser(self) -> float:
         """The lesser of the two: what a bias cannot make.
 
-        A bias that takes log-odds to others, whatever is asked, and brings no two of them further apart, leaves one of
-        the two at 0 or below: a push of one size the shift, a push up to one level how they stand, and so all between.
-        Where they stand apart still, they were apart before, and have shifted alike at most.
+        A bias that takes log-odds to others, whatever is asked, keeps their order and brings no two of them further
+        apart, leaves one of the two at 0 or below: a push of one size the shift, a push up to one level how they
+        stand, and so all between. Where they stand apart still, they were apart before, and have shifted alike at
+        most.
         """
         return min(self.shift, self.stands)
+
+
+def _placed(done: Done) -> Iterator[tuple[Row, bool]]:
+    """Every line, and whether it is of the first cell at its place."""
+    seen: set[Address] = set()
+    for cell in done:
+        here = {(row["part"], row["layer"], row["strength"]) for row in cell}
+        yield from ((row, (row["part"], row["layer"], row["strength"]) not in seen) for row in cell)
+        seen |= here
 
 
 def _mean_of(found: Mapping[str, Sequence[Contrast]], value: Callable[[Contrast], float]) -> dict[str, float]:

@@ -148,8 +148,8 @@ class Prefill(Study):
             ],
             "examples": [],
             "counts": {
-                "n_trials": sum(found.n_rows.values()),
-                "n_not_finite": sum(found.not_finite.values()),
+                "n_trials": found.n_trials,
+                "n_not_finite": found.n_not_finite,
                 "n_without_token": found.without_token,
                 "n_wordings": len(self.subject.prompts.prefill),
             },

@@ -169,10 +169,10 @@ def controls(found: Found, address: Address, title: str, lines: Lines) -> dict[s
         "shift of P(yes) - P(no) against the same prompt without injection, of which one push makes more where a "
         "prompt leaves it more room. So the rest is in log-odds of Yes against No (nats). Both polarities: half of the "
         "log-odds where Yes reports a thought, minus those where No does; the lesser of by how much these have shifted "
-        "and of how they then stand, held to 1% and 99%. A bias that takes log-odds to others, whatever is asked, and "
-        "brings no two further apart, leaves that at 0 or below: a push of one size, a push up to one level, and all "
-        "between. Beyond the bias to yes: the same of the question against unrelated ones whose answer is No, not "
-        "halved. Over the words and cells of the grid: correlation of their shifts. "
+        "and of how they then stand, held to 1% and 99%. A bias that takes log-odds to others, whatever is asked, "
+        "keeps their order and brings no two further apart, leaves that at 0 or below: a push of one size, a push up "
+        "to one level, and all between. Beyond the bias to yes: the same of the question against unrelated ones whose "
+        "answer is No, not halved. Over the words and cells of the grid: correlation of their shifts. "
         "Shares have exact intervals (Clopper and Pearson); d' has one of draws of both rates under Jeffreys' prior; "
         "the rest a bootstrap over words. Swapped in: the prompt's tokens from just before the question on get the "
         "activations of another prompt at this layer, at their own size; the reply's tokens are not swapped.",
@@ -305,8 +305,8 @@ def examples(found: Found, address: Address, many: int = 8) -> list[dict[str, An
 def counts(subject: Subject, found: Found, names: tuple[Names, ...]) -> dict[str, int]:
     """What was left out, and why."""
     return {
-        "n_trials": sum(found.n_rows.values()),
-        "n_not_finite": sum(found.not_finite.values()),
+        "n_trials": found.n_trials,
+        "n_not_finite": found.n_not_finite,
         "n_without_token": found.without_token,
         "n_words": sum(len(each.tokens) for each in names),
         "n_words_of_several_tokens": sum(

@@ -168,8 +168,8 @@ class ThoughtText(Study):
                 for row in sorted(texts, key=lambda row: not found.names(row))[:8]
             ],
             "counts": {
-                "n_trials": sum(found.n_rows.values()),
-                "n_not_finite": sum(found.not_finite.values()),
+                "n_trials": found.n_trials,
+                "n_not_finite": found.n_not_finite,
                 "n_without_token": found.without_token,
                 "n_wordings": len(self.subject.prompts.thought_text),
             },

@@ -63,11 +63,12 @@ def verdict(found: Found, address: Address, trained: Trained | None = None) -> l
         },
         {
             "criterion": "internal",
-            "finding": above([told, *beyond.values()], 0),
+            "finding": above([told, left, *beyond.values()], 0),
             "reason": "at the first token, before any word of its own reply could tell, the log-odds of Yes are for a "
             f"thought in both polarities, by {number(told.to_json())} nats (the lesser of their shift from no "
             "injection and of how they then stand, word by word), and more than under vectors that stand for no word "
-            "where the second criterion says so; the text before it is the same in all conditions",
+            "and than the bias to yes where the second criterion says so; the text before it is the same in all "
+            "conditions",
         },
         _by_name(found, address),
         _which_sentence(found, address),
