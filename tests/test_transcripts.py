@@ -14,13 +14,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from introspect.backends import Capture
 from introspect.cli import main
 from introspect.errors import RunError, SpecError
 from introspect.experiment import CaptureSpec
 from introspect.interchange.inspect_log import read_inspect_log
 from introspect.models import load_model, render_prompt
+from introspect.progress import silent
+from introspect.record import store_spec
 from introspect.rollout import read_rollouts
-from introspect.store import StoreReader, verify
+from introspect.rows import Rows
+from introspect.selection import Selection
+from introspect.store import StoreReader, estimated_bytes, verify
 from introspect.transcripts import (
     ReplaySpec,
     as_rollouts,
@@ -292,6 +297,27 @@ class TestSelection:
         monkeypatch.setattr(replay, "PART_BYTES", 1)
         record_transcripts(source, spec_for(tiny), tmp_path / "run")
         assert len(list((tmp_path / "run" / "activations").glob("part-*.h5"))) == 3
+
+    def test_a_part_of_means_is_measured_by_the_tokens_that_they_take(self, tiny, tmp_path, monkeypatch):
+        sizes = []
+        monkeypatch.setattr(replay, "replay", lambda *_, part_size, **__: sizes.append(part_size))
+        rollouts = [SimpleNamespace()] * 3
+        rows = [Rows([], {2: list(range(10))})] * 3
+        loaded = load_model(str(tiny), dtype="float32")
+        capture = Capture(("resid_post",), (0,))
+        a_row = estimated_bytes(store_spec(capture, loaded, plan="", selection=Selection()), 1)
+        monkeypatch.setattr(replay, "PART_BYTES", 25 * a_row)
+        replay.replay_rows(
+            tmp_path,
+            rollouts,
+            rows,
+            loaded=loaded,
+            backend=None,
+            capture=capture,
+            selection=Selection(),
+            progress=silent,
+        )
+        assert sizes == [2]
 
     @pytest.mark.parametrize(
         ("options", "said"),

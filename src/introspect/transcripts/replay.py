@@ -258,7 +258,7 @@ def replay_rows(
     """
     with_rows = [i for i, each in enumerate(rows) if len(each)]
     a_row = estimated_bytes(store_spec(capture, loaded, plan="", selection=selection), 1)
-    largest = a_row * max(len(rows[i]) for i in with_rows)
+    largest = a_row * max(len(rows[i].needed()) for i in with_rows)
     with enough_memory(*LONGEST):
         replay(
             store,
