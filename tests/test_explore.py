@@ -431,9 +431,9 @@ class TestRollout:
 
     def test_only_its_own_verdicts_are_read(self, both, monkeypatch):
         get(both, "/runs/0/rollouts")
-        read, whole_read = [], lines._parsed
+        read, whole_read = [], lines.parse_line
         monkeypatch.setattr(
-            lines, "_parsed", lambda line, kind, where: read.append(kind) or whole_read(line, kind, where)
+            lines, "parse_line", lambda line, kind, where: read.append(kind) or whole_read(line, kind, where)
         )
         page = get(both, "/runs/0/rollouts/11?view=table")
         assert read.count(VerdictLine) == 1 and table(page, "classifier")[1][0] == "lexical"

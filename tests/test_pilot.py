@@ -214,7 +214,7 @@ def test_time_counts_steps_the_ends_of_parts_and_what_is_read():
     pace = Pace(a_step=0.5, a_token=0.001, lanes=10, parts=2, forced=3.0)
     steps = 100 * 20 / 10 + 2 * (30 - 20)
     assert pace.seconds(by_hand([1.0, 1.0], 100)) == pytest.approx(0.5 * steps + 0.001 * 100 * 220 + 3)
-    assert pace.most_tokens == 60
+    assert pace.most_tokens == piloting.SECONDS / 0.5
     assert replace(pace, a_step=30.0).most_tokens == 16
 
 

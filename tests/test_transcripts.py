@@ -514,7 +514,9 @@ class TestInspectLog:
     def test_without_inspect_ai_the_remedy_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "inspect_ai", None)
         monkeypatch.delitem(sys.modules, "inspect_ai.log", raising=False)
-        with pytest.raises(SpecError, match=r"needs inspect-ai: get it with `pip install introspect\[inspect\]`"):
+        with pytest.raises(
+            SpecError, match=r"needs inspect-ai: get it with `pip install '\.\[inspect\]'` in the folder"
+        ):
             read_transcripts(LOG)
 
     def test_a_file_that_is_none_is_one_line(self, fake_inspect, tmp_path):
