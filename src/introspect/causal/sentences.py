@@ -67,16 +67,16 @@ def _usable(section: Json) -> str:
         without = f", {missed} items without a token of it" if missed else ""
         said.append(f"{place} {range_}{broken}{without}")
     text = section["held_out"]
-    apart = [f"{_what(cell)} {_kl(cell)}" for cell in text["doses"]]
+    apart = [f"{_kl(cell)} {_what(cell)}" for cell in text["doses"]]
     return (
         f"Usable doses, where the next-token distributions stay within {section['kl_bound']:g} nats of the unsteered "
         f"model's on average, on the stored chains and on {text['n_sentences']} sentences about everyday things that "
-        f"are steered throughout: {'; '.join(said)}. On those sentences: {', '.join(apart)}."
+        f"are steered throughout: {'; '.join(said)}. KL on the sentences: {', '.join(apart)}."
     )
 
 
 def _what(cell: Json) -> str:
-    return "projected out" if cell["operator"] == "project" else f"{cell['dose']:g}"
+    return "projected out" if cell["operator"] == "project" else f"at {cell['dose']:g}"
 
 
 def _kl(cell: Json) -> str:
