@@ -803,7 +803,7 @@ def test_paired_differences_within_groups(run):
 
 
 def test_sentences_are_steered_from_the_last_token_of_the_request_and_read_at_every_token(plan):
-    act = next(act for act in plan.acts if act.dose == 0.5)
+    act = next(act for act in plan.acts if act.dose == 40.0)
     rows = {row.direction: row for row in read_sentence(plan.subject, plan.tested, [act], 3, [0, 2])}
     loaded, layer = plan.subject.loaded, plan.tested.direction.layer
     prompt, ids = token_ids(loaded, 3)
@@ -825,7 +825,7 @@ def test_sentences_are_steered_from_the_last_token_of_the_request_and_read_at_ev
         moved = said()
         hook.remove()
         wanted = (plain.exp() * (plain - moved)).sum(dim=-1).mean()
-        assert row.kl[0] == pytest.approx(float(wanted), abs=1e-4) and row.kl[0] > 0
+        assert row.kl[0] == pytest.approx(float(wanted), rel=1e-3) and row.kl[0] > 1e-3
 
 
 def test_a_dose_that_is_far_on_sentences_is_not_usable_however_near_on_the_chains(plan, steered):

@@ -60,6 +60,19 @@ def exact(x: np.ndarray, y: np.ndarray, c: float) -> tuple[np.ndarray, float]:
     return weight, float(model.intercept_[0] - weight @ scaler.mean_)
 
 
+def products_of_steps(monkeypatch):
+    """A list that gets, of each Newton step from now on, the products that it took."""
+    products, step = [], newton._newton_step
+
+    def counted(*args):
+        found = step(*args)
+        products.append(found[2])
+        return found
+
+    monkeypatch.setattr(newton, "_newton_step", counted)
+    return products
+
+
 @pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("n", "width", "signal"), [(90, 150, 0.3), (90, 150, 6.0), (300, 40, 0.3), (300, 40, 6.0)])
 def test_every_fold_and_penalty_is_at_scikit_learns_optimum(monkeypatch, fast, n, width, signal):
@@ -149,14 +162,7 @@ def test_shared_axes_make_steps_short_and_change_no_optimum(monkeypatch, fast, n
     x, y = correlated(n, width, 12, 0.3)
     monkeypatch.setattr(Site, "_fast", lambda self: fast)
     masks = torch.from_numpy(np.stack([folds_of(n, 4) != fold for fold in range(4)]))
-    products, step = [], newton._newton_step
-
-    def counted(*args):
-        found = step(*args)
-        products.append(found[2])
-        return found
-
-    monkeypatch.setattr(newton, "_newton_step", counted)
+    products = products_of_steps(monkeypatch)
     spent = {}
     for pays in (0.0, np.inf):
         monkeypatch.setattr(newton, "PAYS", pays)
@@ -177,14 +183,7 @@ def test_curvature_of_a_fits_own_makes_steps_short_and_changes_no_optimum(monkey
     monkeypatch.setattr(Site, "_fast", lambda self: torch.float32)
     monkeypatch.setattr(newton, "WIDE", 1)
     masks = torch.from_numpy(np.stack([folds_of(n, 4) != fold for fold in range(4)]))
-    products, step = [], newton._newton_step
-
-    def counted(*args):
-        found = step(*args)
-        products.append(found[2])
-        return found
-
-    monkeypatch.setattr(newton, "_newton_step", counted)
+    products = products_of_steps(monkeypatch)
     spent = {}
     for pays in (0.0, np.inf):
         monkeypatch.setattr(newton, "WIDE_PAYS", pays)
@@ -260,14 +259,7 @@ def test_fits_of_many_penalties_are_refined_in_few_products(monkeypatch):
     at = Site.of(torch.from_numpy(x), torch.from_numpy(np.stack([folds_of(160, 4) != fold for fold in range(4)])))
     path = at.path(torch.from_numpy(y), (1e-4, 1e-2, 1.0, 100.0), 2e-2)
     mixed = newton.Fits.joined([fits.pick(torch.tensor([k])) for k, fits in enumerate(path.values())])
-    products, step = [], newton._newton_step
-
-    def counted(*args):
-        found = step(*args)
-        products.append(found[2])
-        return found
-
-    monkeypatch.setattr(newton, "_newton_step", counted)
+    products = products_of_steps(monkeypatch)
     fine = at.refined(mixed, 1e-4)
     assert sum(products) < 10
     for k, c in enumerate(path):

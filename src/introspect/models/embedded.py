@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..assets import user_path
+from ..atomic import sync
 from ..errors import ModelError
 from ..progress import Progress
 from .digests import digest_files
@@ -156,9 +157,9 @@ def _build(name: str, final: Path, progress: Progress | None) -> None:
         files = {path.name: digest_files([path]) for path in sorted(work.iterdir())}
         (work / CARD).write_text(json.dumps({"gguf_sha256": model.sha256, "files": files}, indent=2) + "\n")
         for path in work.iterdir():
-            _sync(path)
+            sync(path)
         work.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -196,11 +197,3 @@ def _told(name: str, progress: Progress | None) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
