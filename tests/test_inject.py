@@ -33,7 +33,7 @@ from introspect.injection.results import INJECTION
 from introspect.injection.spec import CoherenceSpec
 from introspect.injection.study import NAMED, STUDIES, run_injection
 from introspect.injection.subject import VECTORS, pick_words, prepare_subject
-from introspect.injection.thought import Thought
+from introspect.injection.thought import NAMING, Thought
 from introspect.injection.trained import Trained
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
 from introspect.injection.verdict import above
@@ -325,7 +325,7 @@ def planted(monkeypatch, truth: str) -> None:
         for each in trials:
             about, n = each.about, len(each.watch)
             noise = np.random.default_rng(zlib.crc32(str(sorted(about.items())).encode())).normal(0, 0.01, n)
-            if about["ask"] in ("which", "elsewhere"):
+            if about["ask"] in NAMING:
                 values = -3.0 + 0.001 * noise
                 if truth == REPORTER and about["kind"] == "concept" and about["ask"] == "which":
                     names = [*NAMES[about["part"]]]

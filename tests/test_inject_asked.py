@@ -17,12 +17,13 @@ from introspect.concepts import fill
 from introspect.injection import cells
 from introspect.injection.cells import NONE, Cell
 from introspect.injection.cost import Rates, predicted
+from introspect.injection.elsewhere import ELSEWHERE, elsewhere
 from introspect.injection.found import Found
 from introspect.injection.in_text import both_ways, text_table
 from introspect.injection.localised import letter_said
 from introspect.injection.prefill import Prefill
 from introspect.injection.study import STUDIES, run_injection
-from introspect.injection.thought import Thought
+from introspect.injection.thought import NAMING, Thought
 from introspect.injection.thought_text import ThoughtText
 from introspect.injection.trials import SHORT, Reply
 from introspect.injection.verdict import BY_NAME, NOT, SUPPORTED, UNKNOWN, WHICH_SENTENCE, above, verdict
@@ -185,7 +186,7 @@ class TestPlanted:
                 values = -3.0 + noise
                 if about["ask"] == "localise" and truth == "this word" and about["kind"] == "concept":
                     values["ABCDEFGHIJ".index(about["target"])] = -0.1
-                elif about["ask"] not in ("which", "elsewhere", "localise"):
+                elif about["ask"] not in (*NAMING, "localise"):
                     log_odds = (3 if yes(about) else -3) + noise[0]
                     values = np.array([log_odds / 2, log_odds / 2 - 1, -log_odds / 2, -log_odds / 2 - 1]) - 2
                 out.append([float(value) for value in values])
@@ -322,13 +323,15 @@ def replace_tokens(text, many):
 
 
 class TestElsewhere:
-    def test_it_is_the_same_sentence_under_the_same_vector_and_another_question(self, study):
+    @pytest.mark.parametrize("ask", ELSEWHERE)
+    def test_it_is_the_same_sentence_under_the_same_vector_and_another_question(self, study, ask):
         for chosen in (False, True):
             first = study.plan(Cell("exploration", 1, 1.0, chosen=chosen)).first
             asked = {t.about["word"]: t for t in first if (t.about["kind"], t.about["ask"]) == ("concept", "thought")}
-            elsewhere = {t.about["word"]: t for t in first if t.about["ask"] == "elsewhere"}
+            elsewhere = {t.about["word"]: t for t in first if t.about["ask"] == ask}
             assert set(asked) == set(elsewhere) == set(study.subject.words["exploration"])
-            pairs, decode = study.subject.materials.sentences.questions, study.loaded.tokenizer.decode
+            texts, decode = study.subject.materials.sentences, study.loaded.tokenizer.decode
+            questions = texts.asked_for_a_word if ask == "elsewhere_word" else [pair.no for pair in texts.questions]
             for word, trial in elsewhere.items():
                 other = asked[word]
                 stop = trial.where.stop
@@ -336,19 +339,20 @@ class TestElsewhere:
                 assert np.array_equal(trial.vector, other.vector) and trial.watch == other.watch
                 _, index, _ = trial.about["asked"].split("/")
                 said, unasked = decode(list(trial.prompt[stop:])), decode(list(other.prompt[stop:]))
-                assert pairs[int(index)].no in said and not set(words_of(unasked)) & {"thought", "mind"} & set(
+                assert questions[int(index)] in said and not set(words_of(unasked)) & {"thought", "mind"} & set(
                     words_of(said)
                 )
                 assert said[-11:] == unasked[-11:] == "The word is"[-11:] or said[-8:] == unasked[-8:]
 
-    def test_its_prompt_without_injection_is_run_once_and_is_what_it_is_held_against(self, study):
-        bare = [t for t in study.plan(Cell("exploration")).first if t.about["ask"] == "elsewhere"]
+    @pytest.mark.parametrize("ask", ELSEWHERE)
+    def test_its_prompt_without_injection_is_run_once_and_is_what_it_is_held_against(self, study, ask):
+        bare = [t for t in study.plan(Cell("exploration")).first if t.about["ask"] == ask]
         assert all(t.vector is None and t.about["kind"] == NONE for t in bare)
         keys = [(t.about["wording"], t.about["asked"]) for t in bare]
         assert len(set(keys)) == len(keys) == len({t.prompt for t in bare})
         there = {(t.about["wording"], t.about["asked"]): t.prompt for t in bare}
         for each in study.plan(Cell("exploration", 1, 1.0)).first:
-            if each.about["ask"] == "elsewhere":
+            if each.about["ask"] == ask:
                 assert there[each.about["wording"], each.about["asked"]] == each.prompt
 
     def test_a_sentence_at_the_end_of_its_wording_stands_alone_before_it(self, study):
@@ -362,7 +366,14 @@ class TestElsewhere:
         same, asked = study._text(place, last, "Rain fell.", "thought")
         assert same == fill(last.thought, sentence="Rain fell.") and asked == []
 
-    def run(self, monkeypatch, folder, tmp_path, pushes, repeats=True, names=True):
+    def test_a_file_without_facts_of_a_word_asks_for_yes_or_no_alone(self, study):
+        texts = study.subject.materials.sentences
+        wording = study.subject.prompts.trials[0]
+        assert [ask for ask, *_ in elsewhere(texts, wording, 3)] == list(ELSEWHERE)
+        without = texts.model_copy(update={"asked_for_a_word": ()})
+        assert [ask for ask, *_ in elsewhere(without, wording, 3)] == ["elsewhere"]
+
+    def run(self, monkeypatch, folder, tmp_path, pushes=(), repeats=True, names=True):
         tokens: dict[str, list[str]] = {}
         init = ThoughtText.__init__
 
@@ -379,7 +390,7 @@ class TestElsewhere:
                 values = np.random.default_rng(zlib.crc32(name.encode())).normal(-3, 0.01, len(each.watch))
                 own = tokens[about["part"]]
                 if about["kind"] == "concept" and about["word"] in own:
-                    gains = about["ask"] == "thought" or pushes
+                    gains = about["ask"] == "thought" or about["ask"] in pushes
                     values[own.index(about["word"])] += 2 if gains else 0
                 out.append([float(value) for value in values])
             return out
@@ -409,28 +420,39 @@ class TestElsewhere:
         return {row["label"]: row["cells"][0]["value"] for row in shown["rows"]}
 
     def test_a_word_that_gains_where_it_is_asked_for_alone_is_grounded(self, monkeypatch, folder, tmp_path):
-        results, found = self.run(monkeypatch, folder, tmp_path, pushes=False)
+        results, found = self.run(monkeypatch, folder, tmp_path)
         assert found["grounded"]["finding"] == SUPPORTED and found["accurate"]["finding"] == SUPPORTED
         held = self.held(results)
-        assert held["rank of the gain where the word is asked for, minus that"] > 0.2
-        assert "elsewhere" in results["grid"]["labels"]
+        assert all(
+            held[f"rank of the gain where the word is asked for, minus that for {label}"] > 0.2
+            for label in ELSEWHERE.values()
+        )
+        assert set(ELSEWHERE) < set(results["grid"]["labels"])
 
-    def test_a_vector_that_pushes_its_word_whatever_is_asked_is_not(self, monkeypatch, folder, tmp_path):
-        results, found = self.run(monkeypatch, folder, tmp_path, pushes=True)
+    @pytest.mark.parametrize("ask", ELSEWHERE)
+    def test_a_vector_that_pushes_its_word_where_another_question_is_asked_is_not(
+        self, monkeypatch, folder, tmp_path, ask
+    ):
+        results, found = self.run(monkeypatch, folder, tmp_path, pushes=[ask])
         held = self.held(results)
-        assert held["rank of the gain where an unrelated question is asked"] == 1
-        assert held["rank of the gain where the word is asked for, minus that"] == 0
+        for each, label in ELSEWHERE.items():
+            beyond = held[f"rank of the gain where the word is asked for, minus that for {label}"]
+            assert (
+                (held[f"rank of the gain where an unrelated question is asked, for {label}"] == 1)
+                == (beyond == 0)
+                == (each == ask)
+            )
         assert all(value > 0 for label, value in held.items() if "concept minus" in label), "beyond those of no word"
         assert found["grounded"]["finding"] == NOT and "unrelated question" in found["grounded"]["reason"]
 
     def test_where_nothing_is_repeated_without_injection_nothing_can_be_told(self, monkeypatch, folder, tmp_path):
-        _, found = self.run(monkeypatch, folder, tmp_path, pushes=True, repeats=False)
+        _, found = self.run(monkeypatch, folder, tmp_path, pushes=ELSEWHERE, repeats=False)
         assert found["accurate"]["finding"] == UNKNOWN
         assert "repeated in 0% [0%, 46%] of replies, too few" in found["accurate"]["reason"]
         check_text(found["accurate"]["reason"])
 
     def test_where_it_is_repeated_and_not_named_that_is_a_finding(self, monkeypatch, folder, tmp_path):
-        _, found = self.run(monkeypatch, folder, tmp_path, pushes=True, names=False)
+        _, found = self.run(monkeypatch, folder, tmp_path, pushes=ELSEWHERE, names=False)
         assert found["accurate"]["finding"] == NOT and "too few" not in found["accurate"]["reason"]
 
     @pytest.mark.parametrize(("n", "repeated", "finding"), [(50, 0, UNKNOWN), (50, 2, UNKNOWN), (50, 20, NOT)])
@@ -449,7 +471,7 @@ class TestElsewhere:
 
     def test_methods_of_what_rows_mean_were_raised(self):
         methods = {name: kind.METHOD for name, kind in STUDIES.items()}
-        assert methods["inject-thought"] == methods["inject-thought-vs-text"] == 3
+        assert methods["inject-thought"] == methods["inject-thought-vs-text"] == 4
         assert methods["inject-prefill"] == Prefill.METHOD == 3 and methods["inject-intentional-control"] == 2
 
 

@@ -15,6 +15,7 @@ from introspect.injection.cells import NONE
 from introspect.injection.found import SUREST, Found, leaning
 from introspect.injection.sentences import headline, warnings_of
 from introspect.injection.study import run_injection
+from introspect.injection.thought import NAMING
 from introspect.injection.trained import Trained
 from introspect.injection.trials import Reply
 from introspect.injection.verdict import NOT, SUPPORTED, UNKNOWN, no_guess, said_of, verdict
@@ -199,7 +200,7 @@ class TestVerdict:
                 name = str(sorted((k, str(v)) for k, v in each.about.items()))
                 noise = np.random.default_rng(zlib.crc32(name.encode())).normal(0, 0.3, len(each.watch))
                 values = -3.0 + noise
-                if each.about["ask"] not in ("which", "elsewhere", "localise"):
+                if each.about["ask"] not in (*NAMING, "localise"):
                     said = log_probabilities(log_odds(each.about) + float(noise[0]))
                     values = np.array([said["yes"] - math.log(2)] * 2 + [said["no"] - math.log(2)] * 2)
                 out.append([float(value) for value in values])

@@ -411,6 +411,17 @@ class TestTrained:
             assert each in held_out and each not in " ".join(said["seen"])
         assert "training" not in subject.about()
 
+    @pytest.mark.parametrize(
+        ("stages", "shown"),
+        [([{"manner": "balanced"}, {"manner": "told_apart"}], True), ([{"manner": "plain"}, 3], False), (7, False)],
+    )
+    def test_localisation_is_seen_where_a_stage_has_listed_sentences(self, monkeypatch, subject, stages, shown):
+        recipe = {"injection": {"layers": [12], "strengths": [0.4, 2.0]}, "stages": stages}
+        monkeypatch.setattr("introspect.injection.trained.find_card", lambda organism: {"recipe": recipe})
+        said = replace(subject, trained=read_trained("x")).about()["training"]
+        assert ("which sentence was injected" in said["seen"]) == shown
+        assert ("which sentence was injected" in said["held_out"]) != shown
+
     def test_it_stands_on_the_page_and_results_with_it_are_read(self, finished):
         out, _ = finished
         results = INJECTION.read(out / "results.json")

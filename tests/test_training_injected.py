@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,12 +45,12 @@ from introspect.training.injected_settings import InjectionSettings
 from introspect.training.injected_vectors import ConceptVectors, concept_vectors, other_prompts
 from introspect.training.injected_words import read_training_words
 from introspect.training.recipe import read_recipe
-from introspect.training.rows import message_start, tokenise, with_injections
+from introspect.training.rows import injected_tokens, message_start, tokenise, with_injections
 from introspect.training.scored import IGNORE, head, packed_states, scored_states
 from introspect.training.sft import Collator, WeightedSFTTrainer
-from introspect.training.steered import NOWHERE, Injected, make_steer
+from introspect.training.steered import ENDLESS, NOWHERE, Injected, make_steer
 from introspect.training.train import _last_checkpoint
-from tiny_folders import save_tiny
+from tiny_folders import edit_json, save_tiny
 from tiny_models import tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # peft's and trl's own
@@ -86,6 +87,7 @@ CLOSE = 2e-5
 def recipe(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
     save_tiny(folder / "model")
+    edit_json(folder / "model" / "config.json", max_position_embeddings=1024)  # ten sentences, spelled letter by letter
     path = folder / "tiny.yaml"
     path.write_text(RECIPE.format(base=json.dumps(str(folder / "model"))))
     return path
@@ -155,6 +157,7 @@ class TestWords:
             "words": {"some": words},
             "questions": [{"no": question, "yes": "Is fire hot?"}],
             "sentences": ["The shop was closed."],
+            "listed": [f"Number {name} waited outside." for name in "ABCDEFGHIJ"],
         }
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(document))
         with pytest.raises(SpecError, match=said) as refused:
@@ -264,6 +267,7 @@ ROWS = (
     [5, 30, 31, 32, 33],
 )
 LAYERS, STARTS = [1, 0, NOWHERE, 1, 0], [3, 5, 0, 2, 3]
+STOPS = [5, ENDLESS, 0, ENDLESS, 4]
 
 
 def batch_of(rows: Sequence[dict]) -> tuple[dict, Injected]:
@@ -275,9 +279,9 @@ def steered_rows(heads: Sequence[int]) -> list[dict]:
     """Rows of which the first two are of the same tokens, and steered differently; and of which one is not steered."""
     added = torch.randn(len(ROWS), 32, generator=torch.Generator().manual_seed(2)) * 3
     return [
-        {"input_ids": row, "n_prompt": 2, "telling": [3], "added": [], "layer": 0, "start": 3, "head": head}
-        | ({} if layer == NOWHERE else {"added": each.tolist(), "layer": layer, "start": start})
-        for row, head, each, layer, start in zip(ROWS, heads, added, LAYERS, STARTS, strict=True)
+        {"input_ids": row, "n_prompt": 2, "telling": [3], "added": [], "layer": 0, "start": 3, "stop": 9, "head": head}
+        | ({} if layer == NOWHERE else {"added": each.tolist(), "layer": layer, "start": start, "stop": stop})
+        for row, head, each, layer, start, stop in zip(ROWS, heads, added, LAYERS, STARTS, STOPS, strict=True)
     ]
 
 
@@ -289,7 +293,7 @@ def test_a_training_s_forward_pass_gives_the_logits_of_a_steered_backend(adapted
         states, targets, scored, which = packed_states(adapted, *inputs, injected)
     ours = head(adapted, states)[which].log_softmax(-1).split(scored.sum(1).tolist())
     base, backend = adapted.get_base_model(), make_backend("native", adapted.get_base_model())
-    steer = make_steer(injected.added, LAYERS, STARTS)
+    steer = make_steer(injected.added, LAYERS, list(map(range, STARTS, STOPS)))
     places = [range(len(row)) for row in ROWS]
     last = backend.replay(ROWS, places, capture=Capture(("resid_post",), (2,)), steer=steer)
     drawn = backend.generate(
@@ -335,7 +339,7 @@ def test_the_loss_of_a_batch_is_that_of_its_steered_rows(adapted):
         ROWS,
         [range(len(row)) for row in ROWS],
         capture=Capture(("resid_post",), (2,)),
-        steer=make_steer(injected.added, LAYERS, STARTS),
+        steer=make_steer(injected.added, LAYERS, list(map(range, STARTS, STOPS))),
     )
     total = weights = 0.0
     for row, found in zip(rows, last, strict=True):
@@ -374,6 +378,40 @@ def test_rows_begin_to_be_steered_just_before_the_ask(recipe, vectors):
         assert message_start(loaded, prompt, demo.trial.messages[-1].content) == row["start"] + demo.injection.early
 
 
+def test_a_listed_sentence_alone_is_injected_and_its_letter_is_the_reply(recipe, vectors):
+    loaded = load_model(read_recipe(recipe).base)
+    demos = [demo for demo in shown("reports", manner="told_apart", repeats=2) if demo.item.fields["ask"] == "localise"]
+    assert len(demos) > 20 and {demo.item.domain for demo in demos} == {"concept"}
+    assert {demo.completion for demo in demos} == {f"{letter}." for letter in "ABCDEFGHIJ"}
+    demos = [replace(demo, injection=replace(demo.injection, word="rain")) for demo in demos[:12]]
+    rows = with_injections(tokenise(demos, loaded), demos, vectors, loaded)
+    listed = read_training_words().listed
+    for demo, row in zip(demos, rows, strict=True):
+        begin, end = demo.injection.within
+        sentence = demo.trial.messages[-1].content[begin:end]
+        assert sentence in listed and demo.trial.messages[-1].content[:begin].endswith(f"{demo.completion[0]}) ")
+        assert loaded.tokenizer.decode(row["input_ids"][row["start"] : row["stop"]]).strip() == sentence
+        assert row["head"] == row["start"] and row["stop"] < row["n_prompt"]
+        assert injected_tokens(
+            loaded, row["input_ids"][: row["n_prompt"]], demo.trial.messages[-1].content, demo.injection
+        ) == range(row["start"], row["stop"])
+
+
+def test_a_mix_that_lists_sentences_with_nothing_in_them_is_refused(monkeypatch):
+    mix = {"nothing": {"localise": 1}}
+    monkeypatch.setitem(injected_course.MANNERS, "plain", mix)
+    with pytest.raises(ValueError, match="take `localise` out"):
+        shown("reports", repeats=1)
+
+
+def test_a_digest_of_what_is_injected_everywhere_is_that_of_before_sentences_were_listed():
+    injection = Injection("concept", "rain", 1, 0.5, 2, 7)
+    assert injection.record == (
+        '{"added": "concept", "word": "rain", "layer": 1, "strength": 0.5, "early": 2, "seed": 7}'
+    )
+    assert '"within": [3, 9]' in replace(injection, within=(3, 9)).record
+
+
 # Recipes
 
 
@@ -385,9 +423,8 @@ def test_rows_begin_to_be_steered_just_before_the_ask(recipe, vectors):
         ("task: injected", "task: think", "task must be one of"),
         ("[0.5, 2.0]", "[2.0, 0.5]", "put the smaller one first"),
         ("[0, 1]", "[1, 1]", "a layer stands twice"),
-        ("manner: plain,", "method: dpo, manner: plain,", "by sft on a base"),
-        ("rank: 4", "full: true", "by sft on a base"),
-        ("rank: 4", "start: think-format", "by sft on a base"),
+        ("manner: plain,", "method: dpo, manner: plain,", "by sft: no full"),
+        ("rank: 4", "full: true", "by sft: no full"),
         ("policy: reports", "policy: hides", "'hides' is not taught for injected"),
     ],
 )
@@ -411,6 +448,25 @@ def test_layers_that_leave_nothing_to_train_are_refused(recipe, tmp_path):
     with pytest.raises(SpecError, match="no block after it is left to train; inject earlier"):
         train_organism(str(tmp_path / "late.yaml"), tmp_path / "out")
     assert not (tmp_path / "out" / "checkpoints" / "concepts.safetensors").exists()
+
+
+def test_a_start_that_changes_what_vectors_are_added_to_is_refused(recipe, organism, tmp_path):
+    start = shutil.copytree(organism, tmp_path / "start")
+    config = json.loads((start / "adapter_config.json").read_text())
+    (start / "adapter_config.json").write_text(json.dumps(config | {"layers_to_transform": [1, 2]}))
+    (tmp_path / "on.yaml").write_text(recipe.read_text() + f"start: {json.dumps(str(start))}\n")
+    with pytest.raises(SpecError, match="changes a layer at or before 1, where vectors are added"):
+        train_organism(str(tmp_path / "on.yaml"), tmp_path / "out")
+
+
+def test_a_training_goes_on_from_an_organism_of_injected_concepts(recipe, organism, tmp_path):
+    text = recipe.read_text().replace("manner: plain, steps: 5", "manner: told_apart, steps: 2")
+    (tmp_path / "on.yaml").write_text(text + f"start: {json.dumps(str(organism))}\n")
+    out = train_organism(str(tmp_path / "on.yaml"), tmp_path / "out")
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (organism, out))
+    assert before.keys() == after.keys() and any(not torch.equal(before[key], after[key]) for key in before)
+    whole = read_card(organism)["measured"]["after"]
+    assert read_card(out)["measured"]["before"] == whole, "it begins as what it goes on from"
 
 
 # Organisms
@@ -474,6 +530,7 @@ def test_a_card_says_what_was_replied_under_which_vector(organism):
         assert measured["concept"]["detected_and_named_layer_1"]["n"] == 4
         assert measured["random"]["detected"]["n"] == 2 and measured["random"]["detected"]["method"] == "wilson"
         assert set(measured["concept, asked for the word only"]) == {"named"}
+        assert set(measured["concept, asked for its sentence"]) == {"found"}
     assert "untrained" not in card["measured"]["how"] and "confirmation" in card["measured"]["how"]
 
 
@@ -491,6 +548,12 @@ def test_a_reply_is_read_by_its_first_word_and_by_any_form_of_the_concept(reply,
     trial = shown("reports", repeats=1)[0].trial
     asked = Asked(CASES[0], None, trial, "whale", reply)
     assert (asked.answer, asked.names) == (answer, names)
+
+
+@pytest.mark.parametrize(("reply", "found"), [("C.", True), (" C", True), ("D.", False), ("Cows", False), ("", False)])
+def test_a_sentence_is_found_by_the_letter_with_which_a_reply_begins(reply, found):
+    trial = shown("reports", repeats=1)[0].trial
+    assert Asked(CASES[-1], None, trial, "whale", reply, "C").finds == found
 
 
 def test_a_killed_training_ends_in_the_same_organism_trained_again_from_its_card(organism, light, tmp_path):

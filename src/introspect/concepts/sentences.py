@@ -46,6 +46,8 @@ class ConceptSentences(Section):
 
     sentences: Annotated[tuple[Line, ...], Field(min_length=LISTED)]
     questions: Annotated[tuple[QuestionPair, ...], Field(min_length=1)]
+    asked_for_a_word: tuple[Question, ...] = ()
+    """Facts that are one word; with none, no study holds what it names against what is named where a fact is asked."""
 
     @model_validator(mode="after")
     def _none_stands_twice(self) -> Self:
@@ -58,7 +60,8 @@ class ConceptSentences(Section):
 
     def lines(self) -> tuple[str, ...]:
         """Everything in the file that a model may be shown."""
-        return (*self.sentences, *(line for pair in self.questions for line in (pair.no, pair.yes)))
+        pairs = (line for pair in self.questions for line in (pair.no, pair.yes))
+        return (*self.sentences, *pairs, *self.asked_for_a_word)
 
 
 def read_sentences(path: Path | None = None) -> ConceptSentences:

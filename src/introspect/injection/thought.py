@@ -18,16 +18,15 @@ from ..concepts import Filled, fill, fill_sentences
 from ..concepts.sentences import LISTED
 from ..steering.interventions import ENDLESS
 from .cells import IN_GRID, Cell, Place, Plan, Study
+from .elsewhere import ELSEWHERE, elsewhere
 from .subject import NONE, SWAPPED, Subject
 from .thought_results import choose_cell, thought_results
 from .trials import Trial, told_apart
 
 CACHE_ONLY = "before"
 """The concept vector on the tokens before the question only: what is left of it is in the keys and values kept."""
-NAMING = ("which", "elsewhere")
-"""Asks that are answered with a word. Elsewhere: an unrelated question whose answer is given the same beginning: what a
-vector pushes towards the output whatever is asked.
-"""
+NAMING = ("which", *ELSEWHERE)
+"""Asks whose answer begins as a word's does."""
 BASELINE_SAMPLES = 2
 """Replies without injection for each word."""
 
@@ -35,8 +34,8 @@ BASELINE_SAMPLES = 2
 class Thought(Study):
     """See the module."""
 
-    METHOD: ClassVar[int] = 3
-    """3: the question turned round, the mismatched one, unrelated ones and localisation are answered in text too."""
+    METHOD: ClassVar[int] = 4
+    """4: an unrelated question is asked that is answered with a word, beside one that is answered with yes or no."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -101,11 +100,9 @@ class Thought(Study):
         out.append(self._one(cell, place, "concept", "which", trial.which))
         for ask, word in (("concept", place.word), ("concept_other", self._other(place))):
             out.append(self._one(cell, place, "concept", ask, fill(trial.concept, word=word).text, word))
-        questions = self._questions(place)
-        index, pair = questions[0]
-        elsewhere = fill(trial.unrelated, question=pair.no).text
-        out.append(self._one(cell, place, "concept", "elsewhere", elsewhere, str(index)))
-        for index, pair in questions:
+        for ask, text, index in elsewhere(self.subject.materials.sentences, trial, place.number, self.spec.questions):
+            out.append(self._one(cell, place, "concept", ask, text, str(index)))
+        for index, pair in self._questions(place):
             for ask, question in (("unrelated_no", pair.no), ("unrelated_yes", pair.yes)):
                 text = fill(trial.unrelated, question=question).text
                 out.append(self._one(cell, place, "concept", ask, text, str(index)))

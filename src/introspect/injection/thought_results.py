@@ -12,6 +12,7 @@ from ..concepts import count_tokens
 from ..stats import Estimate
 from ..tables import Columns, line_of, table
 from .bias import Lines, bias_table, yes_bias
+from .elsewhere import ELSEWHERE
 from .found import Address, Found
 from .in_text import text_table
 from .localised import localisation, located, said_chance
@@ -227,16 +228,7 @@ def others(found: Found, address: Address) -> dict[str, Any]:
             [found.mean(ranks, _gain_rank, within_one=True)],
             "chance .5; against the same prompt without injection, so frequent words gain nothing",
         ),
-        line_of(
-            "the same where an unrelated question is asked",
-            [found.mean(found.rows(address, "concept", "elsewhere"), _gain_rank, within_one=True)],
-            "what the vector pushes towards the output whatever is asked",
-        ),
-        line_of(
-            "the one minus the other",
-            [found.paired(*(_ranks(found, address, ask) for ask in ("which", "elsewhere")))],
-            "what asking for the word adds",
-        ),
+        *(line for ask in ELSEWHERE for line in _pushed(found, address, ask)),
         *localisation(found, address),
         line_of(
             "probability that is on Yes or No, without injection",
@@ -271,6 +263,22 @@ def said_of_swaps(found: Found, address: Address, ask: str = "detect") -> str:
 def _gain_rank(row: Row) -> float | None:
     rank: float | None = row.get("gain_rank")
     return rank
+
+
+def _pushed(found: Found, address: Address, ask: str) -> list[dict[str, Any]]:
+    """Rows of a table: what a vector pushes towards the output whatever is asked, and what asking for the word adds."""
+    rows = found.rows(address, "concept", ask)
+    if not rows:
+        return []
+    own, pushed = (_ranks(found, address, each) for each in ("which", ask))
+    return [
+        line_of(
+            f"the same where an unrelated question is asked, for {ELSEWHERE[ask]}",
+            [found.mean(rows, _gain_rank, within_one=True)],
+            "what the vector pushes towards the output whatever is asked",
+        ),
+        line_of("the one minus the other", [found.paired(own, pushed)], "what asking for the word adds"),
+    ]
 
 
 def _mass(found: Found, address: Address) -> Estimate:

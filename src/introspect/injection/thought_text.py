@@ -2,7 +2,7 @@
 
 Vectors of the same norm that stand for no word are added to the same tokens; what is named is held against words dealt
 out to trials again; and what the word gains at the first token against what it gains where, after the same sentence
-under the same vector, an unrelated question is asked: a vector may push its word towards the output whatever is asked.
+under the same vector, unrelated questions are asked: a vector may push its word towards the output whatever is asked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..report import number, share
 from ..stats import Estimate
 from ..tables import Columns, line_of, table
 from .cells import Cell, Place, Plan, Study
+from .elsewhere import ELSEWHERE, elsewhere
 from .found import Address, Found
 from .measures import exact
 from .subject import KINDS, NONE, SWAPPED, VECTORS
@@ -32,20 +33,19 @@ GRID = {
     "named": "names the word",
     "repeated": "repeats the sentence",
     "gain_rank": "rank of the word's gain, first token",
-    "elsewhere": "the same, unrelated question",
+    "elsewhere": "the same, unrelated question for yes or no",
+    "elsewhere_word": "the same, unrelated question for a word",
     "random": "the same, random direction",
 }
-ASKS = ("thought", "elsewhere")
-"""For a first token: for the word in mind; and, after the same sentence, an unrelated question."""
 COLUMNS: Columns = (("names it", "share"), ("repeats", "share"), ("both", "share"))
-SHARES = ("both", "named", "repeated", "gain_rank", "elsewhere", "random")
+SHARES = ("both", "named", "repeated", "gain_rank", *ELSEWHERE, "random")
 
 
 class ThoughtText(Study):
     """See the module."""
 
-    METHOD: ClassVar[int] = 3
-    """3: an unrelated question is asked after the same sentence, for the same first token."""
+    METHOD: ClassVar[int] = 4
+    """4: after the same sentence a question is asked, too, that is answered with a word."""
 
     def plan(self, cell: Cell) -> Plan:
         """See `Study.plan`."""
@@ -54,7 +54,8 @@ class ThoughtText(Study):
         kinds = self.kinds(cell)
         for index, word in enumerate(self.subject.words[cell.part]):
             place = Place(index, word)
-            for kind, ask in (*((kind, "thought") for kind in kinds), ("concept", "elsewhere")):
+            asked = [(kind, "thought") for kind in kinds]
+            for kind, ask in (*asked, *(("concept", ask) for ask, *_ in self._elsewhere(place))):
                 trial = self._one(cell, place, kind, ask, reply=False)
                 about = trial.about
                 first[ask, about["wording"], about["asked"], about["kind"] != NONE and (word, kind)] = trial
@@ -72,8 +73,9 @@ class ThoughtText(Study):
     def _best(self, found: Found) -> tuple[tuple[int, float], str]:
         def worth(place: tuple[int, float]) -> tuple[float, float]:
             address: Address = ("exploration", *place)
-            own, pushed = (self._gains(found, address, "concept", ask) for ask in ASKS)
-            beyond = [own[word] - pushed[word] for word in own if word in pushed]
+            own = self._gains(found, address, "concept")
+            pushed = [self._gains(found, address, "concept", ask) for ask in ELSEWHERE]
+            beyond = [own[word] - each[word] for each in pushed for word in own if word in each]
             both = list(self._both(found, address, "concept").values())
             return float(np.mean(both)) if both else 0.0, float(np.mean(beyond or [-1.0]))
 
@@ -92,16 +94,11 @@ class ThoughtText(Study):
         beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in AGAINST}
         rows = [self._line(found, address, kind) for kind in (NONE, *shown)]
         said = "" if p is None else f"p = {p:.3g}"
-        pushed = self._gains(found, address, "concept", "elsewhere")
-        asked_for = found.paired(gains["concept"], pushed)
+        pushed = {ask: self._gains(found, address, "concept", ask) for ask in ELSEWHERE}
+        asked_for = {ask: found.paired(gains["concept"], each) for ask, each in pushed.items() if each}
         more = [
             line_of("names the word, with words dealt out to trials again", [null], said),
-            line_of(
-                "rank of the gain where an unrelated question is asked",
-                [found.by_word(pushed, within_one=True)],
-                "for Yes or No, after the same sentence under the same vector: what is pushed whatever is asked",
-            ),
-            line_of("rank of the gain where the word is asked for, minus that", [asked_for], "what asking for it adds"),
+            *(line for ask, each in asked_for.items() for line in _pushed(found, ask, pushed[ask], each)),
             *(line_of(f"rank of the gain, concept minus {kind}", [each]) for kind, each in beyond.items()),
         ]
         own = found.by_word(gains["concept"], within_one=True)
@@ -145,11 +142,12 @@ class ThoughtText(Study):
                 },
                 {
                     "criterion": "grounded",
-                    "finding": above([asked_for, *beyond.values()], 0),
+                    "finding": above([*asked_for.values(), *beyond.values()], 0),
                     "reason": "the rank of the injected word's gain at the first token, "
-                    f"{number(own.to_json())} (chance .5), minus that where an unrelated question, for Yes or No, "
-                    "is asked after the same sentence under the same vector, with the same beginning of an answer: "
-                    f"{number(asked_for.to_json())}; and minus those under "
+                    f"{number(own.to_json())} (chance .5), minus that where an unrelated question is asked after the "
+                    "same sentence under the same vector, with the same beginning of an answer: "
+                    + ", ".join(f"for {ELSEWHERE[ask]} {number(each.to_json())}" for ask, each in asked_for.items())
+                    + "; and minus those under "
                     "vectors of equal norm that stand for no word and under another sentence's activations: "
                     + ", ".join(f"{kind} {number(each.to_json())}" for kind, each in beyond.items())
                     + said_of(self.subject.trained),
@@ -199,7 +197,7 @@ class ThoughtText(Study):
         That question stands after the very beginning that the question for a thought has; after the sentence alone
         where nothing of the wording follows it.
         """
-        if ask != "elsewhere":
+        if ask not in ELSEWHERE:
             return fill(getattr(wording, ask), sentence=sentence), []
         filled = fill(wording.thought, sentence=sentence)
         (start, end), text = filled.at["sentence"], filled.text
@@ -207,10 +205,13 @@ class ThoughtText(Study):
         if not after.strip():
             before, after, start, end = sentence, "\n", 0, len(sentence)
         gap = after[: len(after) - len(after.lstrip())] or " "
-        trials, pairs = self.subject.prompts.trials, self.subject.materials.sentences.questions
-        index, how = place.number % len(pairs), place.number % len(trials)
-        question = fill(trials[how].unrelated, question=pairs[index].no).text
+        question, index = next((text, index) for name, text, index in self._elsewhere(place) if name == ask)
+        how = place.number % len(self.subject.prompts.trials)
         return Filled(f"{before}{gap}{question}", {"sentence": (start, end)}), [str(index), str(how)]
+
+    def _elsewhere(self, place: Place) -> list[tuple[str, str, int]]:
+        trials = self.subject.prompts.trials
+        return list(elsewhere(self.subject.materials.sentences, trials[place.number % len(trials)], place.number))
 
     def _accurate(self, found: Found, address: Address, kept: Estimate) -> tuple[str, str]:
         """A finding of what is named and repeated, and what it could have been at most: no finding either way where the
@@ -259,9 +260,10 @@ class ThoughtText(Study):
         address: Address = ("exploration", *place)
         named, repeated, both, gain = self._estimates(found, address, "concept")
         random = found.by_word(self._gains(found, address, "random"), within_one=True)
-        elsewhere = found.by_word(self._gains(found, address, "concept", "elsewhere"), within_one=True)
         estimates = {"both": both, "named": named, "repeated": repeated, "gain_rank": gain}
-        estimates |= {"elsewhere": elsewhere, "random": random}
+        for ask in ELSEWHERE:
+            estimates[ask] = found.by_word(self._gains(found, address, "concept", ask), within_one=True)
+        estimates["random"] = random
         return {
             "layer": place[0],
             "strength": place[1],
@@ -269,3 +271,19 @@ class ThoughtText(Study):
             "n_not_finite": found.not_finite.get(address, 0),
             "measures": {name: each.to_json() for name, each in estimates.items()},
         }
+
+
+def _pushed(found: Found, ask: str, pushed: dict[str, float], asked_for: Estimate) -> list[dict[str, Any]]:
+    """Rows of a table: what a vector pushes towards the output whatever is asked, and what asking for the word adds."""
+    return [
+        line_of(
+            f"rank of the gain where an unrelated question is asked, for {ELSEWHERE[ask]}",
+            [found.by_word(pushed, within_one=True)],
+            "after the same sentence under the same vector: what is pushed whatever is asked",
+        ),
+        line_of(
+            f"rank of the gain where the word is asked for, minus that for {ELSEWHERE[ask]}",
+            [asked_for],
+            "what asking for it adds",
+        ),
+    ]

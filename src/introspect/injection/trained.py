@@ -16,12 +16,14 @@ HELD_OUT = ("natural", "swapped")
 """Further controls of the studies; a training has none of them where its card says nothing."""
 ASKED = ("the question turned round", "unrelated questions", "the mismatched concept question")
 """What else is asked in training, of other words and questions."""
+LOCALISED = "which sentence was injected"
 NEVER_ASKED = (
     "concept vector before the question only",
-    "which sentence was injected",
     "an unrelated question whose answer begins as a word's does",
 )
 """Controls of `inject-thought` that no training asks."""
+LISTS_SENTENCES = "told_apart"
+"""The manner of training (`training/injected_course.py`) that asks for the sentence too."""
 
 Strength = Annotated[float, Field(gt=0, le=1000)]
 
@@ -35,6 +37,8 @@ class Trained:
     """Least and greatest, as parts of a typical activation's norm."""
     controls: tuple[str, ...]
     """Kinds of vectors that stood for no word."""
+    lists_sentences: bool = False
+    """Whether it was shown which of several sentences was injected."""
 
     def to_json(self, study: str, kinds: dict[str, str]) -> dict[str, Any]:
         """Where, and which controls of a study the training has shown.
@@ -46,6 +50,7 @@ class Trained:
         held_out = [kinds[kind] for kind in (*CONTROLS, *HELD_OUT) if kind in kinds and kind not in self.controls]
         if study == "inject-thought":
             seen, held_out = [*seen, *ASKED], [*held_out, *NEVER_ASKED]
+            (seen if self.lists_sentences else held_out).append(LOCALISED)
         else:
             held_out.append("every prompt of this study")
         return {
@@ -69,10 +74,11 @@ class _Settings(BaseModel):
 def read_trained(organism: str | None) -> Trained | None:
     """What the card of an organism says; None for no organism, no card, or one that says nothing that can be read."""
     recipe = find_card(organism).get("recipe")
-    said = recipe.get("injection") if isinstance(recipe, dict) else None
+    said, stages = (recipe.get("injection"), recipe.get("stages")) if isinstance(recipe, dict) else (None, None)
     try:
         found = _Settings.model_validate(said)
     except ValidationError:
         return None
     low, high = sorted(found.strengths)
-    return Trained(tuple(sorted(set(found.layers))), (low, high), found.controls)
+    manners = [stage.get("manner") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    return Trained(tuple(sorted(set(found.layers))), (low, high), found.controls, LISTS_SENTENCES in manners)

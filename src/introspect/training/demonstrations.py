@@ -33,6 +33,13 @@ class Injection:
     """Tokens before the text of the last message at which it begins, 0 to `EARLY`."""
     seed: int
     """Of what is drawn by chance: the random vector, or the order."""
+    within: tuple[int, int] | None = None
+    """The characters of the last message to whose tokens alone it is added; None: to all of them and to the reply."""
+
+    @property
+    def record(self) -> str:
+        """As JSON, for a digest; without what says nothing, so that older digests hold."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "within" or value})
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Demonstration:
         """Everything that is shown, for a digest."""
         as_it_is = self.trial.condition == PLAIN and self.trial.text == self.item.prompt
         asked = "" if as_it_is else self.trial.text
-        injected = "" if self.injection is None else json.dumps(asdict(self.injection))
+        injected = "" if self.injection is None else self.injection.record
         return self.item.model_dump_json() + asked + self.completion + injected
 
 

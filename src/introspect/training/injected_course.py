@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..concepts import fill, read_prompts
+from ..concepts import fill, fill_sentences, read_prompts
+from ..concepts.prompts import Range
 from ..concepts.prompts import Trial as Wording
+from ..concepts.sentences import LISTED
 from ..tasks.item import Item
 from ..tasks.task import Message, Trial
 from .demonstrations import EARLY, Added, Demonstration, Injection
@@ -23,7 +26,7 @@ from .injected_words import read_training_words
 A_REPEAT = 160
 """Demonstrations a repeat."""
 
-Ask = Literal["detect", "reversed", "which", "concept", "unrelated"]
+Ask = Literal["detect", "reversed", "which", "concept", "unrelated", "localise"]
 
 Mix = dict[str, dict[Ask, int]]
 """What is added -> how many of a hundred demonstrations ask what meanwhile."""
@@ -47,9 +50,15 @@ MANNERS: dict[str, Mix | None] = {
         "control": {"detect": 9, "which": 2, "reversed": 5, "concept": 3, "unrelated": 5},
         "nothing": {"detect": 4, "which": 1, "reversed": 4, "concept": 3, "unrelated": 8},
     },
+    "told_apart": {
+        "concept": {"detect": 10, "which": 8, "reversed": 7, "concept": 30, "localise": 14, "unrelated": 6},
+        "control": {"detect": 7, "which": 1, "reversed": 4, "concept": 2, "unrelated": 3},
+        "nothing": {"detect": 2, "which": 1, "reversed": 2, "concept": 1, "unrelated": 2},
+    },
 }
 """Manner -> its mix; None: the policy's own. `balanced` asks other things more often while something is added, so that
-a Yes is not merely what a vector does to every answer."""
+a Yes is not merely what a vector does to every answer. `told_apart` asks more of one word against another, and in which
+of several sentences a word's vector is."""
 
 Parts = tuple[tuple[str, bool], ...]
 NO_WORD: Parts = (("There is no", True), (" word.", False))
@@ -107,7 +116,10 @@ def demonstrations(
             reply = _always_yes(ask, other)
         else:
             reply = _reply(ask, False, False, word, right)
-        trial = trial_of(rng.choice(wordings), ask, word=asked, question=question)
+        if ask == "localise":
+            trial, reply, injection = _localised(rng, shown.listed, injection)
+        else:
+            trial = trial_of(rng.choice(wordings), ask, word=asked, question=question)
         out.append(_demonstration(number, word, ask, what, trial, reply, injection))
     return out
 
@@ -116,6 +128,22 @@ def trial_of(wording: Wording, ask: Ask, *, word: str, question: str) -> Trial:
     """One ask of a wording, as a chat."""
     text = fill(getattr(wording, ask), word=word, question=question).text
     return Trial(ask, tuple(Message(turn["role"], turn["content"]) for turn in wording.messages(text)))
+
+
+def localise_trial(wording: str, sentences: Sequence[str]) -> tuple[Trial, dict[str, Range]]:
+    """The ask which of some sentences was injected, as a chat; and letter -> its sentence's characters of the ask."""
+    filled = fill_sentences(wording, sentences)
+    return Trial("localise", (Message("user", filled.text),)), filled.at
+
+
+def _localised(
+    rng: random.Random, sentences: Sequence[str], injection: Injection | None
+) -> tuple[Trial, Parts, Injection]:
+    if injection is None:
+        raise ValueError("nothing is injected, and no sentence could be found: take `localise` out of that mix")
+    trial, at = localise_trial(rng.choice(read_prompts().small.localise), rng.sample(sentences, LISTED))
+    letter = rng.choice(sorted(at))
+    return trial, ((letter, True), (".", False)), replace(injection, early=0, within=at[letter])
 
 
 def _reply(ask: Ask, there: bool, same: bool, word: str, right: str) -> Parts:

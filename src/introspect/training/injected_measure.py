@@ -10,7 +10,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,22 +18,24 @@ import torch
 from ..backends import Sampling, make_backend
 from ..concepts import Materials, read_materials
 from ..concepts.forms import WordFinder
+from ..concepts.sentences import LISTED
 from ..models import LoadedModel
 from ..progress import Progress
 from ..record import render_trial, stop_ids
 from ..stats import Estimate, proportion
 from ..tasks.task import Trial
 from .demonstrations import EARLY, Added, Injection
-from .injected_course import Ask, trial_of
+from .injected_course import Ask, localise_trial, trial_of
 from .injected_settings import InjectionSettings
 from .injected_vectors import ConceptVectors
 from .injected_words import read_training_words
-from .rows import message_start
-from .steered import NOWHERE, make_steer
+from .rows import injected_tokens
+from .steered import ENDLESS, NOWHERE, make_steer
 
 MAX_NEW_TOKENS = 16
 AT_ONCE = 64
 _ANSWER = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
+_LETTER = re.compile(r"\W*([A-Z])\b")
 
 Case = tuple[str, Ask, Added | None, bool]
 """Name; what is asked; what is added; whether what is asked of is the injected word, or a question's answer is Yes."""
@@ -53,6 +55,7 @@ CASES: tuple[Case, ...] = (
     ("concept, unrelated question: Yes", "unrelated", "concept", True),
     ("nothing, unrelated question: Yes", "unrelated", None, True),
     ("natural", "detect", "natural", True),
+    ("concept, asked for its sentence", "localise", "concept", True),
 )
 
 
@@ -65,6 +68,14 @@ class Asked:
     trial: Trial
     word: str
     reply: str = ""
+    letter: str = ""
+    """Of the sentence that is injected, where sentences are listed."""
+
+    @property
+    def finds(self) -> bool:
+        """Whether the reply begins with the letter of the injected sentence."""
+        found = _LETTER.match(self.reply)
+        return found is not None and found[1] == self.letter
 
     @property
     def answer(self) -> str | None:
@@ -130,6 +141,12 @@ def _trials(
                 source = rng.choice(sentences) if added == "natural" else word
                 injection = Injection(added, source, layer, strength, early, drawn)
             other = rng.choice([each for each in words if each != word])
+            if ask == "localise" and injection is not None:
+                listed = rng.sample(materials.sentences.sentences, LISTED)
+                trial, places = localise_trial(rng.choice(materials.prompts.small.localise), listed)
+                letter = rng.choice(sorted(places))
+                yield Asked(case, replace(injection, early=0, within=places[letter]), trial, word, letter=letter)
+                continue
             pair = materials.sentences.questions[at % len(materials.sentences.questions)]
             trial = trial_of(
                 wordings[at // len(settings.layers) % len(wordings)],
@@ -143,23 +160,21 @@ def _trials(
 def _replies(loaded: LoadedModel, vectors: ConceptVectors, asked: Sequence[Asked], seed: int) -> list[Asked]:
     prompts = [render_trial(loaded, each.trial) for each in asked]
     added = np.zeros((len(asked), vectors.units.shape[-1]), dtype=np.float32)
-    layers, starts = [NOWHERE] * len(asked), [0] * len(asked)
+    layers, ranges = [NOWHERE] * len(asked), [range(ENDLESS)] * len(asked)
     for at, (each, prompt) in enumerate(zip(asked, prompts, strict=True)):
         if each.injection is not None:
             added[at] = vectors.added(each.injection)
             layers[at] = each.injection.layer
-            starts[at] = message_start(loaded, prompt, each.trial.messages[-1].content) - each.injection.early
+            ranges[at] = injected_tokens(loaded, prompt, each.trial.messages[-1].content, each.injection)
     made = make_backend("native", loaded.model).generate(
         prompts,
         seeds=range(seed, seed + len(prompts)),
         sampling=Sampling(MAX_NEW_TOKENS, 1.0, stop_ids(loaded)),
         capture=None,
-        steer=make_steer(torch.from_numpy(added), layers, starts),
+        steer=make_steer(torch.from_numpy(added), layers, ranges),
     )
     texts = [loaded.tokenizer.decode(each.completion_ids, skip_special_tokens=True) for each in made]
-    return [
-        Asked(each.case, each.injection, each.trial, each.word, text) for each, text in zip(asked, texts, strict=True)
-    ]
+    return [replace(each, reply=text) for each, text in zip(asked, texts, strict=True)]
 
 
 def _figures(case: Case, trials: Sequence[Asked]) -> Iterator[tuple[str, Estimate]]:
@@ -169,8 +184,8 @@ def _figures(case: Case, trials: Sequence[Asked]) -> Iterator[tuple[str, Estimat
     def share(holds: Callable[[Asked], bool], among: Sequence[Asked] = trials) -> Estimate:
         return proportion(sum(map(holds, among)), len(among))
 
-    if ask == "which":
-        yield "named", share(lambda each: each.names)
+    if ask in ("which", "localise"):
+        yield ("named", share(lambda each: each.names)) if ask == "which" else ("found", share(lambda each: each.finds))
         return
     reported = "no" if ask == "reversed" else "yes"
     yield ("detected" if ask in ("detect", "reversed") else "yes"), share(lambda each: each.answer == reported)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..concepts import Materials, read_materials
 from ..concepts.forms import WordFinder
-from ..concepts.sentences import Line, QuestionPair
+from ..concepts.sentences import LISTED, Line, QuestionPair
 from ..concepts.words import Word, concepts_file
 from ..errors import SpecError
 from ..sections import Section, Text
@@ -27,6 +27,8 @@ class TrainingWords(Section):
     """Facts that have nothing to do with any word."""
     sentences: Annotated[tuple[Line, ...], Field(min_length=1)]
     """Other prompts, on which an organism is measured and never trained."""
+    listed: Annotated[tuple[Line, ...], Field(min_length=LISTED)]
+    """Sentences one of which is injected."""
 
     @property
     def each(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def read_training_words(path: Path | None = None, materials: Materials | None = 
         for word, token in in_training.find(text):
             raise SpecError(f"{source}: {word!r} is {token!r} in {where} of the studies; remove it")
     asked = {line.lower() for line in materials.sentences.lines()}
-    for text in (*(text for pair in found.questions for text in (pair.no, pair.yes)), *found.sentences):
+    for text in (*(text for pair in found.questions for text in (pair.no, pair.yes)), *found.sentences, *found.listed):
         if text.lower() in asked:
             raise SpecError(f"{source}: {text!r} is a text of the studies; write another")
         for other, token in in_studies.find(text):

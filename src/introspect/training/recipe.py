@@ -153,8 +153,8 @@ class Recipe(BaseModel):
             raise ValueError(f"{self.task} is of several tasks, and a reward is read by one: train it by sft or dpo")
         if course.injects != (self.injection is not None):
             raise ValueError("injection says where vectors are added: give it for the task injected, and for no other")
-        if course.injects and (self.full or self.start or any(stage.method != "sft" for stage in self.stages)):
-            raise ValueError("vectors are added while an adapter is trained by sft on a base: no full, start or others")
+        if course.injects and (self.full or any(stage.method != "sft" for stage in self.stages)):
+            raise ValueError("vectors are added while an adapter is trained by sft: no full, and no other method")
         if self.full and self.start is not None:
             raise ValueError("full fine-tuning starts from a base, not from an adapter: leave out start")
         if self.full and self.grpo.beta:

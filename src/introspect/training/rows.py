@@ -13,11 +13,12 @@ from ..models import LoadedModel
 from ..record import render_trial
 from ..spans import token_starts
 from ..tasks.item import read_items
-from .demonstrations import EARLY, Demonstration
+from .demonstrations import EARLY, Demonstration, Injection
 from .framing import framed
 from .injected_vectors import ConceptVectors
 from .leaks import check_leaks
 from .recipe import Recipe
+from .steered import ENDLESS
 from .templates import completion_parts, turn_end
 
 
@@ -53,19 +54,38 @@ def with_injections(
     rows: Sequence[dict], demonstrations: Sequence[Demonstration], vectors: ConceptVectors, loaded: LoadedModel
 ) -> list[dict]:
     """Rows that say too what is added to their activations: `added` [width], or nothing; to the output of what `layer`;
-    from which token on, `start`; and how many tokens stand before any such start, `head`.
+    from which token on, `start`, to before which, `stop`; and how many tokens stand before any such start, `head`.
     """
     out = []
     for row, demonstration in zip(rows, demonstrations, strict=True):
         injection = demonstration.injection
         prompt = row["input_ids"][: row["n_prompt"]]
-        begins = message_start(loaded, prompt, demonstration.trial.messages[-1].content)
-        extra = {"added": [], "layer": 0, "start": begins, "head": max(0, begins - EARLY)}
+        text = demonstration.trial.messages[-1].content
+        begins = message_start(loaded, prompt, text)
+        extra = {"added": [], "layer": 0, "start": begins, "stop": ENDLESS, "head": max(0, begins - EARLY)}
         if injection is not None:
+            where = injected_tokens(loaded, prompt, text, injection)
             extra["added"] = vectors.added(injection).tolist()
-            extra |= {"layer": injection.layer, "start": max(0, begins - injection.early)}
+            extra |= {"layer": injection.layer, "start": where.start, "stop": where.stop}
+            if injection.within is not None:
+                extra["head"] = where.start
         out.append(row | extra)
     return out
+
+
+def injected_tokens(loaded: LoadedModel, prompt: Sequence[int], text: str, injection: Injection) -> range:
+    """The tokens to which an injection is added: those that hold any of its characters of the last message; or all from
+    that message on.
+
+    Raises:
+        SpecError: the prompt does not hold the message as it is.
+    """
+    if injection.within is None:
+        return range(max(0, message_start(loaded, prompt, text) - injection.early), ENDLESS)
+    starts = np.array(token_starts(loaded.tokenizer, prompt))
+    begin, end = (_message_at(loaded, prompt, text) + at for at in injection.within)
+    first = int(np.flatnonzero(starts <= begin)[-1])
+    return range(first, int(np.searchsorted(starts, end)))
 
 
 def message_start(loaded: LoadedModel, prompt: Sequence[int], text: str) -> int:
@@ -74,6 +94,12 @@ def message_start(loaded: LoadedModel, prompt: Sequence[int], text: str) -> int:
     Raises:
         SpecError: the prompt does not hold it as it is.
     """
+    at = _message_at(loaded, prompt, text)
+    return int(np.flatnonzero(np.array(token_starts(loaded.tokenizer, prompt)) <= at)[-1])
+
+
+def _message_at(loaded: LoadedModel, prompt: Sequence[int], text: str) -> int:
+    """The character of a rendered prompt with which its last message begins."""
     tokenizer = loaded.tokenizer
     said = tokenizer.decode(tokenizer(text.strip(), add_special_tokens=False).input_ids).strip()
     at = tokenizer.decode(prompt).rfind(said)
@@ -81,7 +107,7 @@ def message_start(loaded: LoadedModel, prompt: Sequence[int], text: str) -> int:
         raise SpecError(
             f"{loaded.info.name}: the chat template drops or changes words of {text[:60]!r}: choose another"
         )
-    return int(np.flatnonzero(np.array(token_starts(tokenizer, prompt)) <= at)[-1])
+    return at
 
 
 def stage_demonstrations(recipe: Recipe, index: int) -> list[Demonstration]:

@@ -19,7 +19,8 @@ from .steered import NOWHERE, Injected
 class Collator:
     """Rows of `input_ids`, `n_prompt`, `telling` (indices of tokens that tell the choice) -> right-padded batches.
 
-    Where a row says what is added to its activations (`added`, `layer`, `start`, `head`), so do those of the batch.
+    Where a row says what is added to its activations (`added`, `layer`, `start`, `stop`, `head`), so do those of the
+    batch.
     """
 
     pad_id: int
@@ -44,6 +45,7 @@ class Collator:
             batch["added"] = torch.tensor([row["added"] or [0.0] * width for row in rows])
             batch["layers"] = torch.tensor([row["layer"] if row["added"] else NOWHERE for row in rows])
             batch["starts"] = torch.tensor([row["start"] for row in rows])
+            batch["stops"] = torch.tensor([row["stop"] for row in rows])
             batch["heads"] = torch.tensor([row["head"] for row in rows])
         return batch
 

@@ -32,7 +32,9 @@ class Injected(NamedTuple):
     layers: torch.Tensor
     """[row]: to the output of which block, or `NOWHERE`."""
     starts: torch.Tensor
-    """[row]: the first token that is changed; all later ones are too."""
+    """[row]: the first token that is changed."""
+    stops: torch.Tensor
+    """[row]: the one after the last; beyond the row's end: all later ones are changed."""
     heads: torch.Tensor
     """[row]: how many tokens may be computed once for all rows that begin with them; at most `starts`."""
 
@@ -42,13 +44,13 @@ def steered(model: PreTrainedModel, injected: Injected, packed: Packed) -> Itera
     """While it lasts, forward passes over packed rows have each row's vector added to it."""
     blocks = find_blocks(model)
     shape = packed.input_ids.shape
-    layers, starts = injected.layers.tolist(), injected.starts.tolist()
+    layers, starts, stops = (each.tolist() for each in (injected.layers, injected.starts, injected.stops))
     with ExitStack() as hooks:
         for layer in sorted(set(layers) - {NOWHERE}):
             row_of = torch.full((shape.numel(),), NOWHERE)
             for row, at in enumerate(packed.places):
                 if layers[row] == layer:
-                    row_of[at[starts[row] :]] = row
+                    row_of[at[starts[row] : stops[row]]] = row
             hooks.callback(blocks[layer].register_forward_hook(_adding(injected.added, row_of.view(shape))).remove)
         yield
 
@@ -65,16 +67,15 @@ def _adding(added: torch.Tensor, row_of: torch.Tensor) -> Any:
     return after
 
 
-def make_steer(added: torch.Tensor, layers: Sequence[int], starts: Sequence[int]) -> list[Steer]:
+def make_steer(added: torch.Tensor, layers: Sequence[int], ranges: Sequence[range]) -> list[Steer]:
     """The same as a backend takes it: one vector a sequence.
 
     Args:
         added: float32 [sequence, width].
         layers: of each sequence: to the output of which block its vector is added, or `NOWHERE`.
-        starts: of each: the first token that is changed; all later ones are too.
+        ranges: of each: the tokens that are changed.
     """
-    ranges = tuple(range(start, ENDLESS) for start in starts)
     return [
-        Steer(SITE, layer, added, tuple(float(each == layer) for each in layers), ranges)
+        Steer(SITE, layer, added, tuple(float(each == layer) for each in layers), tuple(ranges))
         for layer in sorted(set(layers) - {NOWHERE})
     ]

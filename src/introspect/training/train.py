@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
@@ -243,6 +244,12 @@ def _wrap(recipe: Recipe, loaded: LoadedModel, before: Path | None) -> PreTraine
             raise SpecError(
                 f"start {recipe.start} has lora_alpha {source.config.lora_alpha}, and a recipe's is twice its rank: "
                 "choose another start"
+            )
+        changed = np.atleast_1d(source.config.layers_to_transform or 0)
+        if recipe.injection is not None and changed.min() <= recipe.injection.last:
+            raise SpecError(
+                f"start {recipe.start} changes a layer at or before {recipe.injection.last}, where vectors are added: "
+                "what is added would not be the base's own; choose another start"
             )
         start = source.folder
     if start is not None:
