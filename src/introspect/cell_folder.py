@@ -18,6 +18,7 @@ from .errors import RunError, StoreError
 from .folder_results import FolderResults, Render
 from .hands import Hands, in_order, in_turn
 from .lock import only_writer
+from .manifest import ABSENT, other_versions
 from .models import LoadedModel
 from .progress import Progress
 from .report import FAULTS
@@ -123,7 +124,7 @@ class CellFolder:
                 **study.made_with(),
             }
             if done.cells:
-                same = ("versions", "method", "model", "backend", *study.made_with())
+                same = ("method", "model", "backend", *study.made_with())
                 _refuse_other(read_run_manifest(out / "manifest.json"), manifest, same, out)
             else:
                 write_json(out / "manifest.json", manifest)
@@ -158,6 +159,15 @@ def _refuse_other(before: dict[str, Any] | None, now: dict[str, Any], same: Sequ
     """
     if before is None:
         raise RunError(f"{out} has rows and no manifest.json that says what they were made with; choose another --out")
+    made = before.get("versions")
+    if not isinstance(made, dict) or not made:
+        raise RunError(f"{out}/manifest.json does not say which versions made the rows there; choose another --out")
+    if other := other_versions(made, now["versions"]):
+        there, here = made[other[0]], now["versions"].get(other[0], ABSENT)
+        raise RunError(
+            f"the rows in {out} were made with other versions ({other[0]} {str(there)[:40]}, now {here}): install what "
+            "they were made with, or choose another --out"
+        )
     for key in same:
         if before.get(key) != now[key]:
             raise RunError(f"the rows in {out} were made with another {key}; choose another --out")

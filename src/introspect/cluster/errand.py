@@ -149,8 +149,9 @@ def check_versions(there: Mapping[str, str], where: str) -> None:
     Raises:
         RunError: names the first that differs, the worker's machine, and both versions.
     """
-    for name, own in own_versions().items():
-        found = there.get(name)
+    here = own_versions()
+    for name in (*here, *sorted(there.keys() - here)):
+        own, found = here.get(name), there.get(name)
         if found != own:
             remedy = CHECKOUT if name == SOURCE else VERSIONS
             raise RunError(f"the worker on {where} has {name} {_short(found)}, and here it is {_short(own)}: {remedy}")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..hands import Hands
+from ..models import weights_of
 from ..progress import silent
 from ..stage_file import plan_digest
 from ..training.organism import make_organism
 from ..training.recipe import Recipe
 from ..training.sweep import sweep_folder, sweep_recipes
+from ..training.train import start_digest
 from .crew import Crew
 from .errand import Errand, Work, kind_of_machine, use_threads
 
@@ -23,9 +25,9 @@ def spread_training(crew: Crew, name_or_file: str, seeds: Sequence[int], out: Pa
     path = Path(name_or_file)
     recipe = str(path.absolute()) if path.exists() else name_or_file
     setting = {"recipe": recipe, "seeds": list(seeds), "out": str(out.absolute()), "offline": offline}
-    recipes = sweep_recipes(name_or_file, seeds)
+    facts = _facts(sweep_recipes(name_or_file, seeds), offline=offline)
     return crew.hands(
-        Errand(KIND, setting, _facts(recipes), read=Path, name=lambda index: f"the training from seed {seeds[index]}")
+        Errand(KIND, setting, facts, read=Path, name=lambda index: f"the training from seed {seeds[index]}")
     )
 
 
@@ -38,7 +40,7 @@ class TrainWork:
         use_threads(threads)
         held.clear()
         self.setting, self.recipes = setting, sweep_recipes(setting["recipe"], setting["seeds"])
-        self.facts = _facts(self.recipes)
+        self.facts = _facts(self.recipes, offline=setting["offline"])
 
     def do(self, index: int, told: Any) -> str:
         """Train from a seed, or go on where somebody stopped."""
@@ -54,8 +56,13 @@ class TrainWork:
         return str(folder)
 
 
-def _facts(recipes: Sequence[Recipe]) -> dict[str, str | None]:
+def _facts(recipes: Sequence[Recipe], *, offline: bool) -> dict[str, str | None]:
     import torch
 
-    machine = kind_of_machine(computes=not torch.cuda.is_available())
-    return machine | {"plan": plan_digest([recipe.digest() for recipe in recipes])}
+    first = recipes[0]  # the others differ in their seed
+    return {
+        "weights": weights_of(first.base, offline=offline),
+        "adapter": start_digest(first),
+        **kind_of_machine(computes=not torch.cuda.is_available()),
+        "plan": plan_digest([recipe.digest() for recipe in recipes]),
+    }

@@ -8,7 +8,7 @@ from .embedded import EMBEDDED, EmbeddedModel, ensure_embedded, list_models
 from .encoder import Encoder, input_embeddings, load_encoder
 from .formats import ReasoningFormat, detect_format
 from .hosted import load_hosted
-from .load import LoadedModel, ModelInfo, load_model
+from .load import LoadedModel, ModelInfo, load_model, weights_of
 from .prompt import render_messages, render_prompt
 from .source import ModelSource, resolve
 
@@ -31,4 +31,5 @@ __all__ = [
     "render_messages",
     "render_prompt",
     "resolve",
+    "weights_of",
 ]

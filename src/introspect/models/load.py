@@ -227,6 +227,16 @@ def fetch(source: ModelSource, *, offline: bool) -> Path:
     return source.path
 
 
+def weights_of(name: str, *, offline: bool = False) -> str:
+    """The digest by which `ModelInfo` names a model's weights, of a model that is not loaded; it is fetched if need be.
+
+    Raises:
+        ModelError: there is no such model, or something of it is not there and cannot be had.
+    """
+    source = resolve(name, offline=offline)
+    return digest_of(source, fetch(source, offline=offline or hub_is_off()))
+
+
 def digest_of(source: ModelSource, path: Path) -> str:
     """SHA-256, hex, of the weights in a folder or GGUF file.
 

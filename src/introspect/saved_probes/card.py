@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import EstimateError, RunError
 from ..experiment import MEANS
 from ..link.draws import set_level
-from ..manifest import package_versions
+from ..manifest import earlier_versions, package_versions
 from ..probes.by_estimator import ESTIMATORS
 from ..results import read_run_manifest
 from ..rollout import Rollout
@@ -196,5 +196,5 @@ def _controls(controls: Mapping[str, Any], headline: bool) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    installed = package_versions()
+    installed = earlier_versions(package_versions())
     return {name: installed[name] for name in VERSIONS}

@@ -14,7 +14,7 @@ import numpy as np
 from ..assets import user_path
 from ..card_folder import CardFolder
 from ..errors import StoreError
-from ..manifest import package_versions
+from ..manifest import earlier_versions, package_versions
 from ..probe_folders import CARD as PROBE_CARD
 from ..probe_folders import probe_folder
 from ..probes.saved import load_probe
@@ -56,7 +56,7 @@ def save_direction(folder: Path, direction: Direction) -> Direction:
         RunError: the folder holds something, or cannot be written to.
         StoreError: the direction is none that could be read back.
     """
-    versions = package_versions()
+    versions = earlier_versions(package_versions())
     card = {
         "recipe": direction.recipe,
         "made": direction.made,

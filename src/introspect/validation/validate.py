@@ -27,7 +27,7 @@ from ..atomic import write_atomic, write_json
 from ..errors import RunError, StoreError
 from ..features import memory_budget
 from ..lock import only_writer
-from ..manifest import package_versions
+from ..manifest import ABSENT, other_versions, package_versions
 from ..progress import Progress, silent
 from ..results import read_json, read_run_manifest
 from ..run_folder import check_folder, make_folder
@@ -200,8 +200,8 @@ def _refuse_other_versions(out: Path) -> None:
     """
     path, installed = out / VERSIONS, package_versions()
     made = read_json(path) if path.exists() else {}
-    other = [f"{name} {made.get(name)}, now {now}" for name, now in installed.items() if made.get(name) != now]
-    if other:
+    other = [f"{name} {made[name]}, now {installed.get(name, ABSENT)}" for name in other_versions(made, installed)]
+    if other or not made:
         said = "; ".join(other) if made else f"there is no {VERSIONS}"
         raise StoreError(f"{out / DRAWS} was not made with what is installed ({said}); choose another --out")
 
