@@ -219,7 +219,7 @@ def calls(monkeypatch):
         "validation.sentences": {"headline": made.answer("validation_headline", HEADLINE)},
         "validation.validate": {
             "run_validation": made.answer("validate", {"warnings": []}),
-            "validation_cost": made.answer("validation_cost", None),
+            "validation_cost": made.answer("validation_cost", SimpleNamespace(n_draws=2, n_scenarios=3, seconds=1.0)),
             "with_provenance": lambda results, folder: results,
         },
         "transcripts": {
@@ -326,6 +326,23 @@ def test_a_dry_run_refuses_what_the_command_refuses(invoke, calls, verb, flag):
     code, out, err = invoke(*verb, "--dry-run", flag, "2")
     assert (code, out, dict(calls)) == (2, "", {})
     assert f"{flag} is about workers of a cluster: give it with --ray, or leave it out" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "costs"),
+    [
+        (["run", "probe-risk"], "cost"),
+        (["inject", "inject-thought"], "inject_cost"),
+        (["run", "compare-methods"], "study_cost"),
+        (["run", "validate-instrument"], "validation_cost"),
+        (["run", "neurofeedback"], "natural_cost"),
+    ],
+)
+def test_a_dry_run_shows_how_far_it_is(invoke, calls, monkeypatch, args, costs):
+    monkeypatch.setattr("introspect.cli.carry_out.print_cost", lambda *_: None)
+    monkeypatch.setattr("introspect.cli.carry_out.progress_bars", lambda: contextlib.nullcontext("bars"))
+    invoke(*args, "--dry-run")
+    assert calls[costs][1]["progress"] == "bars"
 
 
 @pytest.mark.parametrize(

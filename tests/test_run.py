@@ -18,7 +18,7 @@ from introspect.backends.native import NativeEngine
 from introspect.doctor.examine import CHEAP
 from introspect.errors import ModelError, RunError, SpecError
 from introspect.experiment import Experiment, load_experiment
-from introspect.prepare import estimate_cost
+from introspect.prepare import estimate_cost, prepare
 from introspect.run import report_run, run_experiment, verify_run
 from introspect.store import StoreReader
 from tiny_folders import save_tiny
@@ -277,9 +277,29 @@ class _Full:
     free = 10
 
 
+def test_memory_that_a_run_has_freed_and_the_process_keeps_does_not_refuse_the_next(tiny, tmp_path, monkeypatch):
+    """As that of a run's negative control is looked at when its own is done."""
+    spec, kept = spec_for(tiny), [0]
+    needed = prepare(spec).bytes_in_memory()
+    monkeypatch.setattr("introspect.run_folder.free_memory", lambda: 3 * needed // 2 - kept[0])
+    monkeypatch.setattr("introspect.run.give_back_freed_memory", lambda: kept.__setitem__(0, 0))
+    monkeypatch.setattr("introspect.run.self_test", lambda *_: pytest.fail("it has begun"))
+    for before in (0, needed):
+        kept[0] = before
+        with pytest.raises(pytest.fail.Exception, match="it has begun"):
+            run_experiment(spec, tmp_path / str(before))
+    monkeypatch.setattr("introspect.run.give_back_freed_memory", lambda: False)
+    kept[0] = needed
+    with pytest.raises(RunError, match="GB of memory free"):
+        run_experiment(spec, tmp_path / "held")
+
+
 def test_the_cost_is_stated_and_nothing_is_written(tiny, whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cost = estimate_cost(spec_for(tiny))
+    said: list[tuple[str, int, int]] = []
+    cost = estimate_cost(spec_for(tiny), progress=lambda *each: said.append(each))
+    pilot = [(stage, done, 16) for stage, done in zip(["pilot"] * 5, range(0, 17, 4), strict=True)]
+    assert said == [("a short batch", 0, 1), ("a short batch", 1, 1), *pilot]
     assert (cost.n_items, cost.n_rollouts) == (16, 16)
     written = [whole / "rollouts.jsonl", *(whole / "activations").iterdir()]
     assert sum(file.stat().st_size for file in written) < cost.bytes_on_disk

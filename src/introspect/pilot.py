@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import t as student
 
-from .backends import Sampling
+from .backends import Generation, Sampling
 from .errors import EstimateError, ModelError
 from .features import choose_probed, probed_rows
 from .follow_ups import plan_follow_up
 from .plan import Job
+from .progress import Progress, silent
 from .record import option_token, read_generation, stop_ids, store_spec
 from .rollout import Rollout
 from .rows import Rows, choose_rows
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST = 32
 """Rollouts of a pilot."""
+PILOT = "pilot"
+"""What progress calls it."""
 SECONDS = 120.0
 """That a turn of them may take, as far as a short batch tells that."""
 LEAST_TOKENS = 16
@@ -83,7 +86,7 @@ class Pilot:
         return Estimate(value, (value - half, value + half), n, "mean of a pilot, t, of a finite plan")
 
 
-def sample_pilot(prepared: Prepared, most_tokens: int) -> Pilot:
+def sample_pilot(prepared: Prepared, most_tokens: int, progress: Progress = silent) -> Pilot:
     """Sample a pilot of a plan.
 
     Args:
@@ -99,7 +102,7 @@ def sample_pilot(prepared: Prepared, most_tokens: int) -> Pilot:
     new, prompt, replayed, size = np.zeros(n), np.zeros(n), np.zeros(n), np.full(n, float(SAID_BYTES))
     unfinished: set[int] = set()
     longest, first = 0, list[Rollout]()
-    for owners, rollouts in _turns(prepared, task, _spread(planned, n), most_tokens):
+    for owners, rollouts in _turns(prepared, task, _spread(planned, n), most_tokens, progress):
         first = first or rollouts
         for owner, rollout in zip(owners, rollouts, strict=True):
             n_new = len(rollout.completion_ids)
@@ -123,36 +126,43 @@ def _spread(planned: Sequence[Job], n: int) -> list[Job]:
 
 
 def _turns(
-    prepared: Prepared, task: Task, jobs: list[Job], most_tokens: int
+    prepared: Prepared, task: Task, jobs: list[Job], most_tokens: int, progress: Progress
 ) -> Iterator[tuple[list[int], list[Rollout]]]:
     """The rollouts of each turn, and which of the first turn's each belongs to."""
-    owners, rollouts = list(range(len(jobs))), _sampled(prepared, task, jobs, most_tokens)
+    owners, rollouts = list(range(len(jobs))), _sampled(prepared, task, jobs, most_tokens, progress, PILOT)
     yield owners, rollouts
-    for follow_up in task.follow_ups:
+    for number, follow_up in enumerate(task.follow_ups):
         before = {job.rollout: job for job in jobs}
         asked = [follow_up.ask(rollout) is not None for rollout in rollouts]
         owners = [owner for owner, goes_on in zip(owners, asked, strict=True) if goes_on]
         jobs = plan_follow_up(follow_up, rollouts, before, loaded=prepared.loaded, seed=prepared.spec.seed)
-        rollouts = _sampled(prepared, follow_up.task, jobs, most_tokens)
+        rollouts = _sampled(prepared, follow_up.task, jobs, most_tokens, progress, f"{PILOT}, turn {number + 2}")
         yield owners, rollouts
 
 
-def _sampled(prepared: Prepared, task: Task, jobs: Sequence[Job], most_tokens: int) -> list[Rollout]:
+def _sampled(
+    prepared: Prepared, task: Task, jobs: Sequence[Job], most_tokens: int, progress: Progress, stage: str
+) -> list[Rollout]:
     """As the run samples them, without their activations."""
     if not jobs:
         return []
     generation, loaded = prepared.spec.generation, prepared.loaded
     options = sorted({option for job in jobs for option in job.item.options})
-    prompts = [job.prompt_ids for job in jobs]
-    made = prepared.backend.generate(
-        prompts,
-        seeds=[job.seed for job in jobs],
-        sampling=Sampling(min(most_tokens, generation.max_new_tokens), generation.temperature, stop_ids(loaded)),
-        capture=None,
-        watch=[option_token(loaded, option) for option in options],
-        steer=make_steers(prepared.interventions, prompts, loaded),
-        lanes=generation.batch_size,
-    )
+    made: list[Generation] = []
+    progress(stage, 0, len(jobs))
+    while len(made) < len(jobs):
+        some = jobs[len(made) : len(made) + generation.batch_size]
+        prompts = [job.prompt_ids for job in some]
+        made += prepared.backend.generate(
+            prompts,
+            seeds=[job.seed for job in some],
+            sampling=Sampling(min(most_tokens, generation.max_new_tokens), generation.temperature, stop_ids(loaded)),
+            capture=None,
+            watch=[option_token(loaded, option) for option in options],
+            steer=make_steers(prepared.interventions, prompts, loaded),
+            lanes=generation.batch_size,
+        )
+        progress(stage, len(made), len(jobs))
     lost = sum(each.finish == "not_finite" for each in made)
     if lost:
         done = "; ".join(map(str, prepared.interventions))

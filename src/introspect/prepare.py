@@ -19,6 +19,7 @@ from .models import LoadedModel, load_model
 from .pilot import PAGE_BYTES, Expected, Pace, Pilot, expected, sample_pilot
 from .plan import Job, make_parts, select_items
 from .probing import check_encoder
+from .progress import Progress, silent, within
 from .record import render_trial, store_spec, wanted_capture
 from .selection import Selection, rows_at_most
 from .steering import Intervention, read_interventions
@@ -168,24 +169,26 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     return Prepared(spec, items, loaded, backend, capture, parts, read_interventions(spec.steering, loaded, backend))
 
 
-def estimate_cost(spec: Experiment, *, offline: bool = False) -> Cost:
+def estimate_cost(spec: Experiment, *, offline: bool = False, progress: Progress = silent) -> Cost:
     """What a run would take on this machine: at most, from one short batch that is timed; and likely, from a pilot of
     its rollouts and of its negative control's. Writes nothing.
     """
-    cost, pilot, pace = _cost_at_most(prepare(spec, offline=offline))
+    cost, pilot, pace = _cost_at_most(prepare(spec, offline=offline), progress)
     pilots = [pilot]
     if spec.negative_control is not None:
         control = spec.model_copy(update={"organism": spec.negative_control, "negative_control": None})
         gc.collect()
-        pilots.append(sample_pilot(prepare(control, offline=offline), pace.most_tokens))
+        named = within(progress, "negative control")
+        pilots.append(sample_pilot(prepare(control, offline=offline), pace.most_tokens, named))
     return replace(cost, expected=expected(pilots, pace, cost.seconds))
 
 
-def _cost_at_most(prepared: Prepared) -> tuple[Cost, Pilot, Pace]:
+def _cost_at_most(prepared: Prepared, progress: Progress) -> tuple[Cost, Pilot, Pace]:
     spec, lanes = prepared.spec, prepared.spec.generation.batch_size
     n_rollouts = sum(len(part) for part in prepared.parts)
     longest = prepared.parts[0][:lanes]
     steps = 4
+    progress("a short batch", 0, 1)
     begun = time.perf_counter()
     prepared.backend.generate(
         [job.prompt_ids for job in longest],
@@ -198,6 +201,7 @@ def _cost_at_most(prepared: Prepared) -> tuple[Cost, Pilot, Pace]:
     few = [list(job.prompt_ids) for job in longest[:REPLAY_PART]]
     prepared.backend.replay(few, [[0]] * len(few), capture=prepared.capture)
     replayed = (time.perf_counter() - begun) / len(few)
+    progress("a short batch", 1, 1)
     per_step = max(generated - replayed * len(longest), 0.0) / steps
     per_batch = replayed * len(longest) + per_step * spec.generation.max_new_tokens
     runs = 1 + (spec.negative_control is not None)
@@ -221,7 +225,7 @@ def _cost_at_most(prepared: Prepared) -> tuple[Cost, Pilot, Pace]:
         seconds=seconds,
         **prepared.loaded.memory(),
     )
-    return cost, sample_pilot(prepared, pace.most_tokens), pace
+    return cost, sample_pilot(prepared, pace.most_tokens, progress), pace
 
 
 def n_forced(spec: Experiment) -> int:

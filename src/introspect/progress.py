@@ -13,6 +13,11 @@ def silent(stage: str, done: int, total: int) -> None:
     """Says nothing."""
 
 
+def within(progress: Progress, name: str) -> Progress:
+    """The stages of something that has a name, as `name: stage`."""
+    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
+
+
 def seconds_of(work: Callable[[], object]) -> float:
     """How long it takes."""
     begun = time.perf_counter()

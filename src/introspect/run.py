@@ -31,8 +31,9 @@ from .lines import read_lines
 from .lock import only_writer
 from .manifest import write_manifest
 from .models import LoadedModel, ModelInfo, input_embeddings, load_model, resolve
+from .models.memory import give_back_freed_memory
 from .prepare import REPLAY_PART, Prepared, prepare
-from .progress import Progress, silent
+from .progress import Progress, silent, within
 from .record import replay, store_spec
 from .report import write_report
 from .results import negative_control_section, read_results, validate_results
@@ -114,6 +115,7 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
         spec, results_path = prepared.spec, out / "results.json"
         runs = 1 + (spec.negative_control is not None)
         check_room(out, runs * prepared.bytes_at_most())
+        give_back_freed_memory()  # of a run before this one, such as the one that this is the negative control of
         check_memory(prepared.bytes_in_memory())
         write_atomic(out / MARKER, spec.to_yaml())
         checks = self_test(prepared.loaded, prepared.backend)
@@ -144,13 +146,8 @@ def _run(prepared: Prepared, out: Path, *, resume: bool, offline: bool, progress
             verdicts = spec.verdicts.model_copy(update={"labels": None, "headline": headline})
             changed = {"organism": spec.negative_control, "negative_control": None, "verdicts": verdicts}
             control = spec.model_copy(update=changed)
-
-            def control_progress(stage: str, done: int, total: int) -> None:
-                progress(f"negative control: {stage}", done, total)
-
-            measured = run_experiment(
-                control, out / "negative_control", resume=resume, offline=offline, progress=control_progress, crew=crew
-            )
+            named, folder = within(progress, "negative control"), out / "negative_control"
+            measured = run_experiment(control, folder, resume=resume, offline=offline, progress=named, crew=crew)
             results["controls"]["negative_control"] = negative_control_section(measured)
         validate_results(results)
         write_json(results_path, results)

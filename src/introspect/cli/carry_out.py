@@ -40,7 +40,7 @@ class Way(NamedTuple):
     """How one kind of spec is carried out."""
 
     cost: Callable[..., Any]
-    """Given the spec and `offline`: a dataclass."""
+    """Given the spec, `offline` and `progress`: a dataclass."""
     in_words: Callable[[Any], dict[str, str]]
     """Of the cost."""
     run: Callable[..., dict[str, Any]]
@@ -58,7 +58,8 @@ def carry_out(
     way = _way(spec)
     check_asked(cluster)
     if dry_run:
-        cost = way.cost(spec, offline=offline)
+        with progress_bars() as progress:
+            cost = way.cost(spec, offline=offline, progress=progress)
         print_cost(cost, way.in_words(cost), as_json)
         for each in way.not_counted(spec):
             note(each)
@@ -99,7 +100,7 @@ def _way(spec: AnySpec) -> Way:
             return with_provenance(run_validation(spec, folder, **options), folder)
 
         return Way(
-            lambda spec, offline: validation_cost(spec),
+            lambda spec, offline, progress: validation_cost(spec, progress=progress),
             _words_of_validation,
             run,
             lambda results: [*of_validation(results), *results["warnings"]],

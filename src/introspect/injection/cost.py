@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..backends import Sampling
-from ..progress import seconds_of
+from ..progress import Progress, seconds_of, silent
 from .cells import Cell, Plan, Study
 from .spec import Injection
 from .study import STUDIES
@@ -47,15 +47,18 @@ class Rates(NamedTuple):
     reply: float
 
 
-def injection_cost(spec: Injection, *, offline: bool = False) -> Cost:
+def injection_cost(spec: Injection, *, offline: bool = False, progress: Progress = silent) -> Cost:
     """What a study would take on this machine."""
+    progress("vectors, and some trials", 0, 2)
     subject = prepare_subject(spec, offline=offline)
     study = STUDIES[spec.study](subject)
     cells = study.cells()
     example = next((cell for cell in cells if cell.layer is not None), cells[0])
     made = seconds_of(study.prepare)
+    progress("vectors, and some trials", 1, 2)
     plans = {cell: study.plan(_filled(cell, example)) for cell in dict.fromkeys(cells)}
     rates = _rates(study, example, plans[example])
+    progress("vectors, and some trials", 2, 2)
     seconds = sum(predicted(plans[cell], rates, spec.text.max_new_tokens) for cell in cells)
     n_first, n_texts = (sum(len(getattr(plans[cell], name)) for cell in cells) for name in ("first", "texts"))
     return Cost(len(subject.words["exploration"]), len(cells), n_first, n_texts, made + seconds)

@@ -84,8 +84,9 @@ def run_natural(
     )
 
 
-def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
+def natural_cost(spec: NaturalSpec, *, offline: bool = False, progress: Progress = silent) -> Cost:
     """What a study would take, from a few sequences of its mean length that are run and thrown away."""
+    progress("some sequences", 0, 2)
     study = make_study(spec, offline=offline)
     subject, work = study.subject, study.work()
     mean = max(2, round(work.tokens / max(1, work.passes)))
@@ -97,6 +98,7 @@ def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
         started = time.perf_counter()
         subject.backend.replay(some, [[0]] * TIMED, capture=whole)
         a_token = (time.perf_counter() - started) / (TIMED * mean)
+    progress("some sequences", 1, 2)
     seconds = work.tokens * a_token
     if work.generated:
         sampling = Sampling(GENERATED, 1.0, frozenset())
@@ -105,4 +107,5 @@ def natural_cost(spec: NaturalSpec, *, offline: bool = False) -> Cost:
         prefill = mean * a_token  # equal prompts share theirs
         took = max(0.0, time.perf_counter() - started - prefill)
         seconds += work.generated * took / (TIMED * GENERATED)
+    progress("some sequences", 2, 2)
     return Cost(len(study.cells()), work.passes, work.tokens, work.generated, seconds)

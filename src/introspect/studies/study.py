@@ -16,7 +16,7 @@ from ..lock import only_writer
 from ..models import ModelSource, resolve
 from ..pilot import together
 from ..prepare import Cost, estimate_cost
-from ..progress import Progress, silent
+from ..progress import Progress, silent, within
 from ..results import read_results
 from ..run import run_experiment
 from ..run_folder import check_folder, make_folder
@@ -69,7 +69,7 @@ def run_study(
     return results
 
 
-def study_cost(spec: Study, *, offline: bool = False) -> Cost:
+def study_cost(spec: Study, *, offline: bool = False, progress: Progress = silent) -> Cost:
     """What the runs of a study would take together, without any training. Writes nothing.
 
     Runs of one task differ in their weights only, so one of each task, model and kind (with an adapter or without) is
@@ -81,10 +81,13 @@ def study_cost(spec: Study, *, offline: bool = False) -> Cost:
         for member in spec.members():
             run = spec.experiment(member)
             kinds.setdefault((member.task, run.model, run.organism is None), []).append(run)
-        costs = [(estimate_cost(each[0], offline=offline), len(each)) for each in kinds.values()]
+        costs = []
+        for (task, _, bare), each in kinds.items():
+            named = within(progress, f"{task}, {'without' if bare else 'with'} an adapter")
+            costs.append((estimate_cost(each[0], offline=offline, progress=named), len(each)))
     else:
         start = check_training(spec, offline=offline).start or BARE
-        costs = [(estimate_cost(spec.at(start), offline=offline), len(spec.steps))]
+        costs = [(estimate_cost(spec.at(start), offline=offline, progress=progress), len(spec.steps))]
     likely = [(cost.expected, times) for cost, times in costs if cost.expected is not None]
     return Cost(
         n_items=sum(cost.n_items * times for cost, times in costs),

@@ -123,16 +123,18 @@ def with_provenance(results: dict[str, Any], out: Path) -> dict[str, Any]:
     return {key: manifest.get(key) for key in ("command", "versions", "machine")} | results
 
 
-def validation_cost(spec: ValidateInstrument) -> Cost:
+def validation_cost(spec: ValidateInstrument, *, progress: Progress = silent) -> Cost:
     """What it would take, from one draw of each sort of scenario that is made and thrown away."""
     timed: dict[object, float] = {}
     seconds = 0.0
-    for name in spec.scenarios:
+    for number, name in enumerate(spec.scenarios):
+        progress("a draw of each sort", number, len(spec.scenarios))
         about = SCENARIOS[name]
         sort = name if about.alone else (about.times, bool(about.hints))
         if sort not in timed:
             timed[sort] = _timed(spec, name)
         seconds += timed[sort] * n_draws(spec, name)
+    progress("a draw of each sort", len(spec.scenarios), len(spec.scenarios))
     return Cost(len(spec.scenarios), spec.n_draws, seconds / spec.workers)
 
 
