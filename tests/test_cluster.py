@@ -48,6 +48,7 @@ from introspect.prepare import prepare
 from introspect.record import record
 from introspect.run import run_experiment, verify_run
 from introspect.store import StoreWriter, encode_part, stage_part
+from introspect.surroundings import DEVICE_MAP, OFFLOAD_FOLDER
 from introspect.training.courses import COURSES
 from introspect.training.sweep import train_sweep
 from introspect.turns import first_turn, turn_maker
@@ -216,6 +217,16 @@ class TestRuns:
         with pytest.raises(RunError, match=rf"worker on {socket.gethostname()} .*has another weights \(\w+\.\.\."):
             record(tmp_path / "run", maker, progress=lambda *_: None, hands=hands)
         assert list((tmp_path / "run" / "activations").glob("*.h5")) == []
+
+    def test_where_weights_go_holds_for_workers_of_a_cluster_that_was_there(
+        self, cluster, tiny, whole, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv(DEVICE_MAP, "disk")
+        monkeypatch.setenv(OFFLOAD_FOLDER, str(tmp_path / "disk"))
+        with Crew(ONE, tmp_path) as crew:
+            run_experiment(spec_for(tiny), tmp_path / "run", crew=crew)
+        assert json.loads((tmp_path / "run" / "manifest.json").read_text())["model"]["device"] == "disk"
+        assert recorded(tmp_path / "run") == recorded(whole)
 
 
 class TestStudies:
@@ -584,7 +595,7 @@ class TestSameness:
 
     def test_another_checkout_of_the_same_version_is_refused(self, tmp_path, monkeypatch):
         with nonce_in(tmp_path) as nonce:
-            hello = Worker(1, offline=False).hello(str(nonce.path), nonce.text, str(nonce.answer("worker")))
+            hello = Worker(1, {}, offline=False).hello(str(nonce.path), nonce.text, str(nonce.answer("worker")))
         there = hello["versions"]
         check_versions(there, "node-3")
         monkeypatch.setattr(errands, "__file__", str(tmp_path / "cluster" / "errand.py"))

@@ -13,7 +13,17 @@ from introspect.errors import ModelError, SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.models import load_model
 from introspect.models.placement import place
-from introspect.surroundings import DEVICE_MAP, MEMORY, OFFLOAD_FOLDER, read_memory
+from introspect.surroundings import (
+    DEVICE_MAP,
+    MEMORY,
+    MEMORY_GB,
+    OFFLOAD_FOLDER,
+    Surroundings,
+    read_memory,
+    surroundings,
+    take_over,
+    to_send,
+)
 from introspect.transcripts import read_replay_spec
 from tiny_folders import save_tiny
 
@@ -52,6 +62,23 @@ def test_the_environment_says_where_weights_go(folder, monkeypatch, tmp_path):
     monkeypatch.setenv(DEVICE_MAP, "disk")
     every = load_model(folder, dtype="float32")
     assert every.info.device == "disk"
+
+
+def test_another_process_goes_by_what_was_said_here_but_keeps_a_folder_of_its_own(monkeypatch):
+    monkeypatch.delenv(MEMORY_GB, raising=False)
+    assert to_send() == {}
+    monkeypatch.setenv(DEVICE_MAP, "")
+    monkeypatch.setenv(MEMORY, "cpu=1GB")
+    monkeypatch.setenv(OFFLOAD_FOLDER, "/scratch")
+    monkeypatch.setenv(MEMORY_GB, "2")
+    sent = to_send()
+    assert sent == {MEMORY: "cpu=1GB", OFFLOAD_FOLDER: "/scratch", MEMORY_GB: "2"}
+    for own, stands in (("", "/scratch"), ("/nvme", "/nvme")):
+        monkeypatch.setenv(DEVICE_MAP, "balanced")
+        monkeypatch.setenv(MEMORY, "cpu=9GB")
+        monkeypatch.setenv(OFFLOAD_FOLDER, own)
+        take_over(sent)
+        assert surroundings() == Surroundings("balanced", {"cpu": "1GB"}, stands)
 
 
 def test_weights_in_few_bits_go_to_no_disk(monkeypatch, tmp_path):

@@ -30,8 +30,8 @@ from .rollout import Rollout
 from .rows import NO_TOKEN, Rows
 from .spans import SPAN_CODES
 from .store import StoreReader, averages
+from .surroundings import MEMORY_GB
 
-MEMORY = "INTROSPECT_MEMORY_GB"
 """Of the machine, and so no part of a spec: results do not depend on it."""
 ANSWER_ITSELF = ("answer_token", "answer_mean")
 """Positions at which what was answered has been read."""
@@ -226,7 +226,7 @@ def memory_budget() -> int:
     Raises:
         SpecError: the variable is no number above 0.
     """
-    said = os.environ.get(MEMORY, "").strip()
+    said = os.environ.get(MEMORY_GB, "").strip()
     if not said:
         return free_memory() // 4
     try:
@@ -235,7 +235,7 @@ def memory_budget() -> int:
         number = math.nan
     if not 0 < number < math.inf:
         raise SpecError(
-            f"{MEMORY} is {said!r}: set it to the GB of memory that activations may take, such as 2, or unset it"
+            f"{MEMORY_GB} is {said!r}: set it to the GB of memory that activations may take, such as 2, or unset it"
         )
     return int(number * 1e9)
 

@@ -22,6 +22,7 @@ from ..free_memory import free_memory
 from ..hands import Hands
 from ..progress import Progress, silent
 from ..run_folder import check_path
+from ..surroundings import to_send
 from .answers import answer, lost_errors, reason
 from .connect import Share, connect, import_ray
 from .errand import Errand, check_same, check_versions, source_digest, use_threads
@@ -72,12 +73,14 @@ class Crew:
         self._pieces: Counter[str] = Counter()
         self._deaths = 0
         self._room = 0
+        self._around: dict[str, str] = {}
         self._lock = threading.Lock()
         self._ray: Any = None
         self._seat: Any = None
 
     def __enter__(self) -> Self:
         check_path(self.given)
+        self._around = to_send()
         source_digest()  # as it is now: a checkout may change while workers start
         with ExitStack() as stack:
             self.share = connect(self.options)
@@ -284,7 +287,7 @@ class Crew:
         placed = remote.options(
             num_cpus=share.threads, num_gpus=share.gpus, max_restarts=0, scheduling_strategy="SPREAD"
         )
-        slot.actor = placed.remote(share.threads, offline=self.offline)
+        slot.actor = placed.remote(share.threads, self._around, offline=self.offline)
         slot.hello = slot.actor.hello.remote(str(self._nonce.path), self._nonce.text, str(slot.answer))
 
     def _greet(self, slot: Slot) -> None:

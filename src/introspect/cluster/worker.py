@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from ..surroundings import take_over
 
 Answer = dict[str, Any]
 
@@ -18,9 +20,10 @@ Answer = dict[str, Any]
 class Worker:
     """Does pieces of one errand at a time, one piece after another."""
 
-    def __init__(self, threads: int, *, offline: bool) -> None:
+    def __init__(self, threads: int, around: Mapping[str, str], *, offline: bool) -> None:
         if offline:
             os.environ["HF_HUB_OFFLINE"] = "1"
+        take_over(around)
         self.threads = threads
         self.work: Any = None
         self.errand = ""
