@@ -126,6 +126,44 @@ def test_vllm_is_started_as_it_once_was(folder, vllm):
     assert vllm.started == [EXCHANGE["engine"] | {"model": folder}]
 
 
+GPUS = {0: (60, 100), 1: (40, 100), 2: (80, 100), 3: (90, 100)}
+"""Free memory and all of it."""
+
+
+@pytest.mark.parametrize(
+    ("devices", "heads", "asked", "share"),
+    [
+        (["cuda:0"], (2, 1), {}, 0.54),
+        (["cuda:2"], (2, 1), {}, 0.54),
+        (["cpu", "cuda:0", "disk"], (2, 1), {}, 0.54),
+        (["cuda:0", "cuda:1"], (2, 1), {"tensor_parallel_size": 2}, 0.36),
+        (["cuda:0", "cuda:1", "cuda:2", "cuda:3"], (8, 2), {"tensor_parallel_size": 4}, 0.36),
+        (["cuda:0", "cuda:1", "cuda:2"], (8, 8), {"tensor_parallel_size": 2}, 0.36),
+        (["cuda:0", "cuda:1", "cuda:2", "cuda:3"], (12, 6), {"tensor_parallel_size": 3}, 0.36),
+        (["cuda:0", "cuda:1"], (9, 3), {}, 0.54),
+    ],
+)
+def test_vllm_splits_the_model_over_the_gpus_that_the_recording_model_is_laid_over(
+    folder, vllm, monkeypatch, caplog, devices, heads, asked, share
+):
+    """So `--ray-gpus 4`, `--device-map cuda:0` and `--memory 0=20GB` hold for both."""
+    backend = backend_of(folder)
+    config = backend.engine.model.config
+    monkeypatch.setattr(adapter, "devices_of", lambda model: devices)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda number: GPUS[number])
+    config.num_attention_heads, config.num_key_value_heads = heads
+    assert isinstance(backend.sampler, adapter.VllmSampler)
+    backend.sampler._started(20)
+    (started,) = vllm.started
+    by = {"distributed_executor_backend": "mp"} if asked else {}
+    recorded = {key: value for key, value in EXCHANGE["engine"].items() if key != "enforce_eager"}
+    assert started == recorded | {"model": folder, "gpu_memory_utilization": share} | asked | by
+    gpus = sum(each.startswith("cuda") for each in devices)
+    fewer = f"on {asked.get('tensor_parallel_size', 1)} of {gpus} GPUs"
+    assert (fewer in caplog.text) == (asked.get("tensor_parallel_size", 1) < gpus)
+
+
 def test_ids_are_kept_and_recorded_by_replay(folder, vllm):
     backend = backend_of(folder)
     made = backend.generate(PROMPTS, seeds=[1, 2, 3], sampling=Sampling(12, 1.0, STOP), capture=CAPTURE, watch=[3, 4])

@@ -9,6 +9,7 @@ that was not interrupted.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -20,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SpecError
 from ..models.boundary import first_line, one_line
 from ..models.load import Origin, origin_of
+from ..models.placement import devices_of
 from .native import NativeEngine
 from .protocol import Sampling
 from .sampled import Sampled, SampledBackend
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
 
 GET = (
     "get it with `pip install '.[vllm]'` in the folder of introspect's source, in an environment of its own (Linux and "
@@ -36,9 +40,11 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
-"""What stands unless the user says otherwise: nothing is reported, and one process decides the order of requests."""
+"""What stands unless the user says otherwise: nothing is reported, one process decides the order of requests, and where
+others compute with it they are no forks of it, since it has been on a GPU before."""
 ROOM_STEP = 1024
 """The context that vLLM is started with is a multiple of this, as far as the model has one."""
 SHARE = 0.9
@@ -141,7 +147,7 @@ class VllmSampler:
                 trust_remote_code=False,
                 seed=0,
                 disable_log_stats=True,
-                **_of_device(),
+                **_of_devices(self._model),
             )
         return self._engine
 
@@ -169,14 +175,30 @@ class VllmSampler:
         return self._folder
 
 
-def _of_device() -> dict[str, Any]:
-    """A processor compiles nothing for a short run; a GPU lends what the recording model leaves of it."""
+def _of_devices(model: PreTrainedModel) -> dict[str, Any]:
+    """A processor compiles nothing for a short run; GPUs lend what the recording model leaves of the fullest one."""
     import torch
 
     if not torch.cuda.is_available():
         return {"enforce_eager": True}
-    free, total = torch.cuda.mem_get_info()
-    return {"gpu_memory_utilization": round(SHARE * free / total, 3)}
+    many = _parts(model)
+    found = [torch.cuda.mem_get_info(number) for number in range(many)]
+    share = {"gpu_memory_utilization": round(SHARE * min(free / total for free, total in found), 3)}
+    return share if many == 1 else share | {"tensor_parallel_size": many, "distributed_executor_backend": "mp"}
+
+
+def _parts(model: PreTrainedModel) -> int:
+    """GPUs over which vLLM splits every matrix: as many as the recording model is laid over, or the most of them that
+    the attention's heads can be dealt out to evenly.
+    """
+    over = max(1, sum(device.startswith("cuda") for device in devices_of(model)))
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 0
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    even = [many for many in range(1, over + 1) if heads % many == 0 and (shared % many == 0 or many % shared == 0)]
+    if even[-1] < over:
+        log.warning("vLLM samples on %d of %d GPUs: %d heads cannot be dealt out to more", even[-1], over, heads)
+    return even[-1]
 
 
 def _sampled(made: Any) -> Sampled:
