@@ -18,6 +18,7 @@ from .judging import check_judge
 from .models import LoadedModel, load_model
 from .pilot import PAGE_BYTES, Expected, Pace, Pilot, expected, sample_pilot
 from .plan import Job, make_parts, select_items
+from .probes.device import probe_device
 from .probing import check_encoder
 from .progress import Progress, silent, within
 from .record import render_trial, store_spec, wanted_capture
@@ -149,6 +150,7 @@ def prepare(spec: Experiment, *, offline: bool = False) -> Prepared:
     if spec.verdicts.labels is not None and not Path(spec.verdicts.labels).is_file():
         raise SpecError(f"no labels at {spec.verdicts.labels}: give a sheet that was filled in, or set it to null")
     check_encoder(spec.probe.embedding, offline=offline)
+    probe_device()
     asked = [(item, trial) for item in items for trial in find_task(spec.task).trials(item, spec)]
     loaded = load_subject(spec, offline=offline)
     layers = resolve_layers(spec.capture.layers, loaded.info.n_layers)

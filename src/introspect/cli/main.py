@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..errors import IntrospectError
-from ..surroundings import DEVICE_MAP, MEMORY, OFFLOAD_FOLDER, read_memory
+from ..surroundings import AUTO, DEVICE_MAP, MEMORY, OFFLOAD_FOLDER, PROBE_DEVICE, read_memory, read_probe_device
 from .bench import bench
 from .cluster import with_address
 from .compare import compare
@@ -116,6 +116,12 @@ def introspect(
     offload_folder: Annotated[
         str | None, typer.Option(envvar=OFFLOAD_FOLDER, help="Where weights wait that fit on no device.")
     ] = None,
+    probe_device: Annotated[
+        str | None,
+        typer.Option(
+            envvar=PROBE_DEVICE, help="Where probes are fitted: auto (a GPU, if there is one with room), cpu or cuda:0."
+        ),
+    ] = None,
 ) -> None:
     """Tests whether what a reasoning model says in its chain of thought is what its activations carry.
 
@@ -128,8 +134,10 @@ def introspect(
     introspect verify runs/probe-risk          every stored part against its digest
     """
     read_memory(memory or "")
+    read_probe_device(probe_device or AUTO)
     # Every model that is loaded from here on goes by them: that of a run, of its baseline, of a judge.
-    for name, value in ((DEVICE_MAP, device_map), (MEMORY, memory), (OFFLOAD_FOLDER, offload_folder)):
+    given = {DEVICE_MAP: device_map, MEMORY: memory, OFFLOAD_FOLDER: offload_folder, PROBE_DEVICE: probe_device}
+    for name, value in given.items():
         if value is not None:
             os.environ[name] = value
     if context.invoked_subcommand is None:

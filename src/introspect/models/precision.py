@@ -30,9 +30,17 @@ def choose_dtype(name: str) -> torch.dtype:
         raise ModelError(f"dtype {name!r} is not known: choose one of {', '.join(DTYPES)}")
     if name != "auto":
         return getattr(torch, name)
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if processor_has_bfloat16() else torch.float32
+    here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.bfloat16 if has_bfloat16(here) else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU, or the processor, multiplies bfloat16 matrices in hardware."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return processor_has_bfloat16()
 
 
 def processor_has_bfloat16() -> bool:

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from ..errors import EstimateError
+from .device import on_device, probe_device
 from .logistic import NotConverged
 from .newton import Fits
 from .side_by_side import side_by_side
 from .site import Site
 from .splits import Split
-from .stream import Activations, each_site, positions_of
+from .stream import Activations, each_site, positions_of, site_bytes
 
 TIE = 0.005
 CHOOSING = 2e-2
@@ -116,11 +117,13 @@ def fit_splits(
         if len(x) != len(truth):
             raise EstimateError(f"{len(truth)} labels for {len(x)} rows of activations at {position}, layer {layer}")
         try:
-            return _fit_site(position, layer, x, truth, plan, penalties)
+            return on_device(lambda rows: _fit_site(position, layer, rows, truth, plan, penalties), x)
         except NotConverged as error:
             raise NotConverged(f"at {position}, layer {layer}: {error}") from error
 
-    for cells in side_by_side(fit_one, each_site(activations, layers, rollouts)):
+    sites = each_site(activations, layers, rollouts)
+    alone = probe_device(site_bytes(activations)).type != "cpu"
+    for cells in map(fit_one, sites) if alone else side_by_side(fit_one, sites):
         for kept, cell in zip(found, cells, strict=True):
             kept.append(cell)
     return [by_position(kept, activations) for kept in found]

@@ -95,9 +95,9 @@ def fit(gram: torch.Tensor, y: torch.Tensor, c: float, start: Solution | None = 
     g = c * gram
     n_problems, n_rows, _ = g.shape
     y = y.double().expand(n_problems, n_rows)
-    identity = torch.eye(n_rows, dtype=torch.float64)
+    identity = torch.eye(n_rows, dtype=g.dtype, device=g.device)
     a = torch.zeros_like(y) if start is None else start.a[..., 0] * min(1.0, start.c / c)
-    b = torch.zeros(n_problems, dtype=torch.float64) if start is None else start.b[:, 0]
+    b = y.new_zeros(n_problems) if start is None else start.b[:, 0]
     f = _apply(g, a) + b[:, None]
     loss = _objective(a, f, y, g)
     for _ in range(NEWTON_STEPS):
@@ -113,7 +113,7 @@ def fit(gram: torch.Tensor, y: torch.Tensor, c: float, start: Solution | None = 
         b_target = solved[..., 0].sum(dim=1) / solved[..., 1].sum(dim=1)
         a_target = solved[..., 0] - b_target[:, None] * solved[..., 1]
         f_target = _apply(g, a_target) + b_target[:, None]
-        step = torch.ones(n_problems, dtype=torch.float64)
+        step = torch.ones_like(b)
         for _ in range(30):
             a_new = a + step[:, None] * (a_target - a)
             f_new = f + step[:, None] * (f_target - f)

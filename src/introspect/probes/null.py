@@ -23,6 +23,7 @@ import torch
 
 from ..errors import EstimateError
 from ..stats import CHANCE, auroc, aurocs, group_codes
+from .device import on_device
 from .site import Site
 from .splits import Split
 from .stream import Activations, Streamed, each_site, positions_of
@@ -44,6 +45,12 @@ def logistic_aurocs(
     x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
 ) -> np.ndarray:
     """`Measure` of logistic regression: all columns at once."""
+    return on_device(lambda rows: _logistic_aurocs(rows, y, held_y, fitted, held, penalty), x)
+
+
+def _logistic_aurocs(
+    x: torch.Tensor, y: np.ndarray, held_y: np.ndarray, fitted: np.ndarray, held: np.ndarray, penalty: float
+) -> np.ndarray:
     rows = x[torch.from_numpy(fitted)]
     site = Site.of(rows, torch.ones(1, len(rows), dtype=torch.bool, device=x.device))
     turned, axes = site.turned(y.shape[1])

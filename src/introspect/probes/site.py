@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 
 from ..errors import EstimateError
-from ..models.precision import processor_has_bfloat16
+from ..models.precision import has_bfloat16
 from .curvature import Axes
 from .logistic import fit, kernel, scale_of
 from .newton import WIDE, Fits, Rows, further, scores, solve
@@ -25,6 +25,8 @@ NO_SPREAD = 1e-10
 SIDE_BY_SIDE = 1 << 17
 """Bytes of one array of fits side by side on a processor, about what stays in its cache; at least `FEWEST` fits."""
 FEWEST = 32
+SIDE_BY_SIDE_ON_GPU = 1 << 26
+"""The same on a GPU, where two dozen such arrays are to take no more than `device.FITS`."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +187,8 @@ class Site:
         """bfloat16 where that is faster, but for wide rows: rounding a product puts noise of the largest axes on all
         others, and at weak penalties steps get ever shorter.
         """
-        quick = self.x.device.type == "cuda" or processor_has_bfloat16()
-        return torch.bfloat16 if quick and self.x.shape[1] < WIDE else torch.float32
+        return torch.bfloat16 if has_bfloat16(self.x.device) and self.x.shape[1] < WIDE else torch.float32
 
     def _at_once(self) -> int:
-        if self.x.device.type == "cuda":
-            return len(self.masks)
-        return max(FEWEST, SIDE_BY_SIDE // (4 * max(self.x.shape)))
+        most = SIDE_BY_SIDE if self.x.device.type == "cpu" else SIDE_BY_SIDE_ON_GPU
+        return max(FEWEST, most // (4 * max(self.x.shape)))

@@ -72,6 +72,13 @@ def site_of(activations: Activations, layers: Sequence[int], position: str, laye
     return activations[position][list(layers).index(layer)]
 
 
+def site_bytes(activations: Activations) -> int:
+    """Bytes of one layer at one position."""
+    if isinstance(activations, Streamed):
+        return activations.site_bytes
+    return max((values[:1].nbytes for values in activations.values()), default=0)
+
+
 def positions_of(activations: Activations) -> tuple[str, ...]:
     """The names of the positions."""
     return activations.positions if isinstance(activations, Streamed) else tuple(activations)

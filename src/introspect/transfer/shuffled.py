@@ -16,6 +16,7 @@ import torch
 
 from ..errors import EstimateError
 from ..probes import Cell, NotConverged
+from ..probes.device import on_device
 from ..probes.null import TOLERANCE, shuffled_by_group
 from ..probes.site import Site
 from ..stats import aurocs, permutation_p
@@ -46,17 +47,25 @@ def shuffled_aurocs(
     rng, dev = np.random.default_rng(seed), organism.split.dev
     labels, groups = organism.recorded.acted[dev], organism.recorded.groups[dev]
     drawn = np.stack([shuffled_by_group(labels, groups, rng) for _ in range(N_SHUFFLED)])
-    fitted = torch.from_numpy(values[name][dev])
-    try:
-        site = Site.of(fitted, torch.ones(1, len(dev), dtype=torch.bool))
+
+    def scored(rows: torch.Tensor) -> dict[str, np.ndarray]:
+        site = Site.of(rows, torch.ones(1, len(dev), dtype=torch.bool, device=rows.device))
         turned, axes = site.turned(N_SHUFFLED)
-        fits = turned.path(torch.from_numpy(drawn), [cell.penalty], TOLERANCE)[cell.penalty]
+        fits = turned.path(torch.from_numpy(drawn).to(rows.device), [cell.penalty], TOLERANCE)[cell.penalty]
+        weights, bias = fits.w.double(), fits.b.double()
+        return {
+            column: (weights @ (site.standardised(torch.from_numpy(each).to(rows.device)) @ axes).T + bias)
+            .cpu()
+            .numpy()
+            for column, each in values.items()
+        }
+
+    try:
+        found = on_device(scored, torch.from_numpy(values[name][dev]))
     except (EstimateError, NotConverged) as error:
         return f"shuffled labels could not be fitted: {error}"
-    weights, bias = fits.w.double(), fits.b.double()
     out = {}
-    for column, each in values.items():
-        scores = (weights @ (site.standardised(torch.from_numpy(each)) @ axes).T + bias).numpy()
+    for column, scores in found.items():
         tested, acted = organisms[column], organisms[column].recorded.acted
         out[column] = Drawn(*(aurocs(scores[:, rows], acted[None, rows]) for rows in (tested.split.test, tested.ood)))
     return out
