@@ -21,6 +21,7 @@ import yaml
 
 import docs_cli
 import docs_hooks
+import docs_notebooks
 import docs_numbers
 from introspect.assets import list_experiments, list_studies
 from introspect.cli.main import app
@@ -98,7 +99,7 @@ def nav(entries: list) -> list[str]:
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
     named = nav(SITE["nav"])
     assert len(named) == len(set(named))
-    assert set(named) == {*PAGES, "reference/cli/index.md"}
+    assert set(named) == {*PAGES, *docs_notebooks.pages(), "reference/cli/index.md"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -397,6 +398,48 @@ def test_the_site_asks_for_no_font_and_opens_from_the_file_system():
     assert not {"social", "privacy", "offline"} & {
         name for each in SITE["plugins"] for name in ([each] if isinstance(each, str) else each)
     }
+
+
+@pytest.mark.parametrize("name", docs_notebooks.names())
+def test_a_notebook_is_shown_with_what_its_code_gave(name):
+    page, kept = docs_notebooks.page(name), docs_notebooks.kept(name)
+    marks = re.findall(r'<div class="notebook-output" data-search-exclude data-cell="([\w-]+)"></div>', page)
+    assert marks == list(kept["cells"])
+    assert {output["kind"] for output in kept["cells"].values()} >= {"figure", "html"}
+    html = docs_notebooks.with_outputs("".join(f'<div data-cell="{each}"></div>' for each in marks), name)
+    assert html.startswith('<script src="../assets/plotly.min.js"></script>')
+    assert html.count("Plotly.newPlot(") == sum(each["kind"] == "figure" for each in kept["cells"].values())
+    assert not docs_hooks.FETCHED.search(html)
+    assert len(html) < 400_000
+    assert not re.search(r"/(?:home|root|work|tmp|Users)/", json.dumps(kept))
+    for key, value in kept["parameters"].items():
+        assert f"\n{key} = {json.dumps(value)}\n" in page.replace("```python", "")
+
+
+def test_a_notebook_that_is_not_what_was_run_stops_the_build(tmp_path, monkeypatch):
+    name = docs_notebooks.names()[0]
+    original = (docs_notebooks.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+    monkeypatch.setattr(docs_notebooks, "NOTEBOOKS", tmp_path)
+    (tmp_path / f"{name}.ipynb").write_text(original.replace("Opens a finished run", "Opens a run"), encoding="utf-8")
+    assert "Opens a run" in docs_notebooks.page(name)
+    (tmp_path / f"{name}.ipynb").write_text(original.replace("permutations=20", "permutations=2"), encoding="utf-8")
+    with pytest.raises(
+        docs_notebooks.NotebookError, match=f"the code of {name} is not what was run for {name}.json; r"
+    ):
+        docs_notebooks.page(name)
+    (tmp_path / "new.ipynb").write_text(original, encoding="utf-8")
+    with pytest.raises(docs_notebooks.NotebookError, match="nothing is kept of what new shows; run it again: python"):
+        docs_notebooks.kept("new")
+
+
+def test_what_a_cell_shows_ends_no_script_and_loses_no_place():
+    figure = {"kind": "figure", "data": [{"name": "</script><b>"}], "layout": {"height": 300}}
+    html = docs_notebooks._html(figure, "one-cell")
+    assert "</script><b>" not in html and html.count("</script>") == 1 and "height: 300px" in html
+    assert docs_notebooks._html({"kind": "text", "text": "<Run a>"}, "a") == "<pre><code>&lt;Run a&gt;</code></pre>"
+    name = docs_notebooks.names()[0]
+    with pytest.raises(docs_notebooks.NotebookError, match="has 0 places on the page"):
+        docs_notebooks.with_outputs("<p>none</p>", name)
 
 
 def test_the_example_of_a_task_runs():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+import docs_notebooks
 from introspect import run as running
 from introspect.notebook import TokenView
 from introspect.results import read_results
@@ -24,40 +25,18 @@ def number(*parts: object) -> int:
     return zlib.crc32("/".join(map(str, parts)).encode())
 
 
-def cells(name: str) -> list[dict[str, Any]]:
-    return json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-
-
 def execute(name: str, **parameters: Any) -> dict[str, Any]:
-    """Run the code cells in order, the cell of parameters followed by these; gives what they left behind.
-
-    What stands last in a cell is what a notebook would show, and is shown as it would.
-    """
-    left: dict[str, Any] = {"__name__": "__main__"}
-    shown = []
-    for cell in cells(name):
-        if cell["cell_type"] != "code":
-            continue
-        source = "".join(cell["source"])
-        lines = source.splitlines()
-        *body, last = split_last(source)
-        exec(compile("".join(body), f"{name}: {lines[0]}", "exec"), left)  # noqa: S102
-        value = eval(compile(last, f"{name}: {lines[-1]}", "eval"), left) if last else None  # noqa: S307
-        if "parameters" in cell["metadata"].get("tags", []):
-            left.update(parameters)
-        shown.append(value)
-        if hasattr(value, "_repr_html_"):
-            assert value._repr_html_()
-    return left | {"shown": shown}
+    """Run the code cells in order, as the site's outputs are made; gives what they left behind, and what was shown."""
+    left, shown = docs_notebooks.execute(name, parameters)
+    assert all(each.output["kind"] in ("figure", "html", "text") for each in shown.values())
+    return left | {"shown": [each.value for each in shown.values()]}
 
 
-def split_last(source: str) -> tuple[str, str]:
-    """A cell before its last expression, and that expression; nothing where it ends in a statement."""
-    tree = ast.parse(source)
-    if not isinstance(tree.body[-1], ast.Expr):
-        return source, ""
-    lines = source.splitlines(keepends=True)
-    return "".join(lines[: tree.body[-1].lineno - 1]), "".join(lines[tree.body[-1].lineno - 1 :])
+@pytest.fixture(autouse=True)
+def pandas_as_it_was():
+    """Notebooks set how wide columns are shown."""
+    with pd.option_context("display.max_colwidth", 50):
+        yield
 
 
 @pytest.fixture(scope="module")

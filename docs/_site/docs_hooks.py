@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")]
 
 import docs_cli
+import docs_notebooks
 import docs_numbers
 
 if TYPE_CHECKING:
@@ -40,11 +41,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The command line's pages, and the pictures that are committed with the results."""
+    """The command line's pages, the notebooks' and what draws their figures, and the pictures that are committed with
+    the results.
+    """
+    from mkdocs.exceptions import PluginError
     from mkdocs.structure.files import File
 
-    for path, content in docs_cli.pages().items():
+    try:
+        notebooks = docs_notebooks.pages()
+    except docs_notebooks.NotebookError as error:
+        raise PluginError(str(error)) from error
+    for path, content in (docs_cli.pages() | notebooks).items():
         files.append(File.generated(config, path, content=content))
+    files.append(File.generated(config, docs_notebooks.PLOTLY, content=docs_notebooks.plotly_script()))
     for picture in sorted(IMAGES.glob("*.png")):
         files.append(File.generated(config, f"images/{picture.name}", abs_src_path=str(picture)))
     return files
@@ -60,6 +69,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         from mkdocs.exceptions import PluginError
 
         raise PluginError(str(error)) from error
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """What notebooks showed, on their pages."""
+    where = Path(page.file.src_uri)
+    return docs_notebooks.with_outputs(html, where.stem) if where.parent.name == docs_notebooks.FOLDER else html
 
 
 def on_post_build(config: MkDocsConfig) -> None:

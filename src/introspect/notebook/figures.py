@@ -143,6 +143,7 @@ def _chosen(head: dict[str, Any]) -> go.Scatter:
         name="headline, chosen on inner folds",
         mode="markers",
         marker={"symbol": "circle-open", "size": 15, "color": BLUE, "line": {"width": 2.5}},
+        cliponaxis=False,
         hovertemplate=f"headline: layer {head['layer']}, AUROC {number(head['auroc'])}<extra></extra>",
     )
 
