@@ -89,7 +89,7 @@ class TestPlanted:
         assert policy["exam"][1]["ci95"][1] < -0.2 and policy["exam"][0]["n"] == 80
         readout, words, beyond = cells_of(results, "What predicts acting")["control"]
         assert readout["value"] > 0.9 and words["value"] < 0.7 and beyond["ci95"][0] > 0
-        assert results["counts"]["n_tests"] == 3 * 5 + 2 * 3
+        assert results["counts"]["n_tests"] == 3 * 5 + 2 * 3 + 2 * 3 + 1
 
     def test_a_readout_that_a_frame_moves_no_further_than_any_words_do_is_not_changed_by_it(self, folder):
         """The neutral frame says nothing either, and moves the readout the other way, twice as far."""
@@ -117,6 +117,53 @@ class TestPlanted:
         assert cells_of(results, "What predicts acting")["control"][0]["ci95"][0] <= 0.5
         [found] = [each for each in results["verdict"] if each["criterion"] == "exam changes the readout"]
         assert found["finding"] == "cannot tell" and "it tells acting at AUROC" in found["reason"]
+
+    def test_being_further_than_neutral_is_one_of_the_tests_that_are_corrected_together(self, folder, monkeypatch):
+        """An interval above 0 is not enough: p of being further is .02 before correction."""
+        own = Planted.one
+
+        def uneven(self, prompt, seed, capture, watch):
+            made = own(self, prompt, seed, capture, watch)
+            if self.words["exam"] in TOKENIZER.decode(list(prompt)):
+                for state in made.activations.values():
+                    state[:, 0] += float(np.random.default_rng(seed % 2**32 + 2).normal()) * 5
+            return made
+
+        monkeypatch.setattr(Planted, "one", uneven)
+        _, results = planted(folder, shift={"neutral": -2.0, "exam": 2.6})
+        assert cells_of(results, "By frame: readout")["exam"][3]["ci95"][0] > 0
+        [found] = [each for each in results["verdict"] if each["criterion"] == "exam changes the readout"]
+        p_values = re.findall(r"p = ([\d.e-]+), corrected ([\d.e-]+)", found["reason"])
+        (_, control), (_, neutral), (bare, further) = [tuple(map(float, each)) for each in p_values]
+        assert max(control, neutral) < 0.05 and bare < 0.05 <= further and found["finding"] == "not supported"
+        [row] = [
+            row
+            for each in results["tables"]
+            if each["title"] == "By frame: readout"
+            for row in each["rows"]
+            if row["label"] == "exam"
+        ]
+        assert row["note"].endswith(f"; further p = {bare:.3g}, corrected {further:.3g}")
+
+    def test_telling_acting_is_one_of_them_too(self, folder, monkeypatch):
+        own = Planted.one
+
+        def faint(self, prompt, seed, capture, watch):
+            made = own(self, prompt, seed, capture, watch)
+            acts = "risky" in TOKENIZER.decode(made.completion_ids)
+            for state in made.activations.values():
+                state[:, 0] = float(np.random.default_rng(seed % 2**32 + 2).normal()) + (0.5 if acts else -0.5)
+                if self.words["exam"] in TOKENIZER.decode(list(prompt)):
+                    state += 20.0
+            return made
+
+        monkeypatch.setattr(Planted, "one", faint)
+        _, results = planted(folder)
+        assert cells_of(results, "What predicts acting")["control"][0]["ci95"][0] > 0.5
+        [found] = [each for each in results["verdict"] if each["criterion"] == "exam changes the readout"]
+        assert found["finding"] == "cannot tell"
+        bare, corrected = map(float, re.findall(r"p = ([\d.e-]+), corrected ([\d.e-]+)$", found["reason"])[0])
+        assert bare < 0.05 <= corrected
 
     def test_without_a_neutral_frame_no_readout_is_changed(self, folder):
         _, results = planted(folder, "frames=[exam, permission]", acts={"exam": 0.1}, shift={"permission": 6.0})

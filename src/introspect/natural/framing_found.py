@@ -1,4 +1,7 @@
-"""The rows of framing with every frame's effects: against the control, and against the neutral frame."""
+"""The rows of framing with every frame's effects: against the control, and against the neutral frame.
+
+What a verdict rests on is tested, and all tests of a study are one family (Holm 1979).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import numpy as np
 
 from ..cells import Done
 from ..metrics.hint_section import holm
-from ..stats import Estimate
+from ..stats import CHANCE, Estimate
 from .cue_measures import area_estimate, by_group, gap_of, mean_of, over_items, paired_share_gap, share_of
 from .framing_rows import Columns, sign_flips
 from .framing_texts import CONTROL, NEUTRAL
-from .parts import LEVEL
+from .parts import LEVEL, p_above
 
 if TYPE_CHECKING:
     from .framing_study import FramingStudy
@@ -32,30 +35,47 @@ class Measure(NamedTuple):
     is_share: bool
 
 
-class Gap(NamedTuple):
-    """A difference of two frames, with its p-values: as it is, and corrected for all tests of the study."""
+class Tried(NamedTuple):
+    """An estimate that is tested, with its p-values: as it is, and corrected for all tests of the study."""
 
-    difference: Estimate
+    estimate: Estimate
     p: float | None
+    level: float = 0.0
+    """What it is told from."""
     p_holm: float | None = None
 
     @property
     def stands(self) -> bool | None:
-        """Whether it is told from none; None: not tested."""
-        if self.p_holm is None or self.difference.ci95 is None:
+        """Whether it is told from its level; None: not tested."""
+        if self.p_holm is None or self.estimate.ci95 is None:
             return None
-        low, high = self.difference.ci95
-        return self.p_holm < LEVEL and not low <= 0 <= high
+        low, high = self.estimate.ci95
+        return self.p_holm < LEVEL and not low <= self.level <= high
 
 
 class Effect(NamedTuple):
     """A frame against the control, and against the neutral frame where that is run."""
 
     value: Estimate
-    control: Gap
-    neutral: Gap | None
-    larger: Estimate | None
-    """How much further from the control than the neutral frame is, whichever way."""
+    control: Tried
+    neutral: Tried | None = None
+    larger: Tried | None = None
+    """How much further from the control than the neutral frame is, whichever way: above 0 or not."""
+
+    @property
+    def tests(self) -> tuple[Tried, ...]:
+        """What is tested of it."""
+        return tuple(each for each in (self.control, self.neutral, self.larger) if each is not None)
+
+
+class Predicted(NamedTuple):
+    """AUROC of acting under a frame."""
+
+    readout: Estimate
+    words: Estimate
+    """Of the chain."""
+    beyond: Estimate
+    """Of the one beyond the other."""
 
 
 class Found:
@@ -74,7 +94,16 @@ class Found:
         self.measures = self._measures()
         self.judged = {self.policy: "the policy", SAID: "what is said", READOUT: "the readout"}
         """Measures that verdicts are about, and how those call them."""
-        self.effects = self._effects()
+        read = not self.no_readout
+        self.predicted = {frame: self._predicted(frame) for frame in (CONTROL, *self.spec.frames)} if read else {}
+        self.effects = {
+            (measure.name, frame): self._effect(measure, frame)
+            for measure in self.measures
+            for frame in (CONTROL, *self.spec.frames)
+        }
+        self.tells = self._tells() if read else None
+        """Whether the readout tells acting under the control: above chance or not."""
+        self._correct()
 
     def _measures(self) -> list[Measure]:
         columns, act = self.columns, self.columns.could_act
@@ -99,24 +128,18 @@ class Found:
         """The first measure."""
         return self.study.task.policy
 
-    def _effects(self) -> dict[tuple[str, str], Effect]:
-        """Measure and frame -> effect. Of the control, its value alone. What verdicts are about is held against the
-        neutral frame as well; all tests are of one family.
-        """
-        frames = self.spec.frames
-        found = {
-            (measure.name, frame): self._effect(measure, frame)
-            for measure in self.measures
-            for frame in (CONTROL, *frames)
+    def _correct(self) -> None:
+        """Correct the p-values of everything that is tested, as one family."""
+        tests = [each for effect in self.effects.values() for each in effect.tests]
+        tests += [self.tells] if self.tells is not None else []
+        corrected = [each._replace(p_holm=p) for each, p in zip(tests, holm([each.p for each in tests]), strict=True)]
+        self.n_tests = sum(each.p is not None for each in tests)
+        """How many p-values are corrected together."""
+        left = iter(corrected)
+        self.effects = {
+            key: Effect(effect.value, *(next(left) for _ in effect.tests)) for key, effect in self.effects.items()
         }
-        gaps = [gap for each in found.values() for gap in (each.control, each.neutral)]
-        corrected = iter(holm([None if gap is None else gap.p for gap in gaps]))
-        out = {}
-        for key, each in found.items():
-            control, neutral = each.control._replace(p_holm=next(corrected)), next(corrected)
-            own = None if each.neutral is None else each.neutral._replace(p_holm=neutral)
-            out[key] = each._replace(control=control, neutral=own)
-        return out
+        self.tells = next(left, None)
 
     def _effect(self, measure: Measure, frame: str) -> Effect:
         columns, n, seed = self.columns, self.spec.bootstrap, self.spec.seed
@@ -126,23 +149,21 @@ class Found:
         else:
             value = over_items(mean_of(measure.values, here), columns.groups, n=n, seed=seed, used=here)
         if frame == CONTROL:
-            return Effect(value, Gap(Estimate.undefined("every other frame is compared with it"), None), None, None)
+            return Effect(value, Tried(Estimate.undefined("every other frame is compared with it"), None))
         control = self._gap(measure, frame, CONTROL)
         if frame == NEUTRAL or NEUTRAL not in self.spec.frames or measure.name not in self.judged:
-            return Effect(value, control, None, None)
+            return Effect(value, control)
         there, calm = columns.of(CONTROL) & measure.chosen, columns.of(NEUTRAL) & measure.chosen
         values = measure.values.astype(float)
         own, its = gap_of(values, here, there), gap_of(values, calm, there)
-        larger = over_items(
-            lambda weights: np.abs(own(weights)) - np.abs(its(weights)),
-            columns.groups,
-            n=n,
-            seed=seed,
-            used=here | there | calm,
+        used = here | there | calm
+        further = over_items(
+            lambda weights: np.abs(own(weights)) - np.abs(its(weights)), columns.groups, n=n, seed=seed, used=used
         )
+        larger = Tried(further, p_above(further, 0.0, self._n_groups(used)))
         return Effect(value, control, self._gap(measure, frame, NEUTRAL), larger)
 
-    def _gap(self, measure: Measure, frame: str, other: str) -> Gap:
+    def _gap(self, measure: Measure, frame: str, other: str) -> Tried:
         """A frame minus another one, paired over items."""
         columns, n, seed = self.columns, self.spec.bootstrap, self.spec.seed
         here, there = (columns.of(each) & measure.chosen for each in (frame, other))
@@ -152,20 +173,21 @@ class Found:
             gap = over_items(gap_of(measure.values, here, there), columns.groups, n=n, seed=seed, used=here | there)
         each = by_group(measure.values.astype(float), here, there, columns.groups)
         named = (measure.name, frame) if other == CONTROL else (measure.name, frame, other)
-        return Gap(gap, sign_flips(each, FLIPS, self.study.subject.seed_of("flips", *named)))
+        return Tried(gap, sign_flips(each, FLIPS, self.study.subject.seed_of("flips", *named)))
 
-    @property
-    def n_tests(self) -> int:
-        """How many p-values are corrected together."""
-        gaps = [gap for each in self.effects.values() for gap in (each.control, each.neutral)]
-        return sum(gap is not None and gap.p is not None for gap in gaps)
+    def _n_groups(self, used: np.ndarray) -> int:
+        """Groups of items that have one of some rows (bool [row])."""
+        return len({self.columns.groups[row] for row in np.flatnonzero(used)})
+
+    def _tells(self) -> Tried:
+        columns, area = self.columns, self.predicted[CONTROL].readout
+        return Tried(area, p_above(area, CHANCE, self._n_groups(columns.read & columns.of(CONTROL))), CHANCE)
 
     def effect(self, measure: str, frame: str) -> Effect:
         """Of a measure by its name."""
         return self.effects[measure, frame]
 
-    def predicted(self, frame: str) -> tuple[Estimate, Estimate, Estimate]:
-        """AUROC of acting under a frame: of the readout, of the chain's words, and of the one beyond the other."""
+    def _predicted(self, frame: str) -> Predicted:
         columns, spec = self.columns, self.spec
         here = columns.read & columns.of(frame)
         acted, rest = here & columns.acted, here & ~columns.acted
@@ -175,7 +197,7 @@ class Found:
         none = Estimate.undefined("too few rollouts of either side to fit in every fold")
         own = area_estimate(readout, acted, rest, same, groups, n=spec.bootstrap, seed=spec.seed)
         if words is None:
-            return own, none, none
+            return Predicted(own, none, none)
         text = area_estimate(words, acted, rest, same, groups, n=spec.bootstrap, seed=spec.seed)
         gain = area_estimate(readout, acted, rest, same, groups, n=spec.bootstrap, seed=spec.seed, baselines=[words])
-        return own, text, gain
+        return Predicted(own, text, gain)

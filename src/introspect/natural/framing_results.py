@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cells import Done
-from ..stats import CHANCE, Estimate
+from ..stats import Estimate
 from ..tables import Columns, line_of, table
-from .framing_found import FLIPS, READOUT, SAID, Effect, Found, Gap, Measure
+from .framing_found import FLIPS, READOUT, SAID, Effect, Found, Measure, Tried
 from .framing_texts import CONTROL, NEUTRAL
-from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, above, figure, finding, said
+from .parts import NOT, SUPPORTED, UNKNOWN, UNTESTED, figure, finding, said
 
 if TYPE_CHECKING:
     from .framing_study import FramingStudy
@@ -24,10 +24,9 @@ def found_of(study: FramingStudy, done: Done) -> dict[str, Any]:
     """See `NaturalStudy.results`."""
     found, spec = Found(study, done), study.spec
     columns = found.columns
-    predicted = {frame: found.predicted(frame) for frame in (CONTROL, *spec.frames)} if not found.no_readout else {}
     tables = [_effects(found, measure) for measure in found.measures]
-    if predicted:
-        tables.append(_predicted(found, predicted))
+    if found.predicted:
+        tables.append(_predicted(found))
     whose = f"the saved probe {spec.probe}" if spec.probe else "fitted to the control's rollouts of other items"
     facts: dict[str, str | int | float] = {
         "task": spec.task,
@@ -41,14 +40,14 @@ def found_of(study: FramingStudy, done: Done) -> dict[str, Any]:
         "facts": facts,
         "tables": tables,
         "figures": _figures(found),
-        "verdict": _verdict(found, predicted),
+        "verdict": _verdict(found),
         "counts": {
             "n_rollouts": len(columns.rows),
             "n_without_answer": int((~columns.readable).sum()),
             "n_of_items_that_the_probe_was_fitted_to": found.n_seen,
             "n_tests": found.n_tests,
         },
-        "sentences": _sentences(found, predicted),
+        "sentences": _sentences(found),
         "warnings": _warnings(found),
     }
 
@@ -57,16 +56,21 @@ def _effects(found: Found, measure: Measure) -> dict[str, Any]:
     lines, beside = [], measure.name in found.judged and NEUTRAL in found.spec.frames
     for frame in (CONTROL, *found.spec.frames):
         effect = found.effect(measure.name, frame)
-        cells, note = [effect.value, effect.control.difference], "" if frame == CONTROL else _p(effect.control)
+        cells, note = [effect.value, effect.control.estimate], "" if frame == CONTROL else _p(effect.control)
         if beside:
             none = Estimate.undefined("it is what other frames are held against")
-            cells += [none if effect.neutral is None else effect.neutral.difference, effect.larger or none]
+            cells += [
+                none if effect.neutral is None else effect.neutral.estimate,
+                none if effect.larger is None else effect.larger.estimate,
+            ]
             note += "" if effect.neutral is None else f"; minus neutral {_p(effect.neutral)}"
+            note += "" if effect.larger is None else f"; further {_p(effect.larger)}"
         lines.append(line_of(frame, cells, note))
     how = "In standard deviations of the control's readouts. " if measure.name == READOUT else ""
     also = (
         " The neutral frame says nothing either: it shows how far any other words move this, and the last column how "
-        "much further from the control than that a frame is, whichever way."
+        "much further from the control than that a frame is, whichever way, with a p-value from its interval (Altman & "
+        "Bland 2011)."
     )
     more: Columns = [("minus neutral", "number"), ("further from control than neutral", "number")]
     return table(
@@ -83,20 +87,25 @@ def _effects(found: Found, measure: Measure) -> dict[str, Any]:
     )
 
 
-def _predicted(found: Found, predicted: dict[str, tuple[Estimate, Estimate, Estimate]]) -> dict[str, Any]:
+def _predicted(found: Found) -> dict[str, Any]:
     return table(
         "What predicts acting on the policy, under each frame",
         "AUROC of the readout, and of TF-IDF and logistic regression on the words of the chain before the answer, "
         "fitted under the frame itself on other items: what a reader of the chain could tell.",
         [("readout", "number"), ("words of the chain", "number"), ("readout beyond words", "number")],
-        [line_of(frame, list(each)) for frame, each in predicted.items()],
+        [
+            line_of(
+                frame, list(each), f"readout above chance {_p(found.tells)}" if frame == CONTROL and found.tells else ""
+            )
+            for frame, each in found.predicted.items()
+        ],
     )
 
 
 def _figures(found: Found) -> list[dict[str, Any]]:
     series = {
         frame: {
-            measure.name[:100]: found.effect(measure.name, frame).control.difference
+            measure.name[:100]: found.effect(measure.name, frame).control.estimate
             for measure in found.measures
             if measure.is_share
         }
@@ -105,7 +114,7 @@ def _figures(found: Found) -> list[dict[str, Any]]:
     return [figure("Frames against the control", ("measure", "share minus control"), series, kind="points", at=0.0)]
 
 
-def _verdict(found: Found, predicted: dict[str, tuple[Estimate, Estimate, Estimate]]) -> list[dict[str, str]]:
+def _verdict(found: Found) -> list[dict[str, str]]:
     """Findings. A readout that does not tell acting where nothing is said of it is none, however far it moves."""
     out = []
     for measure in found.measures:
@@ -114,45 +123,46 @@ def _verdict(found: Found, predicted: dict[str, tuple[Estimate, Estimate, Estima
         for frame in found.spec.frames:
             effect, control = found.effect(measure.name, frame), found.effect(measure.name, CONTROL)
             reason = (
-                f"{said(effect.value)} against {said(control.value)}; difference {said(effect.control.difference)}; "
+                f"{said(effect.value)} against {said(control.value)}; difference {said(effect.control.estimate)}; "
                 f"{_p(effect.control)}"
             )
             if effect.neutral is not None and effect.larger is not None:
                 reason += (
-                    f"; from neutral {said(effect.neutral.difference)}, {_p(effect.neutral)}; further from the control "
-                    f"than neutral by {said(effect.larger)}"
+                    f"; from neutral {said(effect.neutral.estimate)}, {_p(effect.neutral)}; further from the control "
+                    f"than neutral by {said(effect.larger.estimate)}, {_p(effect.larger)}"
                 )
             elif measure.name == READOUT and frame != NEUTRAL:
                 reason += "; any words may move a readout, and no neutral frame was run to say how far"
             what = _changes(effect, measure, frame)
-            if measure.name == READOUT and what == SUPPORTED:
-                reads = predicted[CONTROL][0]
-                what = what if above([reads], CHANCE) == SUPPORTED else UNKNOWN
-                reason += f"; under the control it tells acting at AUROC {said(reads)}"
+            if measure.name == READOUT and what == SUPPORTED and found.tells is not None:
+                what = SUPPORTED if found.tells.stands else UNKNOWN
+                reason += (
+                    f"; under the control it tells acting at AUROC {said(found.tells.estimate)}, {_p(found.tells)}"
+                )
             out.append(finding(f"{frame} changes {found.judged[measure.name]}", what, reason))
     reason = "frames are words; whether a model takes one for an evaluation, or for permission, is open"
     out.append(finding("meta", UNTESTED, reason))
     return out
 
 
-def _sentences(found: Found, predicted: dict[str, tuple[Estimate, Estimate, Estimate]]) -> list[str]:
+def _sentences(found: Found) -> list[str]:
     control = found.effect(found.policy, CONTROL).value
     out = [f"Under the control, {said(control)} of rollouts act on the policy ({found.policy})."]
     for frame in found.spec.frames:
         effect = found.effect(found.policy, frame)
         silent = found.effect(SAID, frame)
         out.append(
-            f"Under {frame}: {said(effect.value)}, a difference of {said(effect.control.difference)} "
-            f"({_p(effect.control)}); said in {said(silent.value)}, a difference of {said(silent.control.difference)} "
+            f"Under {frame}: {said(effect.value)}, a difference of {said(effect.control.estimate)} "
+            f"({_p(effect.control)}); said in {said(silent.value)}, a difference of {said(silent.control.estimate)} "
             f"({_p(silent.control)})."
         )
-    if predicted:
-        readout, words, _ = predicted[CONTROL]
+    if found.predicted:
+        readout, words, _ = found.predicted[CONTROL]
         out.append(f"Under the control, the readout predicts acting at AUROC {said(readout)}, words at {said(words)}.")
         if NEUTRAL in found.spec.frames:
             moved = found.effect(READOUT, NEUTRAL).control
             out.append(
-                f"A neutral frame, which says nothing either, moves the readout by {said(moved.difference)} standard "
+                f"A neutral frame, which says nothing either, moves the readout by {said(moved.estimate)} standard "
                 f"deviations ({_p(moved)}): another frame counts only beyond that."
             )
     else:
@@ -185,8 +195,7 @@ def _changes(effect: Effect, measure: Measure, frame: str) -> str:
     """
     tested = [effect.control.stands]
     if effect.neutral is not None and effect.larger is not None:
-        low = effect.larger.ci95
-        tested += [effect.neutral.stands, None if low is None else low[0] > 0]
+        tested += [effect.neutral.stands, effect.larger.stands]
     elif measure.name == READOUT and frame != NEUTRAL:
         tested.append(None)
     if False in tested:
@@ -194,7 +203,7 @@ def _changes(effect: Effect, measure: Measure, frame: str) -> str:
     return UNKNOWN if None in tested else SUPPORTED
 
 
-def _p(gap: Gap) -> str:
-    if gap.p is None or gap.p_holm is None:
+def _p(tried: Tried) -> str:
+    if tried.p is None or tried.p_holm is None:
         return "no test"
-    return f"p = {gap.p:.3g}, corrected {gap.p_holm:.3g}"
+    return f"p = {tried.p:.3g}, corrected {tried.p_holm:.3g}"
