@@ -26,7 +26,7 @@ from introspect.natural.neurofeedback import NeurofeedbackStudy
 from introspect.natural.page import render, report_natural
 from introspect.natural.parts import Claim, Rank, above, coarse, p_above, plain, settled
 from introspect.natural.results import NATURAL
-from introspect.natural.sentences import one_of_each, read_pairs
+from introspect.natural.sentences import SentencePairs, one_of_each
 from introspect.natural.spec import NaturalSpec
 from introspect.natural.study import STUDIES, make_study, natural_cost, run_natural
 from introspect.natural.text_labels import CLASSIFIERS
@@ -238,7 +238,7 @@ class TestCommand:
 
 class TestLabels:
     def test_shipped_pairs_are_enough_and_halves_share_none(self):
-        pairs = read_pairs()
+        pairs = SentencePairs.read()
         fitted, held = pairs.halves(None, 0)
         assert len(fitted) == len(held) == len(pairs.pairs) >= 60
         assert not {each.pair for each in fitted} & {each.pair for each in held}

@@ -15,7 +15,7 @@ from introspect.natural.cue_measures import area_estimate, area_within, gap_with
 from introspect.natural.cue_results import found_of
 from introspect.natural.cue_rows import ABSENT, ANYWAY, AWAY, NOT_USED, UNCLEAR, USED, Columns
 from introspect.natural.cue_study import hinted_letter
-from introspect.natural.cue_texts import LETTERS, NONE, read_texts, rotated
+from introspect.natural.cue_texts import LETTERS, NONE, CueTexts, rotated
 from introspect.spec_kinds import load_spec
 from introspect.tasks.choice import right_letter
 from introspect.tasks.hint_kinds import find_kind
@@ -396,5 +396,5 @@ class TestBadInput:
     def test_texts_need_a_place_for_letters(self, tmp_path):
         (tmp_path / "texts.yaml").write_text(TEXTS.replace("{letters}", "one"))
         with pytest.raises(SpecError, match=r"put \{letters\}"):
-            read_texts(tmp_path / "texts.yaml")
-        assert set(read_texts().names) == set(load_spec("which-cue").kinds)
+            CueTexts.read(tmp_path / "texts.yaml")
+        assert set(CueTexts.read().names) == set(load_spec("which-cue").kinds)

@@ -17,7 +17,7 @@ from introspect.natural.cue_measures import by_group, paired_share_gap
 from introspect.natural.framing_results import found_of
 from introspect.natural.framing_rows import Columns, sign_flips
 from introspect.natural.framing_spec import READS_THE_ANSWER
-from introspect.natural.framing_texts import CONTROL, MOST_APART, framed, n_words, read_frames
+from introspect.natural.framing_texts import CONTROL, MOST_APART, Frames, framed, n_words
 from introspect.probes.saved import SavedProbe
 from introspect.spec_kinds import load_spec
 from introspect.tasks.registry import TASKS
@@ -277,7 +277,7 @@ class TestHints:
 
 class TestFrames:
     def test_shipped_frames_are_as_long_as_the_control_and_fit_every_task(self):
-        frames, spec = read_frames(), load_spec("framing")
+        frames, spec = Frames.read(), load_spec("framing")
         for task in (name for name, task in TASKS.items() if not task.follow_ups):
             for frame in spec.frames:
                 words = frames.words(frame, task)
@@ -309,7 +309,7 @@ class TestFrames:
         shipped = (assets_root() / "data" / "natural" / "frames.yaml").read_text()
         (tmp_path / "frames.yaml").write_text(shipped.replace(*changed))
         with pytest.raises(SpecError, match=re.escape(said)) as caught:
-            read_frames(tmp_path / "frames.yaml")
+            Frames.read(tmp_path / "frames.yaml")
         assert len(str(caught.value).splitlines()) == 1
 
 

@@ -10,7 +10,7 @@ import torch
 
 from introspect.errors import SpecError
 from introspect.natural import privileged
-from introspect.natural.hypothetical import NUMBERS, PROPERTIES, Hypothetical, read_choices
+from introspect.natural.hypothetical import NUMBERS, PROPERTIES, Choices, Hypothetical
 from introspect.natural.privileged import PrivilegedAccessStudy
 from introspect.natural.privileged_results import OTHER_DOES, SELF, Family, _estimates, found_of
 from introspect.natural.subject import prepare_subject
@@ -38,7 +38,7 @@ def logprobs(study, prompt):
 
 class TestQuestions:
     def test_shipped_choices_are_enough_for_an_interval_and_none_stands_twice(self):
-        choices = read_choices()
+        choices = Choices.read()
         assert len(choices.pairs) >= 60 and len(choices.things) >= 60
         drawn = choices.questions("choice", None, 1)
         firsts = [each.options[0] < each.options[1] for each in drawn]
@@ -64,7 +64,7 @@ class TestQuestions:
     def test_a_pair_that_begins_alike_is_refused_by_name(self, tmp_path):
         (tmp_path / "mine.yaml").write_text("pairs: [[tea, toast]]\nthings: [a bus]\n")
         with pytest.raises(SpecError, match="'tea' and 'toast' begin with the same letter"):
-            read_choices(tmp_path / "mine.yaml")
+            Choices.read(tmp_path / "mine.yaml")
 
     def test_the_question_is_shown_and_not_to_be_answered_and_both_orders_are_asked(self, study):
         for each in study.questions[::16]:

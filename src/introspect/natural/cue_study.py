@@ -45,7 +45,7 @@ from .base import NaturalStudy, Unit, Work
 from .choose import some_items
 from .cue_fits import packed
 from .cue_spec import WhichCue
-from .cue_texts import LETTERS, MOST, NONE, read_texts, rotated
+from .cue_texts import LETTERS, MOST, NONE, CueTexts, rotated
 from .subject import SITE, Subject, n_shared
 
 LEAD = "Answer:"
@@ -91,7 +91,7 @@ class WhichCueStudy(NaturalStudy):
         super().__init__(subject)
         self.spec = cast(WhichCue, subject.spec)
         file = self.spec.texts_file
-        self.texts = read_texts(None if file is None else user_path(file))
+        self.texts = CueTexts.read(None if file is None else user_path(file))
         given = self.spec.items
         self.every = read_items(user_path(given) if "/" in given else data_path(given))
         self.kinds = load_kinds(self.spec.kinds)

@@ -44,7 +44,7 @@ from .base import NaturalStudy, Unit, Work
 from .choose import some_items
 from .cue_fits import packed
 from .framing_spec import Framing, check_position
-from .framing_texts import CONTROL, framed, read_frames
+from .framing_texts import CONTROL, Frames, framed
 from .subject import SITE, Subject
 
 FILES = {"hints": "questions.jsonl"}
@@ -62,7 +62,7 @@ class FramingStudy(NaturalStudy):
         self.task = find_task(spec.task)
         if self.task.follow_ups:
             raise SpecError(f"task: {spec.task} is a chat of several turns: choose a task of one")
-        self.frames = read_frames(None if spec.frames_file is None else user_path(spec.frames_file))
+        self.frames = Frames.read(None if spec.frames_file is None else user_path(spec.frames_file))
         self.words = {frame: self.frames.words(frame, spec.task) for frame in (CONTROL, *spec.frames)}
         given = spec.items or FILES.get(spec.task, f"{spec.task}.jsonl")
         self.every = read_items(user_path(given) if "/" in given else data_path(given))

@@ -5,18 +5,14 @@ They are conditions of an evaluation; a training has framings of its own (`intro
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ..assets import assets_root
 from ..errors import SpecError
-from ..sections import Section, Text
-from ..spec_file import read_spec
+from ..sections import Text
 from ..tasks.task import Message
+from .texts import NamedTexts
 
 CONTROL = "control"
 NEUTRAL = "neutral"
@@ -26,9 +22,10 @@ MOST_APART = 2
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 
 
-class Frames(Section):
+class Frames(NamedTexts):
     """The content of a file like data/natural/frames.yaml."""
 
+    FILE = "frames.yaml"
     control: Text
     """Says nothing of the question."""
     frames: Annotated[dict[Name, Text | dict[Text, Text]], Field(min_length=1)]
@@ -64,19 +61,6 @@ class Frames(Section):
         if task not in found:
             raise SpecError(f"frame {frame!r} has no words for task {task!r}: it has them for {', '.join(found)}")
         return found[task]
-
-    def digest(self) -> str:
-        """SHA-256 (64 hex digits) of all words."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
-
-
-def read_frames(path: Path | None = None) -> Frames:
-    """The frames of a file; by default those that ship with introspect.
-
-    Raises:
-        SpecError: the file cannot be read, or a frame is longer or shorter than the control. Names it.
-    """
-    return read_spec(Frames, path or assets_root() / "data" / "natural" / "frames.yaml")
 
 
 def framed(messages: tuple[Message, ...], words: str) -> tuple[Message, ...]:

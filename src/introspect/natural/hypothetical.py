@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from ..concepts.sentences import Line
-from ..sections import Section
-from ..spec_file import read_spec
 from .privileged_spec import Family
-from .sentences import natural_file
+from .texts import Texts
 
-FILE = "choices.yaml"
 PROPERTIES: dict[Family, tuple[str, str]] = {
     "choice": ("first", "second"),
     "number": ("even", "odd"),
@@ -62,9 +57,10 @@ class Hypothetical(NamedTuple):
         return letters[0] <= LAST_EARLY if letters else None
 
 
-class Choices(Section):
+class Choices(Texts):
     """A file of what is asked about."""
 
+    FILE = "choices.yaml"
     pairs: Annotated[tuple[tuple[Line, Line], ...], Field(min_length=1)]
     things: Annotated[tuple[Line, ...], Field(min_length=1)]
 
@@ -78,10 +74,6 @@ class Choices(Section):
             if twice is not None:
                 raise ValueError(f"the {name} {twice!r} stands twice; remove one of them")
         return self
-
-    def digest(self) -> str:
-        """SHA-256 (64 hex digits)."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def questions(self, family: Family, limit: int | None, seed: int) -> list[Hypothetical]:
         """A family's questions, in an order drawn by the seed; which of a pair stands first is drawn as well."""
@@ -104,12 +96,3 @@ class Choices(Section):
             return [Hypothetical(family, each, ask.replace("{thing}", each), NUMBERS) for each in things]
         ask = "Name one word that goes with {thing}. Reply with that word only."
         return [Hypothetical(family, each, ask.replace("{thing}", each), ()) for each in things]
-
-
-def read_choices(path: Path | None = None) -> Choices:
-    """The pairs and things of a file; by default those that ship with introspect.
-
-    Raises:
-        SpecError: the file cannot be read, or two of a pair begin alike. Names the file and the line.
-    """
-    return read_spec(Choices, path or natural_file(FILE))

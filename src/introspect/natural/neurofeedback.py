@@ -26,7 +26,7 @@ from .base import NaturalStudy, Unit, Work
 from .feedback_prompts import LABELS, LEAD, TELL, control, report, shown
 from .labels import Labelling, draw_examples, make_labelling, shuffled
 from .neurofeedback_spec import Neurofeedback
-from .sentences import Sentence, one_of_each, read_pairs
+from .sentences import Sentence, SentencePairs, one_of_each
 from .subject import SITE, Subject, n_shared
 
 ARRANGEMENTS = ("true", "shuffled")
@@ -44,7 +44,7 @@ class NeurofeedbackStudy(NaturalStudy):
         super().__init__(subject)
         self.spec = cast(Neurofeedback, subject.spec)
         file = self.spec.sentences_file
-        self.pairs = read_pairs(None if file is None else user_path(file))
+        self.pairs = SentencePairs.read(None if file is None else user_path(file))
         self.fitted, self.held = self.pairs.halves(self.spec.limit, self.spec.seed)
         self.layer = self.spec.resolved_layer(self.loaded.info.n_layers)
         self.names = told_apart(self.loaded, LABELS, LEAD)

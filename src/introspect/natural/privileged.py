@@ -22,7 +22,7 @@ from ..backends import Sampling
 from ..cells import Done, Row
 from ..doctor import self_test
 from .base import NaturalStudy, Unit, Work
-from .hypothetical import PROPERTIES, Hypothetical, read_choices
+from .hypothetical import PROPERTIES, Choices, Hypothetical
 from .privileged_spec import PrivilegedAccess
 from .subject import Subject, prepare_subject, weights_of
 
@@ -37,7 +37,7 @@ class PrivilegedAccessStudy(NaturalStudy):
         super().__init__(subject)
         self.spec = cast(PrivilegedAccess, subject.spec)
         file = self.spec.items_file
-        self.choices = read_choices(None if file is None else user_path(file))
+        self.choices = Choices.read(None if file is None else user_path(file))
         self.questions = [
             each
             for family in self.spec.families

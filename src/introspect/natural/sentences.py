@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..assets import assets_root
 from ..concepts.sentences import Line
 from ..errors import SpecError
-from ..sections import Section
-from ..spec_file import read_spec
+from .texts import Texts
 
-FILE = "sentences.yaml"
 FEWEST = 20
 """Pairs that a study needs: half of them label, half are held out."""
 
@@ -31,9 +26,10 @@ class Sentence(NamedTuple):
     """Whether it is the first of its pair."""
 
 
-class SentencePairs(Section):
+class SentencePairs(Texts):
     """A file of pairs."""
 
+    FILE = "sentences.yaml"
     pairs: Annotated[tuple[tuple[Line, Line], ...], Field(min_length=FEWEST)]
 
     @model_validator(mode="after")
@@ -44,10 +40,6 @@ class SentencePairs(Section):
                 raise ValueError(f"{line!r} stands twice; remove one of them")
             seen.add(line.lower())
         return self
-
-    def digest(self) -> str:
-        """SHA-256 (64 hex digits)."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def halves(self, limit: int | None, seed: int) -> tuple[list[Sentence], list[Sentence]]:
         """Sentences that label, and sentences that are held out: whole pairs, drawn by the seed.
@@ -74,17 +66,3 @@ def one_of_each(pairs: Sequence[int]) -> list[int]:
     own = {pair: [i for i, each in enumerate(pairs) if each == pair] for pair in first}
     chosen = [own[pair][n % len(own[pair])] for n, pair in enumerate(first)]
     return [*chosen, *(i for i in range(len(pairs)) if i not in chosen)]
-
-
-def natural_file(name: str) -> Path:
-    """A file of `data/natural`."""
-    return assets_root() / "data" / "natural" / name
-
-
-def read_pairs(path: Path | None = None) -> SentencePairs:
-    """The pairs of a file; by default those that ship with introspect.
-
-    Raises:
-        SpecError: the file cannot be read, has too few pairs, or a sentence stands twice. Names the file and the line.
-    """
-    return read_spec(SentencePairs, path or natural_file(FILE))

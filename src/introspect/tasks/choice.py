@@ -1,4 +1,4 @@
-"""Multiple-choice questions with one right option: their layout, and making, balancing and merging them.
+"""Multiple-choice questions with one right option: their layout, and making and merging them.
 
 A sample item::
 
@@ -164,42 +164,6 @@ def make_question(
         options={each: RIGHT if each == letter else WRONG for each in letters},
         fields={**about, **(fields or {})},
     )
-
-
-def with_balanced_letters(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
-    """The same questions in the same order, with the right option moved so that no letter is favoured.
-
-    Among questions with equally many options, the right option has each letter equally often (to within one), overall
-    and within every subject x level. Wrong options keep their order.
-
-    Raises:
-        SpecError: an item is no question, or has not exactly one right option.
-    """
-    cells: dict[tuple[int, str, str], list[int]] = {}
-    for index, item in enumerate(items):
-        key = (len(item.options), item.domain, str(item.fields.get("level", "")))
-        cells.setdefault(key, []).append(index)
-    used: dict[int, int] = {}
-    out = list(items)
-    for (n, subject, level), members in cells.items():
-        start = used.get(n, 0)
-        used[n] = start + len(members)
-        # Consecutive places of one cycle: equally often in the cell, and in all cells together.
-        letters = [LETTERS[(start + place) % n] for place in range(len(members))]
-        random.Random(f"letters/{n}/{subject}/{level}/{seed}").shuffle(letters)
-        for index, letter in zip(members, letters, strict=True):
-            out[index] = _with_right_at(items[index], letter)
-    return out
-
-
-def _with_right_at(item: Item, letter: str) -> Item:
-    question, right = parts(item), right_letter(item)
-    order = [each for each in question.options if each != right]
-    order.insert(LETTERS.index(letter), right)
-    options = {new: question.options[old] for new, old in zip(question.options, order, strict=True)}
-    prompt = "\n".join([question.stem, *(f"{each}) {text}" for each, text in options.items()), question.instruction])
-    meanings = {each: RIGHT if each == letter else WRONG for each in options}
-    return item.model_copy(update={"prompt": prompt, "options": meanings, "fields": {**item.fields, "correct": letter}})
 
 
 def merge_duplicates(items: Iterable[Item]) -> tuple[list[Item], int]:
