@@ -133,8 +133,9 @@ class ModelBackend:
                 is steered is run once, by engines that can.
             at: indices into every row at which logits are wanted; None: all of its tokens.
             steer: as in `replay`, a sequence being the beginning with a row; positions are absolute.
-            wide: score the last wanted token in float32, where the engine can (`wide_head`), for 16-bit logits of a
-                usual size come in steps of 1/16 or 1/8; all logits are then float32.
+            wide: score the last wanted token (of all tokens, the longest row's last) in float32, where the engine can
+                (`wide_head`), for 16-bit logits of a usual size come in steps of 1/16 or 1/8; all logits are then
+                float32, and those of earlier tokens keep their steps.
 
         Yields:
             Numbers of some rows, in order, and their logits [row, wanted, vocabulary], in the model's own dtype; where
