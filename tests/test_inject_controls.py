@@ -384,7 +384,7 @@ class TestDefaults:
         assert subject_module._strengths(given, trained) == (0.3,)
 
     def test_the_shipped_positive_control_needs_no_set(self):
-        for organism in ("reports-injected", "yes-biased"):
+        for organism in ("reports-injected", "tells-injected", "yes-biased"):
             trained = read_trained(organism)
             assert trained is not None
             assert set(trained.layers) <= set(load_spec("inject-thought").resolved_layers(30, trained.layers))

@@ -609,6 +609,20 @@ def test_the_shipped_controls_are_what_they_are_called():
     assert before["concept"]["detected_and_named"]["value"] < 0.02
 
 
+def test_the_one_that_goes_on_tells_words_apart_finds_sentences_and_forgets_nothing():
+    card = read_card(organism_path("tells-injected"))
+    assert card["start"] == "reports-injected" and card["planted_truth"] == "reports"
+    before, after = card["measured"]["before"], card["measured"]["after"]
+    assert before["concept, asked for its sentence"]["found"]["value"] == 0
+    assert after["concept, asked for its sentence"]["found"]["ci95"][0] > 0.75
+    asked = [after[f"concept, asked of {which}"]["yes"] for which in ("it", "another")]
+    said = [[i < round(each["value"] * each["n"]) for i in range(each["n"])] for each in asked]
+    assert difference_of_shares(*said).ci95[0] > 0
+    assert after["concept"]["detected"]["ci95"][0] > 0.7 and after["concept"]["detected_and_named"]["ci95"][0] > 0.3
+    for control in ("random", "negated", "shuffled", "natural", "nothing"):
+        assert after[control]["detected"]["ci95"][1] < 0.2
+
+
 def test_a_manner_changes_what_is_asked_and_no_reply_s_rule():
     plain, balanced = (shown("reports", manner=manner) for manner in ("plain", "balanced"))
     other = [[demo.trial.condition == "unrelated" for demo in demos] for demos in (plain, balanced)]
