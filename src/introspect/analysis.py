@@ -24,8 +24,10 @@ from .features import (
     choose_probed,
     held_or_streamed,
     logit_margin,
+    memory_budget,
     position_tokens,
     prior_probability,
+    streamed,
     visible_chain,
 )
 from .link import LinkRows, join, link_section, write_readouts
@@ -35,6 +37,7 @@ from .link.scored import scored_readouts
 from .probe_report import ProbeOutcome, probe_sections
 from .probes import split_groups
 from .probes.by_estimator import LOGISTIC
+from .probes.stream import Activations
 from .probing import (
     INPUT,
     NOT_ASKED,
@@ -67,9 +70,9 @@ class Model:
 
     tokenizer: Any
     layers: tuple[int, ...]
-    noise: Callable[[Sequence[Rollout], Sequence[range], int], np.ndarray] | None
-    """Rollouts, the tokens of each, layer -> their mean activations [rollout, width], captured again in another batch
-    shape."""
+    noise: Callable[[Sequence[Rollout], Sequence[range], str, int], np.ndarray] | None
+    """Rollouts, the tokens of each, site, layer -> their mean activations [rollout, width], captured again in another
+    batch shape."""
     input_embeddings: Callable[[], np.ndarray] | None = None
     """Its input embeddings, float32 [token id, width]."""
 
@@ -173,11 +176,10 @@ def _probe_and_link(
         seed=spec.seed,
         label=settings.label,
     ).within(order)
-    site = spec.probed_site
     store = StoreReader(run / "activations")
     base = run / "base_activations"
     stores = [store, StoreReader(base)] if base.exists() else [store]
-    activations, *untrained = held_or_streamed(stores, probed, site, model.layers)
+    (activations, untrained), *others = _at_sites(stores, probed, spec.probed_sites, model.layers)
     chains = {
         name: [visible_chain(r, int(p), model.tokenizer) for r, p in zip(rollouts, probed.tokens[name], strict=True)]
         for name in probed.positions
@@ -193,7 +195,7 @@ def _probe_and_link(
         ood=ood,
         layers=model.layers,
         activations=activations,
-        base=untrained[0] if untrained else None,
+        base=untrained,
         chains=chains,
         whole_chains=[rollout.chain_text for rollout in rollouts],
         margins=margins,
@@ -204,7 +206,13 @@ def _probe_and_link(
         embedding=_embedding(settings.embedding, probed, chains, model, offline),
         second=_second(rollouts, scored, settings.label),
     )
-    outcome = probe_sections(stage, site=site, progress=progress)
+    outcome = probe_sections(
+        stage,
+        site=spec.probed_site,
+        progress=progress,
+        elsewhere=dict(zip(spec.probed_sites[1:], others, strict=True)),
+    )
+    stage, site = outcome.stage, outcome.site
     seen(stage, outcome)
     warnings += outcome.warnings
     sections = {"probe": outcome.probe, "baselines": outcome.baselines, "controls": dict(outcome.controls)}
@@ -245,6 +253,20 @@ def _probe_and_link(
     )
     examples = shown_examples(store, site, stage, linked, outcome, thresholds, model.tokenizer)
     return sections | {"link": link, "examples": examples}
+
+
+def _at_sites(
+    stores: Sequence[StoreReader], probed: Probed, sites: Sequence[str], layers: Sequence[int]
+) -> list[tuple[Activations, Activations | None]]:
+    """Activations at each site, and those of the base model, if any. Of several sites none is held whole, so that they
+    take no more memory than one.
+    """
+    if len(sites) == 1:
+        found = [held_or_streamed(stores, probed, sites[0], layers)]
+    else:
+        budget = memory_budget()
+        found = [[streamed(store, probed, site, budget) for store in stores] for site in sites]
+    return [(own, untrained[0] if untrained else None) for own, *untrained in found]
 
 
 def _with_verdicts(probed: Probed, scored: Scored, label: str) -> Probed:
@@ -316,7 +338,7 @@ def _noise(stage: ProbeStage, outcome: Any, thresholds: Sequence[float | None], 
         return Estimate.undefined("the model was not run again").to_json()
     name, layer = outcome.headline.position, outcome.headline.layer
     rollouts = [stage.rollouts[i] for i in rows]
-    again = model.noise(rollouts, [position_tokens(rollout, name) for rollout in rollouts], layer)
+    again = model.noise(rollouts, [position_tokens(rollout, name) for rollout in rollouts], outcome.site, layer)
     first = stage.at(name, layer)[rows]
     direction = outcome.headline.direction
     before, after = direction.score(first) > threshold, direction.score(again) > threshold

@@ -153,8 +153,11 @@ class ProbeSpec(Section):
     mean over all tokens of the span, which is kept as one more row a rollout. `answer_token`, the first token of the
     answer's name, and `answer_mean`, which holds it, are chosen for the headline only where nothing else is named."""
     site: Annotated[SiteName | None, _unless(None)] = None
-    """Place in a block that is read; null: the first of capture.sites. This and the next two are written out where they
-    are set to something else."""
+    """Place in a block that is read; null: the first of capture.sites. This and the next three are written out where
+    they are set to something else."""
+    sites: Annotated[Annotated[tuple[SiteName, ...], Field(min_length=1)] | None, _unless(None)] = None
+    """Places in a block that are all probed. The one that is read is chosen among them as layer and position are, and
+    shuffled labels are set against the largest of all; null: `site` alone."""
     label: Annotated[LabelName, _unless("acted")] = "acted"
     """What is predicted: whether the policy was acted on or, of rollouts that did, whether the headline classifier
     calls the chain `verbalised`, `silent` or `denied`."""
@@ -179,6 +182,17 @@ class ProbeSpec(Section):
     @classmethod
     def _positions_differ(cls, positions: tuple[PositionName, ...]) -> tuple[PositionName, ...]:
         return distinct(positions)
+
+    @field_validator("sites")
+    @classmethod
+    def _sites_differ(cls, sites: tuple[SiteName, ...] | None) -> tuple[SiteName, ...] | None:
+        return None if sites is None else distinct(sites)
+
+    @model_validator(mode="after")
+    def _one_site_or_several(self) -> Self:
+        if self.site is not None and self.sites is not None:
+            raise ValueError("site and sites both say what is read: give one of them, and null for the other")
+        return self
 
     @field_validator("penalties")
     @classmethod
@@ -262,15 +276,21 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _probed_site_is_captured(self) -> Self:
-        if self.probed_site not in self.capture.sites:
-            listed = ", ".join(self.capture.sites)
-            raise ValueError(f"probe.site is {self.probe.site}, which is not captured: choose one of {listed}")
+        lacking = next((site for site in self.probed_sites if site not in self.capture.sites), None)
+        if lacking is not None:
+            listed, name = ", ".join(self.capture.sites), "site" if self.probe.sites is None else "sites"
+            raise ValueError(f"probe.{name} is {lacking}, which is not captured: choose one of {listed}")
         return self
 
     @property
+    def probed_sites(self) -> tuple[SiteName, ...]:
+        """The places in a block that are probed."""
+        return self.probe.sites or (self.probe.site or self.capture.sites[0],)
+
+    @property
     def probed_site(self) -> SiteName:
-        """The place in a block that the probes read."""
-        return self.probe.site or self.capture.sites[0]
+        """The place in a block that the probes read; of several, the first."""
+        return self.probed_sites[0]
 
     @model_validator(mode="after")
     def _forced_answers_are_not_steered(self) -> Self:

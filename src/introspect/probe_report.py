@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .features import ANSWER_ITSELF
 from .probes import Cell, Null, best_cell, column_scores, shuffled_null
 from .probes.by_estimator import ESTIMATORS, fit_cells, measure_of
 from .probes.stream import Activations
-from .probing import ProbeStage, baselines_section, controls_section, headline_metrics, position_texts
+from .probing import Looked, ProbeStage, baselines_section, controls_section, headline_metrics, position_texts
 from .probing.stage import Scores
 from .progress import Progress
 from .stats import CHANCE, Estimate
@@ -23,13 +24,20 @@ SELECTION = (
     "layer, position and penalty chosen by AUROC on inner folds of the development groups; of cells within 0.005 of "
     "the best, the earliest position and the lowest layer"
 )
+AMONG_SITES = "; of the best of each site the best, and of those within 0.005 the site that is named first"
 NOT_CHOSEN = "; not the answer's own token, which is what was answered"
+
+
+NOWHERE: Mapping[str, tuple[Activations, Activations | None]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ProbeOutcome:
     """Sections, and what the link and the examples go on with."""
 
+    stage: ProbeStage
+    """Whose activations are those of the site that was chosen."""
+    site: str
     headline: Cell
     best_by_position: list[Cell]
     best_text: tuple[str, np.ndarray] | None
@@ -43,8 +51,31 @@ class ProbeOutcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> ProbeOutcome:
+@dataclass(frozen=True)
+class _At:
+    """What was fitted at one site."""
+
+    stage: ProbeStage
+    cells: list[Cell]
+
+    @property
+    def headline(self) -> Cell:
+        """The best of its cells."""
+        return best_cell([cell for cell in self.cells if cell.position not in ANSWER_ITSELF] or self.cells)
+
+
+def probe_sections(
+    stage: ProbeStage,
+    *,
+    site: str,
+    progress: Progress,
+    elsewhere: Mapping[str, tuple[Activations, Activations | None]] = NOWHERE,
+) -> ProbeOutcome:
     """Fit everything.
+
+    Args:
+        site: that of the stage's activations.
+        elsewhere: further sites -> activations, and those of the base model: the headline is chosen among all.
 
     Raises:
         EstimateError: nothing can be fitted on this data.
@@ -53,29 +84,42 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
     settings = stage.settings
     estimator = ESTIMATORS[settings.estimator]
     progress("probe", 0, steps)
-    cells = _cells(stage, stage.activations)
-    headline = best_cell([cell for cell in cells if cell.position not in ANSWER_ITSELF] or cells)
+    sites = {site: stage} | {
+        name: replace(stage, activations=own, base=untrained) for name, (own, untrained) in elsewhere.items()
+    }
+    fitted = {name: _At(each, _cells(each, each.activations)) for name, each in sites.items()}
+    heads = {name: each.headline for name, each in fitted.items()}
+    headline = best_cell(list(heads.values()))
+    site = next(name for name, each in heads.items() if each is headline)
+    stage, cells = fitted[site].stage, fitted[site].cells
     by_position = {name: [cell for cell in cells if cell.position == name] for name in stage.positions}
     best = {name: best_cell(members) for name, members in by_position.items()}
     progress("probe", 1, steps)
-    base_cells = [] if stage.base is None else _cells(stage, stage.base)
+    bases = {
+        name: [] if each.stage.base is None else _cells(each.stage, each.stage.base) for name, each in fitted.items()
+    }
+    base_cells = bases[site]
     base_best = {
         name: best_cell([cell for cell in base_cells if cell.position == name])
         for name in stage.positions
         if base_cells
     }
     progress("probe", 2, steps)
-    null = shuffled_null(
-        stage.activations,
-        stage.labels,
-        stage.groups,
-        stage.split,
-        penalty=headline.penalty,
-        n=settings.permutations,
-        seed=stage.seed,
-        layers=stage.layers,
-        measure=measure_of(settings.estimator),
-    )
+    nulls = {
+        name: shuffled_null(
+            each.stage.activations,
+            stage.labels,
+            stage.groups,
+            stage.split,
+            penalty=headline.penalty,
+            n=settings.permutations,
+            seed=stage.seed,
+            layers=stage.layers,
+            measure=measure_of(settings.estimator),
+        )
+        for name, each in fitted.items()
+    }
+    null = nulls[site]
     progress("probe", 3, steps)
     texts = {name: position_texts(stage, name) for name in stage.positions}
     progress("probe", 4, steps)
@@ -94,7 +138,9 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
             "n_test": len(stage.split.test),
             "n_ood": len(stage.ood),
         },
-        "selection": SELECTION + NOT_CHOSEN * (0 < sum(name in ANSWER_ITSELF for name in stage.positions) < len(best)),
+        "selection": SELECTION
+        + AMONG_SITES * (len(sites) > 1)
+        + NOT_CHOSEN * (0 < sum(name in ANSWER_ITSELF for name in stage.positions) < len(best)),
         "headline": {
             "site": site,
             "layer": headline.layer,
@@ -106,9 +152,14 @@ def probe_sections(stage: ProbeStage, *, site: str, progress: Progress) -> Probe
         "grid": _grid(stage, cells, base_cells, null),
         "positions": [_position(stage, best[name], texts[name], base_best.get(name), null) for name in best],
     }
-    controls = controls_section(stage, headline, cells, null, len(compared))
+    if len(sites) > 1:
+        probe["sites"] = [_site(name, each, bases[name], nulls[name]) for name, each in fitted.items()]
+    looked = [Looked(each.cells, nulls[name]) for name, each in fitted.items()]
+    controls = controls_section(stage, headline, looked, len(compared))
     progress("probe", 5, steps)
     return ProbeOutcome(
+        stage,
+        site,
         headline,
         list(best.values()),
         baselines.best_text,
@@ -169,6 +220,24 @@ def _grid(stage: ProbeStage, cells: Sequence[Cell], base_cells: Sequence[Cell], 
             }
         )
     return out
+
+
+def _site(name: str, fitted: _At, base_cells: Sequence[Cell], null: Null) -> dict:
+    """One of several sites: its best cell, what shuffled labels reach there, and every cell."""
+    stage, head = fitted.stage, fitted.headline
+    base = [cell for cell in base_cells if cell.position == head.position]
+    no_base = Estimate.undefined("there is no base model to compare with")
+    return {
+        "site": name,
+        "position": head.position,
+        "layer": head.layer,
+        "penalty": _number(head.penalty),
+        "inner_auroc": round(head.inner_auroc, 6),
+        "auroc": stage.auroc(head.scores, stage.split.test).to_json(),
+        "base_model": (stage.auroc(best_cell(base).scores, stage.split.test) if base else no_base).to_json(),
+        "null_max_q95": round(float(np.quantile(null.maxima(), 0.95)), 6),
+        "grid": _grid(stage, fitted.cells, base_cells, null),
+    }
 
 
 def _position(stage: ProbeStage, cell: Cell, texts: dict[str, Scores], base: Cell | None, null: Null) -> dict:

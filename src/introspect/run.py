@@ -245,13 +245,12 @@ def replay_base(
         )
 
 
-def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[range], int], np.ndarray]:
+def noise_probe(prepared: Prepared) -> Callable[[Sequence[Rollout], Sequence[range], str, int], np.ndarray]:
     """A function that captures some tokens of each rollout again, every sequence alone in its batch, and gives their
     mean as a store keeps it.
     """
-    site = prepared.spec.probed_site
 
-    def again(rollouts: Sequence[Rollout], tokens: Sequence[range], layer: int) -> np.ndarray:
+    def again(rollouts: Sequence[Rollout], tokens: Sequence[range], site: str, layer: int) -> np.ndarray:
         capture = Capture((site,), (layer,))
         rows = []
         for rollout, wanted in zip(rollouts, tokens, strict=True):

@@ -65,7 +65,12 @@ def fit(
             help="What is predicted: acting on the policy or, of those that acted, what the chain says of it."
         ),
     ] = None,
-    site: Annotated[Site | None, typer.Option(help="Place in a block, of those that the run has recorded.")] = None,
+    site: Annotated[
+        list[Site] | None,
+        typer.Option(
+            help="Place in a block, of those that the run has recorded; of several, one is chosen on inner folds."
+        ),
+    ] = None,
     embedding: Annotated[
         str | None,
         typer.Option(help="A stricter text baseline: `input`, or a sentence-embedding model (hub id or folder)."),
@@ -96,8 +101,12 @@ def fit(
     from ..refit import fit_again
     from ..report import headline
 
-    given = {"estimator": estimator, "label": label, "site": site, "embedding": embedding}
+    given = {"estimator": estimator, "label": label, "embedding": embedding}
     overrides = [f"probe.{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
+    if site:
+        several = len(site) > 1
+        overrides.append(f"probe.site={'null' if several else site[0].value}")
+        overrides.append(f"probe.sites={json.dumps([each.value for each in site]) if several else 'null'}")
     with progress_bars() as progress:
         results = fit_again(run, overrides + (set_ or []), out, offline=offline, progress=progress)
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,19 +19,27 @@ N_RANDOM_DIRECTIONS = 20
 Found = dict[str, Any]
 
 
-def controls_section(stage: ProbeStage, headline: Cell, cells: Sequence[Cell], null: Null, n_increments: int) -> Found:
+class Looked(NamedTuple):
+    """All places that were looked at at one site: their probes, and what these find in shuffled labels."""
+
+    cells: Sequence[Cell]
+    null: Null
+
+
+def controls_section(stage: ProbeStage, headline: Cell, looked: Sequence[Looked], n_increments: int) -> Found:
     """Shuffled labels, a control task, random directions, and what is said of many comparisons and noisy labels.
 
     Args:
+        looked: at each site.
         n_increments: baselines that the probe is compared with.
     """
     values = stage.at(headline.position, headline.layer)
     observed = stage.auroc(headline.scores, stage.split.test)
-    maxima = null.maxima()
+    maxima = _maxima(looked)
     random = random_directions(values, stage.labels, stage.split, n=N_RANDOM_DIRECTIONS, seed=stage.seed)
     return {
         "shuffled_labels": {
-            "statistic": "the largest test AUROC over all positions and layers",
+            "statistic": f"the largest test AUROC over all {'sites, ' * (len(looked) > 1)}positions and layers",
             "n_permutations": len(maxima),
             "q95": round(float(np.quantile(maxima, 0.95)), 6),
             "p_value": None if observed.value is None else round(permutation_p(observed.value, maxima), 6),
@@ -39,7 +47,7 @@ def controls_section(stage: ProbeStage, headline: Cell, cells: Sequence[Cell], n
         },
         "control_task": _control_task(stage, values, headline.penalty),
         "random_direction": {"auroc": _spread(random, "mean and 95% range over random directions").to_json()},
-        "multiple_comparisons": _multiple(stage, cells, null, n_increments),
+        "multiple_comparisons": _multiple(stage, looked, n_increments),
         "label_noise": label_noise(stage, headline.scores),
     }
 
@@ -71,19 +79,26 @@ def _control_task(stage: ProbeStage, values: np.ndarray, penalty: float) -> Foun
     }
 
 
-def _multiple(stage: ProbeStage, cells: Sequence[Cell], null: Null, n_increments: int) -> Found:
+def _maxima(looked: Sequence[Looked]) -> np.ndarray:
+    """The largest test AUROC over all places, [permutation]: shuffles are the same at every site."""
+    return np.max([each.null.maxima() for each in looked], axis=0)
+
+
+def _multiple(stage: ProbeStage, looked: Sequence[Looked], n_increments: int) -> Found:
     """How many places were looked at, and how many of them pass what the largest of as many reaches by chance."""
-    family = float(np.quantile(null.maxima(), 0.95))
-    found = [stage.auroc(cell.scores, stage.split.test).value for cell in cells]
-    places = {(cell.position, cell.layer): value for cell, value in zip(cells, found, strict=True)}
-    alone = [
-        value is not None and value > np.quantile(null.auroc[position][stage.layers.index(layer)], 0.95)
-        for (position, layer), value in places.items()
+    family = float(np.quantile(_maxima(looked), 0.95))
+    places = [
+        (
+            stage.auroc(cell.scores, stage.split.test).value,
+            np.quantile(each.null.auroc[cell.position][stage.layers.index(cell.layer)], 0.95),
+        )
+        for each in looked
+        for cell in each.cells
     ]
     return {
         "n_places": len(places),
-        "above_own_null": int(sum(alone)),
-        "above_largest_null": int(sum(value is not None and value > family for value in places.values())),
+        "above_own_null": int(sum(value is not None and value > own for value, own in places)),
+        "above_largest_null": int(sum(value is not None and value > family for value, _ in places)),
         "n_increments": n_increments,
         "note": "The p-value of the shuffled labels holds for all places together: the headline's place was chosen "
         "inside the development groups, and is held against the largest of all places under shuffled labels. Every "
