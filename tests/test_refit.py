@@ -130,6 +130,12 @@ def test_the_revision_that_was_run_is_loaded_wherever_the_main_branch_points_now
         (["seed=1"], SpecError, "only the section probe can be changed here"),
         (["probe.site=attn_out"], SpecError, "probe.site is attn_out, which is not captured: choose one of resid_post"),
         (["probe.positions=[think_50]"], SpecError, "not surely think_50"),
+        (
+            ["probe.positions=[last_prompt, think_mean]"],
+            SpecError,
+            r"not surely think_mean; choose among those, or record it again: `introspect run \S+/one/experiment.yaml "
+            r'--set "probe.positions=\[last_prompt, .*, think_mean\]" --out NEW`$',
+        ),
         (["probe.estimator=svm"], SpecError, "svm"),
     ],
 )

@@ -92,8 +92,10 @@ def _check_recorded(folder: RunFolder, spec: Experiment) -> None:
     before = folder.spec.probe.positions
     new = [position for position in spec.probe.positions if position not in before]
     if new:
+        both = ", ".join([*before, *new])
         raise SpecError(
-            f"probe.positions: {folder.path} keeps {', '.join(before)}, and not surely {new[0]}; choose among those"
+            f"probe.positions: {folder.path} keeps {', '.join(before)}, and not surely {new[0]}; choose among those, "
+            f'or record it again: `introspect run {folder.path / MARKER} --set "probe.positions=[{both}]" --out NEW`'
         )
 
 
