@@ -155,6 +155,25 @@ def pieces_of(crew: Crew) -> int:
     return sum(crew.about()["pieces"].values())
 
 
+class Killer:
+    """Hears of progress, and kills the first worker of a crew, once, when something has been done and much is left."""
+
+    def __init__(self, crew: Crew, stage: str) -> None:
+        self.crew, self.stage = crew, stage
+        self.killed: list[int] = []
+        self.deaths = crew.about()["deaths"]
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage == self.stage and 0 < done < total / 2 and not self.killed:
+            self.killed.append(pid_of(self.crew.slots[0].where))
+            os.kill(self.killed[0], signal.SIGKILL)
+
+    def missed(self) -> int:
+        """Workers that the crew has lost since."""
+        lost: int = self.crew.about()["deaths"] - self.deaths
+        return lost if self.killed else -1
+
+
 def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = None) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = {}
 
@@ -171,15 +190,9 @@ def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = No
 
 class TestRuns:
     def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, team, tiny, whole, tmp_path):
-        run, killed = tmp_path / "run", []
-
-        def kill_once(stage: str, done: int, total: int) -> None:
-            if stage == "record" and 0 < done < total / 2 and not killed:
-                killed.append(pid_of(team.slots[0].where))
-                os.kill(killed[0], signal.SIGKILL)
-
-        run_experiment(spec_for(tiny), run, progress=kill_once, crew=team)
-        assert killed
+        run, killer = tmp_path / "run", Killer(team, "record")
+        run_experiment(spec_for(tiny), run, progress=killer, crew=team)
+        assert killer.killed
         assert recorded(run) == recorded(whole)
         assert (run / "verdicts.jsonl").read_bytes() == (whole / "verdicts.jsonl").read_bytes()
         assert (run / "results.json").read_bytes() == (whole / "results.json").read_bytes()
@@ -230,16 +243,19 @@ class TestRuns:
 
 
 class TestStudies:
-    def test_cells_by_two_workers_are_the_rows_of_one_process(self, team, tmp_path, one_thread):
+    def test_cells_by_two_workers_of_whom_one_is_killed_are_the_rows_of_one_process(self, team, tmp_path, one_thread):
         spec = tiny_injection(tmp_path, "inject-thought", "limit=2")
         run_injection(spec, tmp_path / "alone")
-        before = pieces_of(team)
-        run_injection(spec, tmp_path / "spread", crew=team)
+        before, killer = pieces_of(team), Killer(team, "cells")
+        run_injection(spec, tmp_path / "spread", progress=killer, crew=team)
+        assert killer.missed() == 1
         for name in ("trials.jsonl", "results.json"):
             assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
         assert pieces_of(team) == before + 6
 
-    def test_units_by_two_workers_are_the_lines_of_one_process(self, team, tmp_path, monkeypatch, one_thread):
+    def test_units_by_two_workers_of_whom_one_is_killed_are_the_lines_of_one_process(
+        self, team, tmp_path, monkeypatch, one_thread
+    ):
         alone, spread = (tmp_path / name / "run" for name in ("alone", "spread"))
         model = save_roomy(tmp_path / "model")
         quick = (
@@ -251,8 +267,9 @@ class TestStudies:
         shutil.copytree(alone, spread)
         settings = SteerSettings(doses=(0.5,), controls=1, items=2, control_items=1, layers=(0, 1), lanes=16)
         steer_run(alone, settings)
-        before = pieces_of(team)
-        steer_run(spread, settings, crew=team)
+        before, killer = pieces_of(team), Killer(team, "sample under steering")
+        steer_run(spread, settings, progress=killer, crew=team)
+        assert killer.missed() == 1
         for name in ("steering.jsonl", "results.json"):
             assert (spread / name).read_bytes() == (alone / name).read_bytes()
         lines = (spread / "steering.jsonl").read_text().splitlines()

@@ -15,6 +15,7 @@ import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -507,20 +508,74 @@ class TestTwoRuns:
         assert "explore RUN RUN" in alert(get(client(made), "/compare", 404))
 
 
+def save_study(folder: Path) -> dict[str, Any]:
+    """A study of injected concepts as one was once found. Gives its results."""
+    folder.mkdir()
+    summary = json.loads(INJECTED.read_text())[0]
+    extra = ("command", "versions", "machine")
+    found = {k: v for k, v in summary.items() if k not in extra} | {"examples": []}
+    (folder / "results.json").write_text(json.dumps(found))
+    (folder / "injection.yaml").write_text("kind: inject-thought\n")
+    return found
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """Two, of which the second has a layer and a measure less, a name that is markup, and greater numbers."""
+    folders = [tmp_path / "one", tmp_path / "<b>other"]
+    found = [save_study(each) for each in folders][1]
+    grid = found["grid"]
+    first = min(cell["layer"] for cell in grid["cells"])
+    grid["cells"] = [cell for cell in grid["cells"] if cell["layer"] != first]
+    del grid["labels"]["claims"]
+    for cell in grid["cells"]:
+        del cell["measures"]["claims"]
+    grid["cells"][0]["measures"]["detection"] |= {"value": -50.0, "ci95": [-60.0, -40.0]}
+    (folders[1] / "results.json").write_text(json.dumps(found))
+    return folders
+
+
 class TestOtherFolders:
     def test_a_study_of_injected_concepts_shows_its_grid(self, tmp_path):
         folder = tmp_path / "injected"
-        folder.mkdir()
-        summary = json.loads(INJECTED.read_text())[0]
-        extra = ("command", "versions", "machine")
-        (folder / "results.json").write_text(
-            json.dumps({k: v for k, v in summary.items() if k not in extra} | {"examples": []})
-        )
-        (folder / "injection.yaml").write_text("kind: inject-thought\n")
+        summary = save_study(folder)
         page = get(client(folder), "/runs/0")
         assert 'figures/grid.json"' in page and summary["sentences"][0] in html.unescape(page)
         assert json.loads(get(client(folder), "/runs/0/figures/grid.json"))["data"][0]["type"] == "heatmap"
         assert "no rollouts" in alert(get(client(folder), "/runs/0/rollouts", 404))
+
+    def test_two_studies_show_their_grids_on_the_same_axes(self, studies):
+        asked = client(*studies)
+        page = get(asked, "/compare?a=0&b=1")
+        left, right = (json.loads((each / "results.json").read_text()) for each in studies)
+        for found in (left, right):
+            assert found["sentences"][0] in html.unescape(page)
+        assert f'data-figure="/{TOKEN}/compare/grids.json?a=0&amp;b=1"' in page
+        figure = json.loads(get(asked, "/compare/grids.json?a=0&b=1"))
+        titles = [html.unescape(each["text"]) for each in figure["layout"]["annotations"]]
+        assert titles[2:4] == [f"{left['grid']['labels']['identified']} · {name}" for name in ("one", "<b>other")]
+        assert "<b>" not in figure["layout"]["annotations"][3]["text"]
+        assert len(figure["data"]) == 2 * len(left["grid"]["labels"]) - 2  # one of them is in one study only
+        ours, theirs = figure["data"][2:4]
+        assert ours["x"] == theirs["x"] and ours["y"] == theirs["y"] and (ours["zmin"], ours["zmax"]) == (0.0, 1.0)
+        (gone,) = {cell["layer"] for cell in left["grid"]["cells"]} - {cell["layer"] for cell in right["grid"]["cells"]}
+        row = ours["y"].index(f"layer {gone}")
+        assert None not in ours["z"][row] and set(theirs["z"][row]) == {None}
+        shift = [i for i, each in enumerate(titles) if each.startswith(left["grid"]["labels"]["detection"])]
+        limits = {(figure["data"][i]["zmin"], figure["data"][i]["zmax"]) for i in shift}
+        assert limits == {(-50.0, 50.0)}  # of both, the greatest of the right one
+        assert [f"layer {gone}", *(f"{z:.3g}" for z in ours["z"][row])] in Tables(page).tables[2]
+
+    def test_grids_that_cannot_stand_side_by_side_are_said(self, studies, made):
+        asked = client(*studies, made)
+        assert "two studies of injected concepts" in alert(get(asked, "/compare/grids.json?a=0&b=2", 404))
+        assert "no results of an experiment" in get(asked, "/compare?a=0&b=2")
+        found = json.loads((studies[1] / "results.json").read_text())
+        found["grid"] |= {"cells": []}
+        (studies[1] / "results.json").write_text(json.dumps(found))
+        asked = client(*studies)
+        assert "no measure in common" in get(asked, "/compare?a=0&b=1")
+        assert "no measure in common" in alert(get(asked, "/compare/grids.json?a=0&b=1", 404))
 
     def test_transcripts_have_rollouts_and_no_results(self, copy):
         (copy / "transcripts.yaml").write_text("name: t\n")

@@ -39,7 +39,8 @@ def make_app(site: Site, token: str) -> ASGIApp:
         "/compare/{number:int}": pages.pair,
     }
     routes = [Route(path, _html(view, pages), methods=["GET"]) for path, view in views.items()]
-    routes.append(Route("/runs/{run:int}/figures/{name}.json", _json(pages), methods=["GET"]))
+    figures = {"/runs/{run:int}/figures/{name}.json": pages.figure, "/compare/grids.json": pages.grids}
+    routes += [Route(path, _json(view), methods=["GET"]) for path, view in figures.items()]
     routes += [Route(f"/static/{name}", _file(path), methods=["GET"]) for name, path in _files().items()]
 
     def failed(request: Request, error: Exception) -> Response:
@@ -99,10 +100,10 @@ def _shown(page: Page, code: int) -> HTMLResponse:
     return HTMLResponse(page.html, code, {"Content-Security-Policy": POLICY.format(inline=inline)})
 
 
-def _json(pages: Pages) -> Callable[[Request], Response]:
+def _json(view: Callable[[Request], str]) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         with _told(request):
-            return Response(pages.figure(request), media_type="application/json")
+            return Response(view(request), media_type="application/json")
 
     return answer
 

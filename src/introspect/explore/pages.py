@@ -18,6 +18,7 @@ from ..report.figures import figure_json
 from ..report.page import plain
 from ..report.sentences import headline, number, share
 from .asked import A_PAGE, Filter, neighbours, whole
+from .beside import common_grids, two_studies
 from .figures import by_layer, injection_shown, run_figures, shown
 from .index import ACTED, MISSING, PARTS, READ, SAID, Columns
 from .maps import MEASURES, cell_facts, layer_map
@@ -279,6 +280,16 @@ class Pages:
             raise RunError("one run is open, and two are compared: start `introspect explore RUN RUN`")
         sides = [self.site.find(each) for each in (a, b)]
         more: dict[str, Any] = {"maps": [], "table": {}, "crossed": None, "show": "auroc", "paired": []}
+        if all(each.run.kind == INJECTION for each in sides):
+            return self._page(
+                "studies.html.j2",
+                "Two studies side by side",
+                tab="compare",
+                a=a,
+                b=b,
+                has_figures=True,
+                **two_studies(self.site, a, b),
+            )
         finished = [each.run.results for each in sides if each.run.kind != INJECTION and each.run.results is not None]
         if len(finished) == 2:
             for explored, results in zip(sides, finished, strict=True):
@@ -302,6 +313,10 @@ class Pages:
         return self._page(
             "compare.html.j2", "Two runs side by side", tab="compare", a=a, b=b, measures=MEASURES, **more
         )
+
+    def grids(self, request: Request) -> str:
+        """The grids of two studies of injected concepts, as plotly's JSON."""
+        return figure_json(common_grids(self.site, *self._two(request.query_params)))
 
     def pair(self, request: Request) -> Page:
         """The same question in two runs."""

@@ -24,7 +24,8 @@ async function go(address, push) {
   if (mine !== asked) return;
   const found = new DOMParser().parseFromString(text, "text/html");
   const fresh = found.querySelector("#view");
-  if (!fresh) { location.assign(address); return; }
+  const drawn = (page) => page.querySelector("[data-figure]") !== null;
+  if (!fresh || (drawn(fresh) && !drawn(document))) { location.assign(address); return; }
   const heading = fresh.querySelector("h1").textContent;
   byId("view").replaceWith(document.adoptNode(fresh));
   document.querySelector("header").replaceWith(document.adoptNode(found.querySelector("header")));
