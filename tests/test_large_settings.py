@@ -78,7 +78,7 @@ def test_another_process_goes_by_what_was_said_here_but_keeps_a_folder_of_its_ow
         monkeypatch.setenv(MEMORY, "cpu=9GB")
         monkeypatch.setenv(OFFLOAD_FOLDER, own)
         take_over(sent)
-        assert surroundings() == Surroundings("balanced", {"cpu": "1GB"}, stands)
+        assert surroundings() == Surroundings("balanced", {"cpu": "1GB"}, stands, "auto")
 
 
 def test_weights_in_few_bits_go_to_no_disk(monkeypatch, tmp_path):

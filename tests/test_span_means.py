@@ -197,7 +197,7 @@ def test_the_same_mean_is_found_again_one_sequence_at_a_time(everything):
     capture_again = noise_probe(prepare(asked))
     for name in ("think_mean", "prompt_mean", "last_prompt"):
         first = gather(store, choose_probed(answered, (name,)), "resid_post", (1,))[name][0]
-        again = capture_again(rollouts, [position_tokens(each, name) for each in rollouts], 1)
+        again = capture_again(rollouts, [position_tokens(each, name) for each in rollouts], "resid_post", 1)
         np.testing.assert_allclose(again, first, rtol=1e-4, atol=1e-5)
 
 
