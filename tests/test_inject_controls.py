@@ -40,6 +40,7 @@ from introspect.injection.swaps import filled_in
 from introspect.injection.thought import Thought
 from introspect.injection.trained import CONTROLS, Trained, read_trained
 from introspect.injection.trials import Reply, Swap, first_tokens, replies
+from introspect.injection.verdict import said_of
 from introspect.spec_kinds import load_spec
 from introspect.training.injected_settings import InjectionSettings
 
@@ -374,6 +375,25 @@ class TestDefaults:
         assert read_trained("x") is None
         self.organism(monkeypatch, {"recipe": "none"})
         assert read_trained("x") is None
+
+    def test_what_it_started_from_has_shown_it_too(self, monkeypatch, subject):
+        def recipe(layer, control, manner, start):
+            injection = {"layers": [layer], "strengths": [layer, 2 * layer], "controls": [control]}
+            return {"recipe": {"injection": injection, "stages": [{"manner": manner}], "start": start}}
+
+        cards = {"x": recipe(2, "random", "balanced", "y"), "y": recipe(1, "natural", "told_apart", "z")}
+        monkeypatch.setattr("introspect.injection.trained.find_card", lambda name: cards.get(name, {}))
+        found = read_trained("x")
+        assert found == Trained((1, 2), (1.0, 4.0), ("random", "natural"), True, False), "z has no card"
+        said = replace(subject, trained=found).about()["training"]
+        assert said["held_out"] == ["not known: the card of what it started from cannot be read"]
+        assert "and maybe on others" in said_of(found) and "not on" not in said_of(found)
+        cards["z"] = {"recipe": {"stages": [{"manner": "plain"}], "start": None}}
+        assert read_trained("x") == replace(found, whole=True) and "not on shuffled" in said_of(
+            replace(found, whole=True)
+        )
+        cards["z"]["recipe"]["start"] = "x"
+        assert not read_trained("x").whole, "no end"
 
     def test_strengths_lie_in_the_range_of_the_card(self):
         spec, trained = load_spec("inject-thought"), Trained((12,), (0.4, 2.0), CONTROLS)

@@ -54,7 +54,9 @@ def test_an_extra_that_is_there_is_named(monkeypatch):
         ({"torch": "1", "peft": ABSENT}, {"torch": "1", "peft": "3"}, ["peft"]),
         ({"torch": "1", "trl": "1", "vllm": "1"}, {"torch": "1"}, ["trl", "vllm"]),
         ({}, {"torch": "1"}, []),
+        ({"torch": "1", "scipy": "2"}, {"torch": "1", "scipy": "2", "kernels": "3"}, ["kernels"]),
+        ({"torch": "1", "scipy": "2"}, {"torch": "1", "scipy": "2"}, []),
     ],
 )
-def test_only_what_was_recorded_is_held_against_what_is_installed(made, now, other):
+def test_an_older_record_says_nothing_of_what_it_does_not_name_and_a_later_one_that_it_was_not_there(made, now, other):
     assert other_versions(made, now) == other

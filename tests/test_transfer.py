@@ -35,7 +35,7 @@ from introspect.transfer.common_split import split_together
 from introspect.transfer.cosines import cosine_matrix
 from introspect.transfer.differences import Scored, auroc_difference
 from introspect.transfer.kinds import kinds_of_run, kinds_of_runs
-from introspect.transfer.matrix import transfer_matrix
+from introspect.transfer.matrix import _one_of_several, transfer_matrix
 from introspect.transfer.page import render
 from introspect.transfer.recorded import Recorded, read_recorded
 from introspect.transfer.sentences import sentences
@@ -691,3 +691,10 @@ def test_what_is_refused_is_ours(run):
             open_run(run).transfer(**words)
     with pytest.raises((RunError, StoreError)):
         open_run(run).transfer("/nowhere")
+
+
+def test_a_run_that_probed_several_places_is_said_to_be_read_at_one():
+    spec = load_experiment("probe-risk", ["capture.sites=[resid_post,attn_out]", "probe.sites=[attn_out,resid_post]"])
+    [said] = _one_of_several(spec)
+    assert "(attn_out, resid_post); attn_out is read here" in said
+    assert _one_of_several(load_experiment("probe-risk")) == []

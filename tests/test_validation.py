@@ -89,8 +89,15 @@ class TestSpec:
             ("scenarios=[nothing, nothing]", "nothing is named twice"),
             ("draws=0", "draws"),
             ("sizes.itmes=3", "did you mean 'sizes.items'"),
-            ("probe.label=silent", "what is planted is acting, at resid_post: leave out probe.label and probe.site"),
-            ("probe.site=mlp_out", "what is planted is acting, at resid_post: leave out probe.label and probe.site"),
+            (
+                "probe.label=silent",
+                "what is planted is acting, at resid_post: leave out probe.label, probe.site and probe.sites",
+            ),
+            ("probe.sites=[resid_post,mlp_out]", "what is planted is acting, at resid_post: leave out"),
+            (
+                "probe.site=mlp_out",
+                "what is planted is acting, at resid_post: leave out probe.label, probe.site and probe.sites",
+            ),
         ],
     )
     def test_what_cannot_be_run_is_refused_in_one_line(self, override, said):

@@ -31,6 +31,8 @@ PACKAGES = (
 )
 """What computes or places weights, engines, and kernels that transformers takes where they are installed."""
 ABSENT = "not installed"
+SINCE = "scipy"
+"""Installed wherever introspect is, and recorded for as long as absent packages are not."""
 
 
 def package_versions() -> dict[str, str]:
@@ -50,10 +52,11 @@ def earlier_versions(versions: Mapping[str, str]) -> dict[str, str]:
 def other_versions(made: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What has changed since something was made: names, sorted.
 
-    Only what was recorded then is held against what is installed now: of a package that the record does not name
-    nothing is known, or it was not there and made none of it.
+    A record from before `SINCE` was recorded says nothing of a package that it does not name; in a later one such a
+    package was not there.
     """
-    return sorted(name for name, then in made.items() if now.get(name, ABSENT) != then)
+    names = made.keys() | now.keys() if SINCE in made else made.keys()
+    return sorted(name for name in names if now.get(name, ABSENT) != made.get(name, ABSENT))
 
 
 def machine_facts() -> dict[str, str | int | None]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..assets import find_card
+from ..errors import IntrospectError
 
 CONTROLS = ("random", "negated", "shuffled")
 """Vectors that stand for no word, of which organisms of injected concepts are shown that there is nothing to report
@@ -22,6 +23,9 @@ NEVER_ASKED = (
     "an unrelated question whose answer begins as a word's does",
 )
 """Controls of `inject-thought` that no training asks."""
+UNKNOWN = "not known: the card of what it started from cannot be read"
+MOST_STARTS = 16
+"""Organisms that start from one another, at the most."""
 LISTS_SENTENCES = "told_apart"
 """The manner of training (`training/injected_course.py`) that asks for the sentence too."""
 
@@ -39,6 +43,8 @@ class Trained:
     """Kinds of vectors that stood for no word."""
     lists_sentences: bool = False
     """Whether it was shown which of several sentences was injected."""
+    whole: bool = True
+    """Whether the cards of all that it started from could be read: else more may have been shown."""
 
     def to_json(self, study: str, kinds: dict[str, str]) -> dict[str, Any]:
         """Where, and which controls of a study the training has shown.
@@ -53,6 +59,8 @@ class Trained:
             (seen if self.lists_sentences else held_out).append(LOCALISED)
         else:
             held_out.append("every prompt of this study")
+        if not self.whole:
+            held_out = [UNKNOWN]
         return {
             "layers": list(self.layers),
             "strengths": list(self.strengths),
@@ -72,13 +80,47 @@ class _Settings(BaseModel):
 
 
 def read_trained(organism: str | None) -> Trained | None:
-    """What the card of an organism says; None for no organism, no card, or one that says nothing that can be read."""
-    recipe = find_card(organism).get("recipe")
-    said, stages = (recipe.get("injection"), recipe.get("stages")) if isinstance(recipe, dict) else (None, None)
-    try:
-        found = _Settings.model_validate(said)
-    except ValidationError:
+    """What the cards of an organism, and of those that it started from, say; None for no organism, no card, or one that
+    says nothing that can be read.
+    """
+    recipes, whole = _recipes(organism)
+    found: list[_Settings] = []
+    manners: set[str] = set()
+    for recipe in recipes:
+        try:
+            found.append(_Settings.model_validate(recipe.get("injection")))
+        except ValidationError:
+            if not found:
+                return None
+            whole = whole and recipe.get("injection") is None
+        stages = recipe.get("stages")
+        manners |= (
+            {str(stage.get("manner")) for stage in stages if isinstance(stage, dict)}
+            if isinstance(stages, list)
+            else set()
+        )
+    if not found:
         return None
-    low, high = sorted(found.strengths)
-    manners = [stage.get("manner") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
-    return Trained(tuple(sorted(set(found.layers))), (low, high), found.controls, LISTS_SENTENCES in manners)
+    return Trained(
+        tuple(sorted({layer for each in found for layer in each.layers})),
+        (min(min(each.strengths) for each in found), max(max(each.strengths) for each in found)),
+        tuple(dict.fromkeys(control for each in found for control in each.controls)),
+        LISTS_SENTENCES in manners,
+        whole,
+    )
+
+
+def _recipes(organism: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """An organism's recipe, then that of what it started from, and so on; and whether these are all."""
+    found: list[dict[str, Any]] = []
+    while organism is not None:
+        try:
+            recipe = find_card(organism).get("recipe") if len(found) < MOST_STARTS else None
+        except IntrospectError:
+            recipe = None
+        if not isinstance(recipe, dict):
+            return found, False
+        found.append(recipe)
+        start = recipe.get("start")
+        organism = start if isinstance(start, str) else None
+    return found, True

@@ -115,6 +115,10 @@ def said_of(trained: Trained | None) -> str:
     if trained is None:
         return ""
     seen, unseen = ([kind for kind in AGAINST if (kind in trained.controls) == was] for was in (True, False))
+    if not trained.whole:
+        return (
+            f"; of these controls the model was trained on {', '.join(seen) or 'none'} by its card, and maybe on others"
+        )
     return f"; of these controls, by its card, the model was trained on {', '.join(seen) or 'none'}" + (
         f", and not on {', '.join(unseen)}" if unseen else ""
     )

@@ -35,7 +35,7 @@ from .steered import ENDLESS, NOWHERE, make_steer
 MAX_NEW_TOKENS = 16
 AT_ONCE = 64
 _ANSWER = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
-_LETTER = re.compile(r"\W*([A-Z])\b")
+_LETTER = re.compile(r"\W*([A-Z])\s*(?:[.,:;)]|$)")
 
 Case = tuple[str, Ask, Added | None, bool]
 """Name; what is asked; what is added; whether what is asked of is the injected word, or a question's answer is Yes."""

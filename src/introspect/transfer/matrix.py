@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import EstimateError, SpecError
-from ..experiment import EVERY_POSITION
+from ..experiment import EVERY_POSITION, Experiment
 from ..probes.grid import TIE
 from ..progress import Progress, silent
 from ..stats import Estimate
@@ -123,11 +123,19 @@ def transfer_matrix(
         "cosines": {"what": DIRECTIONS, "matrix": _cosines(study, carried)},
         "warnings": [
             *kinds.notes,
+            *_one_of_several(spec),
             *(f"No probe is fitted on {name}: {each.reason}." for name, each in organisms.items() if each.reason),
         ],
     }
     progress("transfer", len(fitted) + 1, len(fitted) + 1)
     return out
+
+
+def _one_of_several(spec: Experiment) -> list[str]:
+    """That a run has probed more sites than the one that is read here."""
+    if spec.probe.sites is None or len(spec.probe.sites) < 2:
+        return []
+    return [f"Several places in a block were probed ({', '.join(spec.probe.sites)}); {spec.probed_site} is read here."]
 
 
 def _shared(kinds: Kinds, layer: int | None, position: str | None) -> dict[str, Recorded]:

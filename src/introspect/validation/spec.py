@@ -72,8 +72,8 @@ class ValidateInstrument(Spec):
     @field_validator("probe")
     @classmethod
     def _probe_reads_what_is_planted(cls, probe: ProbeSpec) -> ProbeSpec:
-        if probe.label != "acted" or probe.site not in (None, SITE):
-            raise ValueError(f"what is planted is acting, at {SITE}: leave out probe.label and probe.site")
+        if probe.label != "acted" or probe.site not in (None, SITE) or probe.sites not in (None, (SITE,)):
+            raise ValueError(f"what is planted is acting, at {SITE}: leave out probe.label, probe.site and probe.sites")
         means = [name for name in probe.positions if name in MEANS]
         if means:
             raise ValueError(
