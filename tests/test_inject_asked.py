@@ -373,7 +373,7 @@ class TestElsewhere:
         without = texts.model_copy(update={"asked_for_a_word": ()})
         assert [ask for ask, *_ in elsewhere(without, wording, 3)] == ["elsewhere"]
 
-    def run(self, monkeypatch, folder, tmp_path, pushes=(), repeats=True, names=True):
+    def run(self, monkeypatch, folder, tmp_path, pushes=(), repeats=True, names=True, lost=()):
         tokens: dict[str, list[str]] = {}
         init = ThoughtText.__init__
 
@@ -392,7 +392,8 @@ class TestElsewhere:
                 if about["kind"] == "concept" and about["word"] in own:
                     gains = about["ask"] == "thought" or about["ask"] in pushes
                     values[own.index(about["word"])] += 2 if gains else 0
-                out.append([float(value) for value in values])
+                numbers = [float(value) for value in values]
+                out.append(None if about["kind"] == "concept" and about["ask"] in lost else numbers)
             return out
 
         def reply(backend, loaded, layer, trials, sampling, lanes):
@@ -444,6 +445,13 @@ class TestElsewhere:
             )
         assert all(value > 0 for label, value in held.items() if "concept minus" in label), "beyond those of no word"
         assert found["grounded"]["finding"] == NOT and "unrelated question" in found["grounded"]["reason"]
+
+    @pytest.mark.parametrize("ask", ELSEWHERE)
+    def test_without_the_numbers_of_a_question_that_was_asked_nothing_is_grounded(
+        self, monkeypatch, folder, tmp_path, ask
+    ):
+        results, found = self.run(monkeypatch, folder, tmp_path, lost=[ask])
+        assert found["grounded"]["finding"] == UNKNOWN and results["counts"]["n_not_finite"] > 0
 
     def test_where_nothing_is_repeated_without_injection_nothing_can_be_told(self, monkeypatch, folder, tmp_path):
         _, found = self.run(monkeypatch, folder, tmp_path, pushes=ELSEWHERE, repeats=False)

@@ -550,10 +550,22 @@ def test_a_reply_is_read_by_its_first_word_and_by_any_form_of_the_concept(reply,
     assert (asked.answer, asked.names) == (answer, names)
 
 
-@pytest.mark.parametrize(("reply", "found"), [("C.", True), (" C", True), ("D.", False), ("Cows", False), ("", False)])
-def test_a_sentence_is_found_by_the_letter_with_which_a_reply_begins(reply, found):
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("C.", "C"),
+        (" C", "C"),
+        ("D) it is", "D"),
+        ("Cows", ""),
+        ("", ""),
+        ("A thought is in C.", ""),
+        ("I think B", ""),
+    ],
+)
+def test_a_sentence_is_found_by_the_letter_with_which_a_reply_begins_and_by_no_word(reply, letter):
     trial = shown("reports", repeats=1)[0].trial
-    assert Asked(CASES[-1], None, trial, "whale", reply, "C").finds == found
+    found = [each for each in "ABCDI" if Asked(CASES[-1], None, trial, "whale", reply, each).finds]
+    assert "".join(found) == letter
 
 
 def test_a_killed_training_ends_in_the_same_organism_trained_again_from_its_card(organism, light, tmp_path):

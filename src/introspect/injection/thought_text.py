@@ -94,12 +94,9 @@ class ThoughtText(Study):
         beyond = {kind: found.paired(gains["concept"], gains[kind]) for kind in AGAINST}
         rows = [self._line(found, address, kind) for kind in (NONE, *shown)]
         said = "" if p is None else f"p = {p:.3g}"
-        pushed = {ask: self._gains(found, address, "concept", ask) for ask in ELSEWHERE}
-        asked_for = {
-            ask: found.paired(gains["concept"], each)
-            for ask, each in pushed.items()
-            if each or found.rows(address, "concept", ask)
-        }
+        asks = [ask for ask, *_ in self._elsewhere(Place(0, ""))]
+        pushed = {ask: self._gains(found, address, "concept", ask) for ask in asks}
+        asked_for = {ask: found.paired(gains["concept"], each) for ask, each in pushed.items()}
         more = [
             line_of("names the word, with words dealt out to trials again", [null], said),
             *(line for ask, each in asked_for.items() for line in _pushed(found, ask, pushed[ask], each)),
