@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from introspect import features
 from introspect.analysis import Model, analyse
-from introspect.bench.memory import peak_of
+from introspect.bench.memory import in_child
 from introspect.errors import SpecError
 from introspect.experiment import Experiment, load_experiment
 from introspect.probes import Streamed
@@ -117,12 +118,16 @@ def test_a_quarter_of_what_is_free_is_used_where_nothing_is_said(monkeypatch):
     assert features.memory_budget() == 1_500_000_000
 
 
-def wide_run(folder: Path) -> list:
-    """Rollouts, and only the tokens that are probed, in a store of several parts."""
-    made = [
+def wide_rollouts() -> list:
+    return [
         rollout(i, f"g{i % GROUPS}", "two options are given.", "risky" if (i // GROUPS + i) % 2 else "safe")
         for i in range(MADE)
     ]
+
+
+def wide_run(folder: Path) -> None:
+    """Only the tokens that are probed, in a store of several parts."""
+    made = wide_rollouts()
     rng = np.random.default_rng(0)
     tokens = features.choose_probed(made, POSITIONS).tokens
     store_spec = StoreSpec(("resid_post",), tuple(range(DEEP)), WIDE, "float32", {"model": "made by hand"})
@@ -139,17 +144,26 @@ def wide_run(folder: Path) -> list:
                 span=np.zeros(len(where), np.int8),
             )
         store.finish()
-    return made
+
+
+def analysis_of_wide_run(folder: str, answer: str):
+    """For a process of its own: the analysis of a wide run, after one that loads what any analysis loads."""
+    made = wide_rollouts()
+    quick = ("probe.estimator=difference-of-means", "probe.permutations=2")
+    analysed(Path(folder), made, (0,), *quick)
+    return lambda: Path(answer).write_text(json.dumps(analysed(Path(folder), made, tuple(range(DEEP)), *quick)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell a peak of memory")
 def test_the_peak_of_memory_follows_the_budget_and_not_the_size_of_the_features(tmp_path, monkeypatch):
-    made, grown, results = wide_run(tmp_path), [], []
-    quick = ("probe.estimator=difference-of-means", "probe.permutations=2")
+    wide_run(tmp_path)
+    grown, results = [], []
     for share in (0.1, 2.0):
         monkeypatch.setenv("INTROSPECT_MEMORY_GB", str(share * FEATURES / 1e9))
-        memory = peak_of(lambda: results.append(analysed(tmp_path, made, tuple(range(DEEP)), *quick)))
-        grown.append(memory.growth)
+        answer = tmp_path / f"{share}.json"
+        target = "test_streamed_analysis:analysis_of_wide_run"
+        grown.append(in_child(target, {"folder": str(tmp_path), "answer": str(answer)}).growth)
+        results.append(json.loads(answer.read_text()))
     streamed, held = grown
     assert results[0] == results[1] and len(results[0]["probe"]["grid"]) == DEEP * len(POSITIONS)
     assert FEATURES > 70e6
