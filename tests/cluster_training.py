@@ -13,7 +13,7 @@ from introspect.training.courses import COURSES
 class SmallTraining(TrainWork):
     """A training whose organism is measured on few items."""
 
-    def do(self, index: int, told: Any) -> str:
+    def do(self, index: int, told: Any) -> dict[str, Any]:
         COURSES["risk"] = replace(COURSES["risk"], measured={"id": 2, "ood": 2})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

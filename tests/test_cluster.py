@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from inject_materials import tiny_injection
 from introspect import bench
 from introspect.causal import SteerSettings, steer_run
 from introspect.cli.cluster import with_address
+from introspect.cluster import bucket, recording
 from introspect.cluster import connect as connecting
 from introspect.cluster import crew as crews
 from introspect.cluster import errand as errands
@@ -31,11 +33,12 @@ from introspect.cluster.answers import StuckError, answer
 from introspect.cluster.connect import connect, deal, import_ray, start_here
 from introspect.cluster.crew import Crew
 from introspect.cluster.errand import Errand, check_same, check_versions, own_versions
+from introspect.cluster.ground import Ground, SharedFolder, ground_of, meet
 from introspect.cluster.options import ClusterOptions
 from introspect.cluster.pieces import MOST_DEATHS, Pieces
 from introspect.cluster.recording import RecordWork, spread_record
 from introspect.cluster.room import Need, check_together
-from introspect.cluster.shared import check_answer, nonce_in, read_back
+from introspect.cluster.shared import check_answer, nonce_on, read_back
 from introspect.cluster.training import TrainWork, spread_training
 from introspect.cluster.worker import Worker
 from introspect.errors import BusyError, ModelError, RunError, SpecError
@@ -95,6 +98,31 @@ def beside(team: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
     """The same two, beside this process."""
     monkeypatch.setattr(team, "options", replace(TWO, here=True))
     return team
+
+
+@pytest.fixture(scope="module")
+def afar(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Two workers who meet in a bucket."""
+    folder = tmp_path_factory.mktemp("bucket")
+    with Crew(replace(TWO, bucket=f"file://{folder}"), tmp_path_factory.mktemp("afar")) as crew:
+        yield crew
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[Path]:
+    """A folder of this process alone: a path through its own open folder is one that no other process has."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    yield Path(f"/proc/self/fd/{descriptor}")
+    os.close(descriptor)
+
+
+@pytest.fixture(params=["a shared folder", "a bucket"])
+def met(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Crew, Path]:
+    """Two workers, and a folder to write into: one that they see too, or one that they do not."""
+    if request.param == "a bucket":
+        return request.getfixturevalue("afar"), request.getfixturevalue("private")
+    return request.getfixturevalue("team"), tmp_path
 
 
 @pytest.fixture
@@ -189,9 +217,10 @@ def do_squares(crew: Crew, many: int, errand: Errand[dict[str, int]] | None = No
 
 
 class TestRuns:
-    def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, team, tiny, whole, tmp_path):
-        run, killer = tmp_path / "run", Killer(team, "record")
-        run_experiment(spec_for(tiny), run, progress=killer, crew=team)
+    def test_two_workers_of_whom_one_is_killed_make_the_run_of_one_process(self, met, tiny, whole):
+        crew, run = met[0], met[1] / "run"
+        killer = Killer(crew, "record")
+        run_experiment(spec_for(tiny), run, progress=killer, crew=crew)
         assert killer.killed
         assert recorded(run) == recorded(whole)
         assert (run / "verdicts.jsonl").read_bytes() == (whole / "verdicts.jsonl").read_bytes()
@@ -254,9 +283,9 @@ class TestStudies:
         assert pieces_of(team) == before + 6
 
     def test_units_by_two_workers_of_whom_one_is_killed_are_the_lines_of_one_process(
-        self, team, tmp_path, monkeypatch, one_thread
+        self, met, tmp_path, monkeypatch, one_thread
     ):
-        alone, spread = (tmp_path / name / "run" for name in ("alone", "spread"))
+        crew, alone, spread = met[0], tmp_path / "alone" / "run", met[1] / "spread" / "run"
         model = save_roomy(tmp_path / "model")
         quick = (
             *("organism=null", "negative_control=null", "dtype=float32", "limit={id: 50, ood: 0}"),
@@ -267,13 +296,13 @@ class TestStudies:
         shutil.copytree(alone, spread)
         settings = SteerSettings(doses=(0.5,), controls=1, items=2, control_items=1, layers=(0, 1), lanes=16)
         steer_run(alone, settings)
-        before, killer = pieces_of(team), Killer(team, "sample under steering")
-        steer_run(spread, settings, progress=killer, crew=team)
+        before, killer = pieces_of(crew), Killer(crew, "sample under steering")
+        steer_run(spread, settings, progress=killer, crew=crew)
         assert killer.missed() == 1
         for name in ("steering.jsonl", "results.json"):
             assert (spread / name).read_bytes() == (alone / name).read_bytes()
         lines = (spread / "steering.jsonl").read_text().splitlines()
-        assert pieces_of(team) == before + len(lines) - 1
+        assert pieces_of(crew) == before + len(lines) - 1
 
     def test_cells_say_what_they_look_at(self, tmp_path):
         study = make_study(tiny_injection(tmp_path), offline=True)
@@ -302,14 +331,14 @@ stages:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_trainings_by_two_workers_are_those_of_one_process(team, tiny, tmp_path, monkeypatch, one_thread):
+def test_trainings_by_two_workers_are_those_of_one_process(met, tiny, tmp_path, monkeypatch, one_thread):
     monkeypatch.setitem(COURSES, "risk", replace(COURSES["risk"], measured={"id": 2, "ood": 2}))
     monkeypatch.setattr("introspect.cluster.training.KIND", "cluster_training:SmallTraining")
     (tmp_path / "tiny.yaml").write_text(RECIPE.format(base=json.dumps(str(tiny))))
     recipe, seeds = str(tmp_path / "tiny.yaml"), [0, 1]
     (alone,) = train_sweep(recipe, seeds[1:], tmp_path / "alone")
-    hands = spread_training(team, recipe, seeds, tmp_path / "spread", offline=True)
-    spread = train_sweep(recipe, seeds, tmp_path / "spread", hands=hands)
+    crew, out = met[0], met[1] / "spread"
+    spread = train_sweep(recipe, seeds, out, hands=spread_training(crew, recipe, seeds, out, offline=True))
     assert [folder.name for folder in spread] == ["tiny-0", "tiny-1"]
     weights = [(each / "adapter_model.safetensors").read_bytes() for each in (alone, *spread)]
     assert weights[0] == weights[2] != weights[1]
@@ -402,18 +431,21 @@ class TestCrew:
         ):
             do_squares(crew, 4)
 
-    def test_a_folder_that_is_not_shared_is_refused(self, cluster, tmp_path):
-        """A path through this process's own open folder is one that no other process has."""
-        descriptor = os.open(tmp_path, os.O_RDONLY)
-        private = Path(f"/proc/self/fd/{descriptor}")
-        try:
-            with (
-                Crew(ONE, private / "run") as crew,
-                pytest.raises(RunError, match=r"is not shared with the worker on .*it sees nothing.*choose an --out"),
-            ):
-                do_squares(crew, 4)
-        finally:
-            os.close(descriptor)
+    def test_a_folder_that_is_not_shared_is_refused(self, cluster, private):
+        with (
+            Crew(ONE, private / "run") as crew,
+            pytest.raises(RunError, match=r"is not shared with the worker on .*it sees nothing.*choose an --out"),
+        ):
+            do_squares(crew, 4)
+        assert list(private.iterdir()) == []
+
+    def test_a_bucket_that_is_not_shared_is_refused(self, cluster, tmp_path):
+        """Memory is each process's own."""
+        with (
+            Crew(replace(ONE, bucket="memory://parts"), tmp_path / "run") as crew,
+            pytest.raises(RunError, match=r"^memory://parts is not shared with .*sees nothing.*give a bucket that all"),
+        ):
+            do_squares(crew, 4)
         assert list(tmp_path.iterdir()) == []
 
     def test_without_room_for_a_worker_this_process_goes_on_alone(self, cluster, tmp_path, monkeypatch):
@@ -599,7 +631,7 @@ class TestSameness:
         save_adapter(tmp_path / "start", save_tiny(base), base)
         recipe.write_text(RECIPE.format(base=json.dumps(str(base))) + f"start: {json.dumps(str(tmp_path / 'start'))}\n")
         sent: list[Errand[Path]] = []
-        asker = SimpleNamespace(hands=sent.append)
+        asker = SimpleNamespace(hands=sent.append, ground=SharedFolder(tmp_path, "0"))
         spread_training(asker, str(recipe), [0, 1], tmp_path / "out", offline=True)
         (errand,) = sent
         check_same(TrainWork(dict(errand.setting), [], 1).facts, errand.facts, "there")
@@ -611,8 +643,9 @@ class TestSameness:
             check_same(TrainWork(dict(errand.setting), [], 1).facts, errand.facts, "there")
 
     def test_another_checkout_of_the_same_version_is_refused(self, tmp_path, monkeypatch):
-        with nonce_in(tmp_path) as nonce:
-            hello = Worker(1, {}, offline=False).hello(str(nonce.path), nonce.text, str(nonce.answer("worker")))
+        ground = meet(tmp_path, None)
+        with nonce_on(ground) as text:
+            hello = Worker(1, {}, offline=False).hello(ground.setting(), text, "worker-1")
         there = hello["versions"]
         check_versions(there, "node-3")
         monkeypatch.setattr(errands, "__file__", str(tmp_path / "cluster" / "errand.py"))
@@ -647,18 +680,119 @@ class TestSameness:
         (tmp_path / "cpuinfo").unlink()
         assert errands.processor_model()
 
-    def test_a_folder_with_something_else_at_that_path_is_refused(self, tmp_path):
-        with nonce_in(tmp_path / "run") as nonce:
-            answer = nonce.answer("worker")
-            assert read_back(nonce.path, nonce.text, answer) is None
-            check_answer(nonce, answer, "there", None)
-            assert read_back(nonce.path, "other", answer) == "it sees something else there"
-            assert "nothing" in str(read_back(tmp_path / "other" / nonce.path.name, nonce.text, answer))
-            answer.write_text("other")
+    @pytest.mark.parametrize("bucket", [None, "in one"])
+    def test_a_place_with_something_else_at_that_address_is_refused(self, tmp_path, bucket):
+        ground = meet(tmp_path / "run", bucket and f"file://{tmp_path}")
+        with nonce_on(ground) as text:
+            assert read_back(ground.setting(), text, "worker") is None
+            check_answer(ground, text, "worker", "there", None)
+            assert read_back(ground.setting(), "other", "worker") == "it sees something else there"
+            elsewhere = {name: f"{value}/other" for name, value in ground.setting().items() if name != "number"}
+            assert "nothing" in str(read_back({**ground.setting(), **elsewhere}, text, "worker"))
+            ground.note("worker", "other")
             with pytest.raises(RunError, match="this machine sees nothing of what it writes there"):
-                check_answer(nonce, answer, "there", None)
-            assert read_back(nonce.path, nonce.text, tmp_path / "none" / "answer") is not None
+                check_answer(ground, text, "worker", "there", None)
+            assert read_back(ground.setting(), text, "no folder/worker") is not None
         assert list(tmp_path.iterdir()) == []
+
+
+class TestBucket:
+    """Files that travel; a folder stands for the object store."""
+
+    @pytest.fixture
+    def ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Ground, Ground]:
+        """Of the process that started a crew, and of a worker."""
+        monkeypatch.setattr("introspect.cluster.bucket.ARRIVED_AFTER", (0.0, 0.0))
+        (tmp_path / "store").mkdir()
+        here = meet(tmp_path / "run", f"file://{tmp_path / 'store'}")
+        return here, ground_of(json.loads(json.dumps(here.setting())))
+
+    def test_a_folder_travels_to_a_worker_and_what_was_written_last_comes_last(self, ends, tmp_path, monkeypatch):
+        here, there = ends
+        run = tmp_path / "run"
+        (run / "sub").mkdir(parents=True)
+        names = ["b.json", "sub/a", "a.json"]
+        for age, name in enumerate([*names, ".lock", "sub/.part.tmp"]):
+            (run / name).write_text(name)
+            os.utime(run / name, (1000 + age, 1000 + age))
+        (run / "link").symlink_to("/etc/passwd")
+        placed: list[str] = []
+        put = bucket.put_in_place
+        monkeypatch.setattr(bucket, "put_in_place", lambda old, new: placed.append(new.name) or put(old, new))
+        told: list[tuple[str, int, int]] = []
+        found = there.receive(json.loads(json.dumps(here.send(run, lambda *done: told.append(done)))))
+        assert found.name == "run" and not found.is_relative_to(tmp_path)
+        files = {each.relative_to(found).as_posix(): each.read_text() for each in found.rglob("*") if each.is_file()}
+        assert files == {name: name for name in names} and placed == ["b.json", "a", "a.json"]
+        assert told == [("send files", done, 3) for done in (1, 2, 3)]
+        again = here.send(run / "a.json")
+        assert there.receive(again).read_text() == "a.json"
+        here.clear()
+        assert list((tmp_path / "store").iterdir()) == []
+
+    def test_what_a_worker_hands_in_is_nowhere_else_in_the_end(self, ends, tmp_path):
+        here, there = ends
+        target = tmp_path / "run" / "activations"
+        target.mkdir(parents=True)
+        own = there.writes_to(target)
+        assert own == there.writes_to(target) != there.writes_to(tmp_path / "other" / "activations")
+        own.mkdir(parents=True)
+        (own / ".part-0.tmp").write_bytes(b"bits")
+        here.collect(there.hand_in(own / ".part-0.tmp"), target)
+        assert (target / ".part-0.tmp").read_bytes() == b"bits"
+        assert [path for path in [*own.rglob("*"), *(tmp_path / "store").rglob("*")] if path.is_file()] == []
+        (own / "card.json").write_text("{}")
+        here.collect(there.hand_in(own), tmp_path / "run" / "organism")
+        assert (tmp_path / "run" / "organism" / "card.json").read_text() == "{}" and not own.exists()
+
+    def test_its_own_place_goes_with_a_worker(self, ends, tmp_path):
+        worker = Worker(1, {}, offline=False)
+        worker.work = SimpleNamespace(ground=ground_of(ends[0].setting()))
+        own = worker.work.ground.writes_to(tmp_path / "run").parents[1]
+        assert own.is_dir()
+        worker.leave()
+        gc.collect()
+        assert not own.exists()
+
+    @pytest.mark.parametrize("change", ["cut", "changed", "lost"])
+    def test_what_does_not_arrive_whole_is_one_line(self, ends, tmp_path, change):
+        here, there = ends
+        (tmp_path / "part").write_bytes(b"0123456789")
+        parcel = there.send(tmp_path / "part")
+        (stored,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file())
+        if change == "lost":
+            stored.unlink()
+        else:
+            stored.write_bytes(b"01234" if change == "cut" else b"0123456780")
+        with pytest.raises(
+            RunError, match=r"part was written by another machine, and does not arrive here whole.*keys"
+        ):
+            here.collect(parcel, tmp_path / "run")
+        assert list((tmp_path / "run").iterdir()) == []
+
+    def test_what_shows_late_is_waited_for(self, ends, tmp_path, monkeypatch):
+        here, there = ends
+        (tmp_path / "part").write_bytes(b"0123456789")
+        parcel = there.send(tmp_path / "part")
+        (stored,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file())
+        stored.rename(tmp_path / "later")
+        monkeypatch.setattr(bucket, "ARRIVED_AFTER", (0.0, 1.0))
+        monkeypatch.setattr(bucket.time, "sleep", lambda wait: wait and (tmp_path / "later").rename(stored))
+        here.collect(parcel, tmp_path / "run")
+        assert (tmp_path / "run" / "part").read_bytes() == b"0123456789"
+
+    @pytest.mark.parametrize("name", ["../other", "/etc/other", "a/../../other"])
+    def test_nothing_is_written_outside(self, ends, tmp_path, name):
+        here, _ = ends
+        parcel = {"at": "0", "name": "run", "folder": True, "files": {name: [0, "0"]}}
+        with pytest.raises(RunError, match="which is outside"):
+            here.collect(parcel, tmp_path / "run")
+
+    def test_a_bucket_that_cannot_be_written_to_is_one_line(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        ground = meet(tmp_path, f"file://{tmp_path}/file/below")
+        with pytest.raises(RunError, match=r"cannot reach file://.*; check address, keys and rights"), nonce_on(ground):
+            pass
 
 
 class TestStaged:
@@ -706,9 +840,9 @@ def test_a_worker_plans_later_turns_as_the_run_did(tmp_path, monkeypatch):
     stages = sorted((tmp_path / "run" / "stages").iterdir())
     assert len(stages) == 2
     monkeypatch.setattr("introspect.cluster.recording.self_test", lambda *_: [])
-    planned = {}
-    for number in range(3):
-        setting = {"spec": spec.model_dump_json(), "out": str(tmp_path / "run"), "turn": number, "offline": True}
+    planned, two_grounds = {}, (SharedFolder(tmp_path, "0"), meet(tmp_path, f"file://{tmp_path / 'bucket'}"))
+    for number, ground in enumerate([SharedFolder(tmp_path, "0"), *two_grounds]):
+        setting = recording._setting(ground, spec, tmp_path / "run", number, offline=True)
         work = RecordWork(setting, [None], 1)
         planned[work.turn.folder] = work.facts["plan"]
     for folder in (tmp_path / "run", *stages):
@@ -801,6 +935,9 @@ class TestCommandLine:
             (["--ray", "127.0.0.1:10001"], r"no Ray cluster answers .* usually that of Ray's client.* 6379"),
             (["--ray", "ray://head:10001"], r"'ray://head:10001' is no cluster's address: give host:port"),
             (["--ray-workers", "2"], r"--ray-workers is about workers of a cluster: give it with --ray"),
+            (["--ray-bucket", "s3://parts"], r"--ray-bucket is about workers of a cluster: give it with --ray"),
+            (["--ray", "--ray-bucket", "s4://parts"], r"s4://parts is no address of a place: .*; give a folder or URL"),
+            (["--ray", "--ray-bucket", "sftp://host/a"], r"sftp://host/a needs a package that is not installed"),
             (["--ray", "--ray-workers", "0"], r"--ray-workers 0 is none"),
             (
                 ["--ray", "--out", "s3://bucket/run"],

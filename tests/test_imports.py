@@ -90,6 +90,7 @@ LEVELS = (
             "notebook",
             "explore",
             "interchange",
+            "remote_files",
             "saved_probes",
         ),
         *("transfer", "shift", "validation", "injection", "causal", "natural", "spec_kinds"),

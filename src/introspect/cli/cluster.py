@@ -1,4 +1,4 @@
-"""`--ray`, `--ray-workers`, `--ray-gpus`, `--ray-threads`: work that is spread over a cluster."""
+"""`--ray` and what is said with it: work that is spread over a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ray = Annotated[
         FLAG,
         metavar="[ADDRESS]",
         help="Spread the work over workers that Ray starts: on this machine, in the cluster it is part of (auto), or "
-        "in the one at host:port. The folder has to be one that all of them see.",
+        "in the one at host:port. The folder has to be one that all of them see, unless there is a --ray-bucket.",
         show_default=False,
     ),
 ]
@@ -46,9 +46,19 @@ Threads = Annotated[
     int | None,
     typer.Option("--ray-threads", help="Threads a worker; its machine's cores, dealt out evenly.", show_default=False),
 ]
+Bucket = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-bucket",
+        metavar="URL",
+        help="Where workers put what they make, for machines that share no folder: a bucket that all reach, such as "
+        "s3://bucket/name. This process takes it from there into --out.",
+        show_default=False,
+    ),
+]
 
-Asked = tuple[str | None, int | None, int | None, int | None]
-"""The four of them, as they were given."""
+Asked = tuple[str | None, int | None, int | None, int | None, str | None]
+"""All of them, as they were given."""
 
 
 def with_address(arguments: Sequence[str]) -> list[str]:
@@ -69,7 +79,7 @@ def check_asked(asked: Asked) -> None:
         SpecError: names the first.
     """
     ray, *others = asked
-    named = zip(("--ray-workers", "--ray-gpus", "--ray-threads"), others, strict=True)
+    named = zip(("--ray-workers", "--ray-gpus", "--ray-threads", "--ray-bucket"), others, strict=True)
     for flag, value in named:
         if ray is None and value is not None:
             raise SpecError(f"{flag} is about workers of a cluster: give it with {FLAG}, or leave it out")
@@ -81,6 +91,7 @@ def crew_of(
     workers: int | None,
     gpus: int | None,
     threads: int | None,
+    bucket: str | None,
     *,
     out: Path,
     offline: bool,
@@ -91,12 +102,13 @@ def crew_of(
     Raises:
         SpecError, RunError: there is no such cluster, or it has no room; or an option means nothing without `--ray`.
     """
-    check_asked((ray, workers, gpus, threads))
+    check_asked((ray, workers, gpus, threads, bucket))
     if ray is None:
         yield None
         return
     from ..cluster.crew import Crew
     from ..cluster.options import ClusterOptions
 
-    with Crew(ClusterOptions(ray, workers, gpus, threads), out, offline=offline, progress=progress) as crew:
+    options = ClusterOptions(ray, workers, gpus, threads, bucket)
+    with Crew(options, out, offline=offline, progress=progress) as crew:
         yield crew

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import SpecError
 from .carry_out import carry_out, subject_overrides
-from .cluster import Gpus, Ray, Threads, Workers
+from .cluster import Bucket, Gpus, Ray, Threads, Workers
 from .options import DryRun, Offline
 
 
@@ -47,6 +47,7 @@ def inject(
     ray_workers: Workers = None,
     ray_gpus: Gpus = None,
     ray_threads: Threads = None,
+    ray_bucket: Bucket = None,
 ) -> None:
     """Inject concepts into activations, against every control.
 
@@ -77,5 +78,5 @@ def inject(
         raise SpecError(f"{study} is no study of injected concepts: use `introspect run {study}`")
     overrides = subject_overrides(model, organism, backend=backend, norms=norms, limit=limit, seed=seed)
     spec = load_spec(study, overrides + (set_ or []))
-    cluster = (ray, ray_workers, ray_gpus, ray_threads)
+    cluster = (ray, ray_workers, ray_gpus, ray_threads, ray_bucket)
     carry_out(spec, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline, cluster=cluster)

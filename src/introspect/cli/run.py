@@ -9,7 +9,7 @@ import typer
 
 from ..errors import SpecError
 from .carry_out import carry_out, overrides_of, subject_overrides
-from .cluster import Gpus, Ray, Threads, Workers
+from .cluster import Bucket, Gpus, Ray, Threads, Workers
 from .console import note
 from .options import DryRun, Offline
 
@@ -55,6 +55,7 @@ def run(
     ray_workers: Workers = None,
     ray_gpus: Gpus = None,
     ray_threads: Threads = None,
+    ray_bucket: Bucket = None,
 ) -> None:
     """Run a whole experiment or study, from spec to report.
 
@@ -98,7 +99,7 @@ def run(
     spec = load_spec(experiment, [f"{key}=null" for key in dropped] + overrides)
     if dropped:
         note(f"{' and '.join(dropped.values())} left out: made for another model or organism; name one to run it")
-    cluster = (ray, ray_workers, ray_gpus, ray_threads)
+    cluster = (ray, ray_workers, ray_gpus, ray_threads, ray_bucket)
     carry_out(spec, out, resume=resume, as_json=as_json, dry_run=dry_run, offline=offline, cluster=cluster)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SpecError
-from .cluster import Gpus, Ray, Threads, Workers, check_asked, crew_of
+from .cluster import Bucket, Gpus, Ray, Threads, Workers, check_asked, crew_of
 from .console import minutes, note, print_cost, print_json, progress_bars
 from .options import DryRun, Offline
 
@@ -105,6 +105,7 @@ def steer(
     ray_workers: Workers = None,
     ray_gpus: Gpus = None,
     ray_threads: Threads = None,
+    ray_bucket: Bucket = None,
 ) -> None:
     """Steer a finished run: is what is read used?
 
@@ -128,7 +129,7 @@ def steer(
     from ..causal import SteerSettings, estimate_steer, save_steered, steer_run
     from ..experiment import read_layers
 
-    check_asked((ray, ray_workers, ray_gpus, ray_threads))
+    check_asked((ray, ray_workers, ray_gpus, ray_threads, ray_bucket))
     settings = SteerSettings(
         direction=direction,
         recipe=None if recipe is None else recipe.value,
@@ -163,7 +164,9 @@ def steer(
         return
     with (
         progress_bars() as progress,
-        crew_of(ray, ray_workers, ray_gpus, ray_threads, out=run, offline=offline, progress=progress) as crew,
+        crew_of(
+            ray, ray_workers, ray_gpus, ray_threads, ray_bucket, out=run, offline=offline, progress=progress
+        ) as crew,
     ):
         results = steer_run(run, settings, offline=offline, progress=progress, crew=crew)
     found = results["steering"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SpecError
-from .cluster import Asked, Gpus, Ray, Threads, Workers, check_asked, crew_of
+from .cluster import Asked, Bucket, Gpus, Ray, Threads, Workers, check_asked, crew_of
 from .console import print_columns, print_json, progress_bars
 from .options import Offline
 
@@ -35,6 +35,7 @@ def train(
     ray_workers: Workers = None,
     ray_gpus: Gpus = None,
     ray_threads: Threads = None,
+    ray_bucket: Bucket = None,
 ) -> None:
     """Train an organism: an adapter and its card.
 
@@ -53,7 +54,7 @@ def train(
     """
     from ..training import plan_training, reproduced, train_organism
 
-    cluster = (ray, ray_workers, ray_gpus, ray_threads)
+    cluster = (ray, ray_workers, ray_gpus, ray_threads, ray_bucket)
     check_asked(cluster)
     if dry_run:
         plan = plan_training(recipe, seed=seed)

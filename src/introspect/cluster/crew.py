@@ -26,11 +26,12 @@ from ..surroundings import to_send
 from .answers import answer, lost_errors, reason
 from .connect import Share, connect, import_ray
 from .errand import Errand, check_same, check_versions, source_digest, use_threads
+from .ground import Ground, meet
 from .options import ClusterOptions
 from .pieces import Pieces
 from .room import Need, check_together, this_machine
 from .seat import sit
-from .shared import check_answer, nonce_in
+from .shared import check_answer, nonce_on
 from .slot import Slot
 from .worker import Worker
 
@@ -49,6 +50,8 @@ SETTLE_SECONDS = 0.5
 TOGETHER_SECONDS = 120.0
 """Who is ready waits so long for the others, so that what there is to be said against the run is heard before it
 begins. Who is later joins in."""
+LEAVE_SECONDS = 2.0
+"""For workers to let go of what they hold, such as copies of files."""
 MOST_STARTS = 3
 """Times in a row that a worker may die before it has done anything."""
 
@@ -58,7 +61,7 @@ class Crew:
 
     Args:
         options: which cluster, and how much of it.
-        out: the folder that everything is written into, which all have to see.
+        out: the folder that everything is written into, which all have to see where there is no bucket.
 
     Raises:
         SpecError, RunError: on entering, as `connect`; this machine has no room for its own share.
@@ -70,6 +73,7 @@ class Crew:
         self.options, self.given, self.offline, self.progress = options, out, offline, progress
         self.share = Share(1, 0, 1, seated=False)
         self.slots: list[Slot] = []
+        self.ground: Ground
         self._pieces: Counter[str] = Counter()
         self._deaths = 0
         self._room = 0
@@ -80,6 +84,7 @@ class Crew:
 
     def __enter__(self) -> Self:
         check_path(self.given)
+        self.ground = meet(self.given.absolute(), self.options.bucket)
         self._around = to_send()
         source_digest()  # as it is now: a checkout may change while workers start
         with ExitStack() as stack:
@@ -87,7 +92,7 @@ class Crew:
             self._ray = import_ray()
             if self.share.joined:
                 stack.callback(self._ray.shutdown)
-            self._nonce = stack.enter_context(nonce_in(self.given.absolute()))
+            self._nonce = stack.enter_context(nonce_on(self.ground))
             self.slots = [Slot(f"worker-{number + 1}") for number in range(self.share.workers - self.options.here)]
             stack.callback(self._end_all)
             if self.options.here and self.share.seated:
@@ -101,6 +106,9 @@ class Crew:
         self._held.close()
 
     def _end_all(self) -> None:
+        leaving = [slot.actor.leave.remote() for slot in self.slots if slot.actor is not None]
+        if leaving:
+            self._ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
         for slot in self.slots:
             self._end(slot)
         if self._seat is not None:
@@ -282,13 +290,13 @@ class Crew:
 
     def _start(self, slot: Slot) -> None:
         slot.starts += 1
-        slot.answer = self._nonce.answer(f"{slot.name}-{secrets.token_hex(4)}")
+        slot.answer = f"{slot.name}-{secrets.token_hex(4)}"
         share, remote = self.share, self._ray.remote(Worker)
         placed = remote.options(
             num_cpus=share.threads, num_gpus=share.gpus, max_restarts=0, scheduling_strategy="SPREAD"
         )
         slot.actor = placed.remote(share.threads, self._around, offline=self.offline)
-        slot.hello = slot.actor.hello.remote(str(self._nonce.path), self._nonce.text, str(slot.answer))
+        slot.hello = slot.actor.hello.remote(self.ground.setting(), self._nonce, slot.answer)
 
     def _greet(self, slot: Slot) -> None:
         """Hear who is there, and refuse them if need be."""
@@ -296,7 +304,7 @@ class Crew:
         slot.where = f"{found['host']} (process {found['pid']})"
         slot.host, slot.machine = found["host"], found["machine"]
         check_versions(found["versions"], slot.where)
-        check_answer(self._nonce, slot.answer, slot.where, found["wrong"])
+        check_answer(self.ground, self._nonce, slot.answer, slot.where, found["wrong"])
         slot.hello = None
 
     def _send(self, slot: Slot, kind: str, setting: Mapping[str, Any]) -> None:

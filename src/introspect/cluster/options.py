@@ -26,6 +26,8 @@ class ClusterOptions:
     """GPUs a worker has, all in one machine; None: one where there are any, else none."""
     threads: int | None = None
     """Of a worker; None: its machine's cores, dealt out evenly."""
+    bucket: str | None = None
+    """Where machines meet that share no folder: a URL of fsspec; None: in the folder that is written into."""
     here: bool = True
     """Whether this process does pieces too."""
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..doctor import self_test
 from ..experiment import Experiment
+from ..follow_ups import stage_folder
 from ..hands import Hands
 from ..prepare import Prepared, prepare
 from ..record import Made, PartMaker
 from ..rollout import parse_rollouts, read_rollouts
 from ..run_folder import check_memory, enough_memory
 from ..store import StagedPart, stage_part
+from ..tasks.registry import find_task
 from ..turns import Turn, first_turn, next_turn, turn_maker
 from .crew import Crew
 from .errand import Errand, Work, facts_of, use_threads
+from .ground import Ground, Parcel, ground_of
 
 KIND = f"{__name__}:RecordWork"
 SHOWN = 6
@@ -25,7 +29,7 @@ SHOWN = 6
 
 def begin_recording(crew: Crew, spec: Experiment, out: Path, *, offline: bool) -> None:
     """Let the workers load what the first turn needs."""
-    crew.begin(KIND, _setting(spec, out, 0, offline=offline))
+    crew.begin(KIND, _setting(crew.ground, spec, out, 0, offline=offline))
 
 
 def spread_record(
@@ -36,21 +40,28 @@ def spread_record(
     Args:
         number: of the turn; maker: what makes them here.
     """
+    activations = _turn_folders(spec, out)[number] / "activations"
+
+    def read(answer: dict[str, Any]) -> Made:
+        crew.ground.collect(answer["sent"], activations)
+        return parse_rollouts(answer["rollouts"], "what a worker sent"), StagedPart(**answer["part"])
 
     def name(index: int) -> str:
         rollouts = [str(job.rollout) for job in maker.parts[index]]
         listed = ", ".join(rollouts[:SHOWN]) + (", ..." if len(rollouts) > SHOWN else "")
         return f"part {index} (rollouts {listed})"
 
-    return crew.hands(Errand(KIND, _setting(spec, out, number, offline=offline), _facts(maker), read=_read, name=name))
+    setting = _setting(crew.ground, spec, out, number, offline=offline)
+    return crew.hands(Errand(KIND, setting, _facts(maker), read=read, name=name))
 
 
 class RecordWork:
-    """Parts of a run. Rollouts come back as lines; activations are written into the run's folder."""
+    """Parts of a run. Rollouts come back as lines; activations are written into the run's folder, or sent there."""
 
     def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
         use_threads(threads)
         spec, self.out = Experiment.model_validate_json(setting["spec"]), Path(setting["out"])
+        self.ground = ground_of(setting["ground"])
         before = held.pop()
         self.memory: int
         kept = before.memory if isinstance(before, RecordWork) else 0
@@ -60,7 +71,7 @@ class RecordWork:
             del before
             self.prepared = prepare(spec, offline=setting["offline"])
             self_test(self.prepared.loaded, self.prepared.backend)
-        self.turn = self._turn(setting["turn"])
+        self.turn = self._turn(setting["before"])
         self.maker = turn_maker(self.prepared, self.turn)
         self.memory = self.prepared.bytes_in_memory()
         check_memory(self.memory - kept)  # what a process has needed once, it keeps
@@ -70,26 +81,31 @@ class RecordWork:
         """Make a part."""
         with enough_memory("a part of the run on this machine", "set a smaller generation.part_size"):
             made, content = self.maker.make(index)
-        staged = stage_part(self.turn.folder / "activations", index, content)
-        return {"rollouts": "".join(row.line() for row in made), "part": asdict(staged)}
+        folder = self.ground.writes_to(self.turn.folder / "activations")
+        folder.mkdir(parents=True, exist_ok=True)
+        staged = stage_part(folder, index, content)
+        sent = self.ground.hand_in(folder / staged.file)
+        return {"rollouts": "".join(row.line() for row in made), "part": asdict(staged), "sent": sent}
 
-    def _turn(self, number: int) -> Turn:
-        """The turn of that number: those before it are in the run's folder."""
+    def _turn(self, before: Sequence[Parcel]) -> Turn:
+        """The turn after those of which these are the rollouts."""
         turn = first_turn(self.prepared, self.out)
-        for follow_up in turn.task.follow_ups[:number]:
-            rollouts = read_rollouts(turn.folder / "rollouts.jsonl")
+        for follow_up, sent in zip(turn.task.follow_ups, before, strict=False):
+            rollouts = read_rollouts(self.ground.receive(sent))
             turn = next_turn(self.prepared, self.out, turn, follow_up, rollouts)
         return turn
 
 
-def _setting(spec: Experiment, out: Path, number: int, *, offline: bool) -> dict[str, Any]:
-    return {"spec": spec.model_dump_json(), "out": str(out.absolute()), "turn": number, "offline": offline}
+def _setting(ground: Ground, spec: Experiment, out: Path, number: int, *, offline: bool) -> dict[str, Any]:
+    before = [ground.send(folder / "rollouts.jsonl") for folder in _turn_folders(spec, out)[:number]]
+    where = {"out": str(out.absolute()), "ground": ground.setting(), "before": before}
+    return {"spec": spec.model_dump_json(), **where, "offline": offline}
+
+
+def _turn_folders(spec: Experiment, out: Path) -> list[Path]:
+    """Of the turns of a run in `out`."""
+    return [out, *(out / stage_folder(each) for each in find_task(spec.task).follow_ups)]
 
 
 def _facts(maker: PartMaker) -> dict[str, str | None]:
     return facts_of(maker.loaded.info, maker.backend.name, maker.store.meta["plan"])
-
-
-def _read(answer: dict[str, Any]) -> Made:
-    """What a worker says of a part that it has written."""
-    return parse_rollouts(answer["rollouts"], "what a worker sent"), StagedPart(**answer["part"])

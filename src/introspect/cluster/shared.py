@@ -1,91 +1,62 @@
-"""Whether a folder is the same one everywhere: this process writes a nonce, each worker reads it and writes it back."""
+"""Whether all see the same place: this process writes a nonce there, each worker reads it and writes it back."""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from ..atomic import read_at_most, write_atomic
-from ..errors import RunError
+from ..errors import IntrospectError, RunError
+from .ground import Ground, ground_of
 
-MOST_BYTES = 64
-SEEN_AFTER = (0.0, 0.1, 0.5, 1.5, 3.0)
-"""Seconds between looks: a network folder shows late what another machine wrote."""
-
-
-@dataclass(frozen=True)
-class Nonce:
-    """A small file in the folder that is to be shared."""
-
-    path: Path
-    text: str
-
-    def answer(self, worker: str) -> Path:
-        """Where a worker writes what it has read."""
-        return self.path.with_name(f"{self.path.stem}-{worker}.tmp")
+NONCE = "nonce"
 
 
 @contextmanager
-def nonce_in(out: Path) -> Iterator[Nonce]:
-    """A nonce in `out` or, while that is not there, in the nearest folder above it. It is taken away again.
+def nonce_on(ground: Ground) -> Iterator[str]:
+    """A nonce, for as long as all meet there; gives its text. What is left of anything is taken away at the end.
 
     Raises:
         RunError: it cannot be written.
     """
-    folder = out
-    while not folder.is_dir():
-        folder = folder.parent
     text = secrets.token_hex(16)
-    nonce = Nonce(folder / f".shared-{secrets.token_hex(4)}.tmp", text)
-    write_atomic(nonce.path, text)
     try:
-        yield nonce
+        ground.note(NONCE, text)
+        yield text
     finally:
-        for left in folder.glob(f"{nonce.path.stem}*.tmp"):
-            left.unlink(missing_ok=True)
+        ground.clear()
 
 
-def read_back(path: Path, text: str, answer: Path) -> str | None:
-    """In a worker: look for the nonce and answer it. Returns what went wrong, or None."""
-    found = _read(path)
-    if found is None:
-        return "it sees nothing of what this machine writes there"
-    if found != text:
-        return "it sees something else there"
+def read_back(setting: Mapping[str, Any], text: str, answer: str) -> str | None:
+    """In a worker: look for the nonce and answer it. Returns what went wrong, or None.
+
+    Args:
+        setting: of the ground; answer: name of the note to write.
+    """
     try:
-        write_atomic(answer, text)
-    except RunError as error:
+        ground = ground_of(setting)
+        found = ground.noted(NONCE)
+        if found is None:
+            return "it sees nothing of what this machine writes there"
+        if found != text:
+            return "it sees something else there"
+        ground.note(answer, text)
+    except IntrospectError as error:
         return str(error.__cause__ or error)
     return None
 
 
-def check_answer(nonce: Nonce, answer: Path, where: str, wrong: str | None) -> None:
-    """Refuse a folder that a worker cannot read and write as this machine does.
+def check_answer(ground: Ground, text: str, answer: str, where: str, wrong: str | None) -> None:
+    """Refuse a place that a worker cannot read and write as this machine does.
 
     Args:
         wrong: what `read_back` returned there.
 
     Raises:
-        RunError: names the folder, the worker's machine and what is wrong.
+        RunError: names the place, the worker's machine and what is wrong.
     """
-    if wrong is None and _read(answer) != nonce.text:
+    if wrong is None and ground.noted(answer) != text:
         wrong = "this machine sees nothing of what it writes there"
     if wrong is not None:
-        raise RunError(
-            f"{nonce.path.parent} is not shared with the worker on {where}: {wrong}; choose an --out in a folder that "
-            "every machine of the cluster has at this path"
-        )
-
-
-def _read(path: Path) -> str | None:
-    for wait in SEEN_AFTER if path.parent.is_dir() else ():
-        time.sleep(wait)
-        try:
-            return read_at_most(path, MOST_BYTES).decode("ascii", errors="replace")
-        except OSError:
-            continue
-    return None
+        raise RunError(f"{ground.address} is not shared with the worker on {where}: {wrong}; {ground.remedy}")

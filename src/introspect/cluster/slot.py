@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 
@@ -19,8 +18,8 @@ class Slot:
     """The errand that it was sent on last, and what will say how that went."""
     starts: int = 0
     """In a row, without a piece done."""
-    answer: Path = Path()
-    """Where it writes that it sees our folder."""
+    answer: str = ""
+    """The note in which it says that it sees our ground."""
     host: str = ""
     machine: str = ""
     """As `room.this_machine` names it there."""

@@ -16,6 +16,7 @@ from ..hands import Hands
 from ..run_folder import enough_memory
 from .crew import Crew
 from .errand import Errand, Work, facts_of, use_threads
+from .ground import ground_of
 
 KIND = f"{__name__}:UnitWork"
 
@@ -25,7 +26,12 @@ def spread_units(crew: Crew, run: Path, settings: SteerSettings, units: Units, *
     return crew.hands(
         Errand(
             KIND,
-            {"run": str(run.absolute()), "settings": asdict(settings), "offline": offline},
+            {
+                "run": crew.ground.send(run, crew.progress),
+                "ground": crew.ground.setting(),
+                "settings": asdict(settings),
+                "offline": offline,
+            },
             _facts(units),
             read=Unit.model_validate_json,
             name=lambda index: f"unit {units.named[index].name}",
@@ -42,7 +48,8 @@ class UnitWork:
         use_threads(threads)
         held.clear()
         asked = TypeAdapter(SteerSettings).validate_python(setting["settings"])
-        self.units = Units(plan_steer(Path(setting["run"]), asked, offline=setting["offline"]))
+        self.ground = ground_of(setting["ground"])
+        self.units = Units(plan_steer(self.ground.receive(setting["run"]), asked, offline=setting["offline"]))
         self.facts = _facts(self.units)
 
     def do(self, index: int, told: None) -> str:

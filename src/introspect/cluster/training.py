@@ -16,6 +16,7 @@ from ..training.sweep import sweep_folder, sweep_recipes
 from ..training.train import start_digest
 from .crew import Crew
 from .errand import Errand, Work, kind_of_machine, use_threads
+from .ground import ground_of
 
 KIND = f"{__name__}:TrainWork"
 
@@ -24,15 +25,27 @@ def spread_training(crew: Crew, name_or_file: str, seeds: Sequence[int], out: Pa
     """Who trains the organism of each seed. A worker that dies leaves checkpoints, from which another goes on."""
     path = Path(name_or_file)
     recipe = str(path.absolute()) if path.exists() else name_or_file
-    setting = {"recipe": recipe, "seeds": list(seeds), "out": str(out.absolute()), "offline": offline}
-    facts = _facts(sweep_recipes(name_or_file, seeds), offline=offline)
+    where = {"out": str(out.absolute()), "ground": crew.ground.setting()}
+    recipes = sweep_recipes(name_or_file, seeds)
+
+    def read(answer: dict[str, Any]) -> Path:
+        folder = sweep_folder(out, recipes[answer["index"]])
+        crew.ground.collect(answer["sent"], folder)
+        return folder
+
     return crew.hands(
-        Errand(KIND, setting, facts, read=Path, name=lambda index: f"the training from seed {seeds[index]}")
+        Errand(
+            KIND,
+            {"recipe": recipe, "seeds": list(seeds), **where, "offline": offline},
+            _facts(recipes, offline=offline),
+            read=read,
+            name=lambda index: f"the training from seed {seeds[index]}",
+        )
     )
 
 
 class TrainWork:
-    """Trainings. Their folders come back; what is in them is in the shared folder."""
+    """Trainings. What is in their folders is in the shared folder, or sent there when it is done."""
 
     memory = 0
 
@@ -40,20 +53,21 @@ class TrainWork:
         use_threads(threads)
         held.clear()
         self.setting, self.recipes = setting, sweep_recipes(setting["recipe"], setting["seeds"])
+        self.ground = ground_of(setting["ground"])
         self.facts = _facts(self.recipes, offline=setting["offline"])
 
-    def do(self, index: int, told: Any) -> str:
+    def do(self, index: int, told: Any) -> dict[str, Any]:
         """Train from a seed, or go on where somebody stopped."""
         recipe, out = self.recipes[index], Path(self.setting["out"])
         folder = make_organism(
             self.setting["recipe"],
-            sweep_folder(out, recipe),
+            self.ground.writes_to(sweep_folder(out, recipe)),
             resume=True,
             seed=recipe.seed,
             offline=self.setting["offline"],
             progress=silent,
         )
-        return str(folder)
+        return {"index": index, "sent": self.ground.hand_in(folder)}
 
 
 def _facts(recipes: Sequence[Recipe], *, offline: bool) -> dict[str, str | None]:

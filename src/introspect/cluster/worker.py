@@ -9,7 +9,6 @@ import importlib
 import os
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..surroundings import take_over
@@ -28,8 +27,8 @@ class Worker:
         self.work: Any = None
         self.errand = ""
 
-    def hello(self, nonce: str, text: str, answer: str) -> Answer:
-        """Who this is, and whether it sees the folder: see `shared`."""
+    def hello(self, ground: dict[str, Any], text: str, answer: str) -> Answer:
+        """Who this is, and whether it sees the ground: see `shared`."""
         from .errand import own_versions
         from .room import this_machine
         from .shared import read_back
@@ -39,7 +38,7 @@ class Worker:
             "machine": this_machine(),
             "pid": os.getpid(),
             "versions": own_versions(),
-            "wrong": read_back(Path(nonce), text, Path(answer)),
+            "wrong": read_back(ground, text, answer),
         }
 
     def begin(self, errand: str, kind: str, setting: dict[str, Any]) -> Answer:
@@ -54,6 +53,10 @@ class Worker:
             return {"facts": self.work.facts, "memory": self.work.memory}
 
         return _told("ready", load)
+
+    def leave(self) -> None:
+        """Let go of everything."""
+        self.work = None
 
     def free(self) -> int:
         """Bytes of memory that are free here."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ..errors import IntrospectError, RunError, SpecError, StoreError
-from ..models.boundary import first_line
+from ..errors import RunError, SpecError, StoreError
 from ..progress import Progress
+from ..remote_files import remote_folder
 from .cargo import BLOCK, Cargo, matches
 from .file_index import INDEX, MARKER, FileEntry, Kind
 from .outputs import sync_all
@@ -87,22 +86,12 @@ class FolderPlace:
     """A folder, wherever fsspec finds it."""
 
     def __init__(self, address: str) -> None:
-        import fsspec
-
-        self.address = address.rstrip("/")
-        if "::" in address:
-            raise SpecError(f"{address} is a chain of places; give one, such as s3://bucket/name")
-        try:
-            self._files, root = fsspec.core.url_to_fs(address)
-        except ImportError as error:
-            raise SpecError(f"{address} needs a package that is not installed: {first_line(error)}") from None
-        except ValueError as error:
-            raise SpecError(f"{address} is no address of a place: {first_line(error)}; give a folder or URL") from None
-        self._root = str(root).rstrip("/")
-        self.local = Path(self._root).resolve() if "file" in _protocols(self._files) else None
+        self._at = remote_folder(address)
+        self.address, self.local = self._at.address, self._at.local
+        self._files, self._root = self._at.files, self._at.root
 
     def sizes(self) -> dict[str, int]:
-        with self._reached():
+        with self._at.reached():
             self._files.invalidate_cache()
             if not self._files.exists(self._root):
                 return {}
@@ -114,7 +103,7 @@ class FolderPlace:
         }
 
     def read(self, path: str, most: int) -> Iterator[bytes]:
-        with self._reached():
+        with self._at.reached():
             self._refuse_link(path)
             read = 0
             with self._files.open(f"{self._root}/{path}", "rb") as file:
@@ -124,7 +113,7 @@ class FolderPlace:
 
     def put(self, cargo: Cargo, there: Mapping[str, int], progress: Progress) -> None:
         index = cargo.index.content()
-        with self._reached():
+        with self._at.reached():
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(f"{self._root}/{MARKER}", index)
             for done, (path, entry) in enumerate(cargo.index.files.items(), start=1):
@@ -166,22 +155,3 @@ class FolderPlace:
             raise StoreError(
                 f"{self.address}/{path} leads elsewhere through a link, and is not followed; do not use it"
             )
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Whatever the library of a place raises, as one line."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise RunError(f"{self.address} has no {Path(str(error.args[-1])).name}; check the address") from None
-        except Exception as error:
-            if isinstance(error, (IntrospectError, MemoryError)):
-                raise
-            raise RunError(
-                f"cannot reach {self.address} ({first_line(error)}); check address, keys and rights"
-            ) from error
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    named = files.protocol
-    return (named,) if isinstance(named, str) else tuple(named)
