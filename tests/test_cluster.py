@@ -26,9 +26,9 @@ from introspect.causal import SteerSettings, steer_run
 from introspect.cli.cluster import with_address
 from introspect.cluster import bucket, recording
 from introspect.cluster import connect as connecting
-from introspect.cluster import crew as crews
 from introspect.cluster import errand as errands
 from introspect.cluster import pieces as dealing
+from introspect.cluster import slot as slots
 from introspect.cluster.answers import StuckError, answer
 from introspect.cluster.connect import connect, deal, import_ray, start_here
 from introspect.cluster.crew import Crew
@@ -449,12 +449,12 @@ class TestCrew:
         assert list(tmp_path.iterdir()) == []
 
     def test_without_room_for_a_worker_this_process_goes_on_alone(self, cluster, tmp_path, monkeypatch):
-        monkeypatch.setattr(crews, "START_SECONDS", 0.0)
+        monkeypatch.setattr(slots, "START_SECONDS", 0.0)
         with Crew(BESIDE, tmp_path) as crew:
             assert {each["process"] for each in do_squares(crew, 3).values()} == {os.getpid()}
 
     def test_without_any_worker_there_is_one_line(self, cluster, tmp_path, monkeypatch):
-        monkeypatch.setattr(crews, "START_SECONDS", 0.0)
+        monkeypatch.setattr(slots, "START_SECONDS", 0.0)
         with Crew(ONE, tmp_path) as crew, pytest.raises(RunError, match=r"no worker is left .*had no room.*--resume"):
             do_squares(crew, 3)
 

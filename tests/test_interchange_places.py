@@ -16,6 +16,7 @@ from pathlib import Path
 import fsspec.implementations.local
 import huggingface_hub
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from huggingface_hub.utils._http import default_client_factory
 
@@ -681,7 +682,7 @@ class TestAddresses:
         def broken(*_, **__):
             raise Broken("no such bucket\nsecond line")
 
-        monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "exists", broken)
+        monkeypatch.setattr(MemoryFileSystem, "exists", broken)
         with pytest.raises(RunError, match=r"cannot reach memory://x \(no such bucket\); check") as refused:
             push(run, "memory://x")
         assert "\n" not in str(refused.value)

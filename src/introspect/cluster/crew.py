@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
-import secrets
 import socket
 import threading
 import time
@@ -16,35 +14,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from .. import errors
-from ..errors import BusyError, RunError
+from ..errors import BusyError
 from ..free_memory import free_memory
 from ..hands import Hands
 from ..progress import Progress, silent
 from ..run_folder import check_path
 from ..surroundings import to_send
-from .answers import answer, lost_errors, reason
+from .answers import lost_errors, reason
 from .connect import Share, connect, import_ray
-from .errand import Errand, check_same, check_versions, source_digest, use_threads
+from .errand import Errand, source_digest, use_threads
 from .ground import Ground, meet
 from .options import ClusterOptions
 from .pieces import Pieces
 from .room import Need, check_together, this_machine
 from .seat import sit
-from .shared import check_answer, nonce_on
-from .slot import Slot
-from .worker import Worker
+from .shared import nonce_on
+from .slot import Slot, Terms, leave
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-START_SECONDS = 600.0
-"""A worker that has found no room in the cluster by then is given up."""
-LOAD_SECONDS = 14_400.0
-"""The same of one that has not loaded by then what an errand needs."""
-LOOK_SECONDS = 60.0
-"""A worker that does not say by then how much memory it has is not reckoned with."""
 SETTLE_SECONDS = 0.5
 """Those who have nothing more to do get so long to say so, and are there for the next errand."""
 TOGETHER_SECONDS = 120.0
@@ -77,7 +67,6 @@ class Crew:
         self._pieces: Counter[str] = Counter()
         self._deaths = 0
         self._room = 0
-        self._around: dict[str, str] = {}
         self._lock = threading.Lock()
         self._ray: Any = None
         self._seat: Any = None
@@ -85,15 +74,17 @@ class Crew:
     def __enter__(self) -> Self:
         check_path(self.given)
         self.ground = meet(self.given.absolute(), self.options.bucket)
-        self._around = to_send()
+        around = to_send()
         source_digest()  # as it is now: a checkout may change while workers start
         with ExitStack() as stack:
             self.share = connect(self.options)
             self._ray = import_ray()
             if self.share.joined:
                 stack.callback(self._ray.shutdown)
-            self._nonce = stack.enter_context(nonce_on(self.ground))
-            self.slots = [Slot(f"worker-{number + 1}") for number in range(self.share.workers - self.options.here)]
+            nonce = stack.enter_context(nonce_on(self.ground))
+            terms = Terms(self._ray, self.share, around, self.offline, self.ground, nonce)
+            others = range(1, self.share.workers - self.options.here + 1)
+            self.slots = [Slot(f"worker-{number}", terms) for number in others]
             stack.callback(self._end_all)
             if self.options.here and self.share.seated:
                 self._seat = sit(self._ray, self.share)
@@ -106,11 +97,9 @@ class Crew:
         self._held.close()
 
     def _end_all(self) -> None:
-        leaving = [slot.actor.leave.remote() for slot in self.slots if slot.actor is not None]
-        if leaving:
-            self._ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
+        leave(self.slots, LEAVE_SECONDS)
         for slot in self.slots:
-            self._end(slot)
+            slot.end()
         if self._seat is not None:
             self._ray.kill(self._seat)
 
@@ -133,9 +122,7 @@ class Crew:
             self._pieces.clear()
             self._deaths = 0
         for slot in self.slots:
-            if slot.actor is None:
-                self._start(slot)
-            self._send(slot, kind, setting)
+            slot.send(kind, setting)
 
     def hands(self, errand: Errand[R]) -> Hands[R]:
         """Who does the pieces of an errand."""
@@ -206,7 +193,7 @@ class Crew:
                 continue
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                self._end(slot)
+                slot.end()
             thread.join(5)
 
     def _await(self, ready: threading.Semaphore, many: int, pieces: Pieces) -> None:
@@ -234,7 +221,7 @@ class Crew:
         try:
             while pieces.left():
                 try:
-                    self._ready(slot, errand)
+                    slot.ready(errand)
                     if not told:
                         told = True
                         ready.release()
@@ -249,11 +236,10 @@ class Crew:
                         return
                     continue
                 index = pieces.next()
-                if index is None or slot.began is None:
+                if index is None or slot.began is None:  # none: ended meanwhile, by those who wait no more
                     return
                 try:
-                    promised = slot.actor.do.remote(slot.began[0], index, errand.tell(index))
-                    done = self._get(slot, promised, "done", functools.partial(pieces.patience, index))
+                    done = slot.do(index, errand.tell(index), functools.partial(pieces.patience, index))
                 except BusyError as error:
                     pieces.busy(index, error)
                     continue
@@ -274,55 +260,6 @@ class Crew:
             if not told:
                 ready.release()
 
-    def _ready(self, slot: Slot, errand: Errand[R]) -> None:
-        """Somebody in this place who has loaded what the errand needs, and has the same as we have."""
-        if slot.actor is None:
-            self._start(slot)
-        if slot.hello is not None:
-            self._greet(slot)
-        setting = dict(errand.setting)
-        if slot.began is None or slot.began[0] != _key(errand.kind, setting):
-            self._send(slot, errand.kind, setting)
-        assert slot.began is not None  # noqa: S101 - for the type checker: it was sent just now
-        found = self._get(slot, slot.began[1], "ready", lambda: LOAD_SECONDS)
-        check_same(found["facts"], errand.facts, slot.where)
-        slot.memory = found["memory"]
-
-    def _start(self, slot: Slot) -> None:
-        slot.starts += 1
-        slot.answer = f"{slot.name}-{secrets.token_hex(4)}"
-        share, remote = self.share, self._ray.remote(Worker)
-        placed = remote.options(
-            num_cpus=share.threads, num_gpus=share.gpus, max_restarts=0, scheduling_strategy="SPREAD"
-        )
-        slot.actor = placed.remote(share.threads, self._around, offline=self.offline)
-        slot.hello = slot.actor.hello.remote(self.ground.setting(), self._nonce, slot.answer)
-
-    def _greet(self, slot: Slot) -> None:
-        """Hear who is there, and refuse them if need be."""
-        found = self._ray.get(slot.hello, timeout=START_SECONDS)
-        slot.where = f"{found['host']} (process {found['pid']})"
-        slot.host, slot.machine = found["host"], found["machine"]
-        check_versions(found["versions"], slot.where)
-        check_answer(self.ground, self._nonce, slot.answer, slot.where, found["wrong"])
-        slot.hello = None
-
-    def _send(self, slot: Slot, kind: str, setting: Mapping[str, Any]) -> None:
-        key = _key(kind, setting)
-        slot.began = key, slot.actor.begin.remote(key, kind, dict(setting))
-
-    def _get(self, slot: Slot, promised: Any, what: str, patience: Callable[[], float]) -> Any:
-        """What a worker answers.
-
-        Raises:
-            IntrospectError: what the user can put right there. Names the machine.
-        """
-        found = answer(self._ray, promised, patience)
-        if "error" in found:
-            kind = getattr(errors, found["error"], RunError)
-            raise kind(f"{found['said']} (said by the worker on {slot.where})")
-        return found[what]
-
     def _check_room(self, slots: Sequence[Slot]) -> None:
         """Refuse workers that have loaded, and whose pieces do not fit into a machine's memory together.
 
@@ -332,7 +269,7 @@ class Crew:
         needs, asked = [], [slot for slot in slots if slot.memory > slot.room and slot.actor is not None]
         for slot in asked:
             try:
-                free = self._ray.get(slot.actor.free.remote(), timeout=LOOK_SECONDS)
+                free = slot.free()
             except lost_errors(self._ray):
                 continue
             needs.append(Need(slot.machine, slot.host, slot.memory - slot.room, free))
@@ -347,15 +284,4 @@ class Crew:
     def _drop(self, slot: Slot) -> None:
         with self._lock:
             self._deaths += 1
-        self._end(slot)
-
-    def _end(self, slot: Slot) -> None:
-        """See to it that a worker is gone, also one that only does not answer."""
-        if slot.actor is not None:
-            self._ray.kill(slot.actor)
-        slot.actor = slot.hello = slot.began = None
-        slot.memory = slot.room = 0
-
-
-def _key(kind: str, setting: Mapping[str, Any]) -> str:
-    return json.dumps([kind, dict(setting)], sort_keys=True)
+        slot.end()
