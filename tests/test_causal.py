@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from introspect.backends import Capture, Generation, Sampling, Steer
-from introspect.causal import SteerSettings, sampled, stage, steer_run, units
+from introspect.causal import SteerSettings, estimate_steer, sampled, stage, steer_run, units
 from introspect.causal import sentences as sentences_module
 from introspect.causal.arms import mean_of, sampled_measure, steered_cases
 from introspect.causal.effects import Measured, effect
@@ -907,6 +907,13 @@ def test_the_verb(steered, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["steer", str(steered), "--doses", "much"])
     assert stop.value.code == 2 and "--doses 'much'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layers", [(0, 1), None])
+def test_an_estimate_says_how_far_it_is(steered, layers):
+    told = []
+    estimate_steer(steered, replace(SMALL, layers=layers), progress=lambda *each: told.append(each))
+    assert told == [("the direction, and short pieces", done, 6) for done in range(7)]
 
 
 def test_the_report_shows_what_was_steered(steered):

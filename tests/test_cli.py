@@ -346,6 +346,20 @@ def test_a_dry_run_shows_how_far_it_is(invoke, calls, monkeypatch, args, costs):
 
 
 @pytest.mark.parametrize(
+    ("args", "costs"),
+    [
+        (["steer", "runs/a"], "steer_cost"),
+        (["shift", "runs/a", "--style", "paraphrase", "--out", "runs/b"], "shift_cost"),
+        (["record", "--from", "t.jsonl", "--model", "m"], "replay_cost"),
+    ],
+)
+def test_a_dry_run_of_a_verb_of_its_own_shows_how_far_it_is(invoke, calls, monkeypatch, args, costs):
+    monkeypatch.setattr(f"introspect.cli.{args[0]}.progress_bars", lambda: contextlib.nullcontext("bars"))
+    assert invoke(*args, "--dry-run")[0] == 0
+    assert calls[costs][1]["progress"] == "bars"
+
+
+@pytest.mark.parametrize(
     ("size", "seconds", "said"),
     [
         (

@@ -620,6 +620,11 @@ class TestCommandLine:
         assert first["n_rollouts"] + sum(first["left_out"].values()) == second["n_rollouts"] == len(by_number(run))
         assert second["n_tokens"] > 0 and second["bytes_on_disk"] > 0 and second["seconds"] > 0
 
+    def test_an_estimate_says_how_far_it_is(self, run):
+        told, styles = [], [read_style(name) for name in ("paraphrase", "template:alpaca")]
+        estimate_shift(run, styles, limit=2, progress=lambda *each: told.append(each))
+        assert told == [("drafts, and short replays", done, 6) for done in range(7)]
+
     def test_one_style_is_the_folder_and_several_are_in_it(self, run, tmp_path, capsys):
         self.asked(run, "--style", "language:french", "--out", tmp_path / "one", "--limit", 2)
         assert (tmp_path / "one" / "results.json").exists()

@@ -448,6 +448,12 @@ class TestRunDirectory:
         assert 0 < stored + lines - cost.bytes_on_disk < 64_000 * len(parts)
         assert cost.seconds > 0
 
+    def test_an_estimate_says_how_far_it_is(self, tiny, many):
+        told = []
+        estimate_transcripts(many, spec_for(tiny), progress=lambda *each: told.append(each))
+        assert told[:200] == [("read transcripts", done, 200) for done in range(1, 201)]
+        assert told[200:] == [("a short replay", 0, 1), ("a short replay", 1, 1)]
+
 
 EXPECTED = {
     ("7", 0): "Answer: 4",

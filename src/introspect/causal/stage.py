@@ -39,6 +39,8 @@ Spread = Callable[[Units], Hands[Unit]]
 """Who does the units, given what they are here."""
 TIMED_DIRECTIONS, TIMED_LANES = 3, 64
 """Of the pieces that an estimate is made from."""
+PIECES, N_PIECES = "the direction, and short pieces", 6
+"""What progress calls an estimate, and how many it counts: the plan, and what is timed."""
 
 
 @dataclass(frozen=True)
@@ -192,14 +194,19 @@ class SteerCost:
     seconds: float
 
 
-def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline: bool = False) -> SteerCost:
+def estimate_steer(
+    run: Path, settings: SteerSettings | None = None, *, offline: bool = False, progress: Progress = silent
+) -> SteerCost:
     """What `steer_run` would take, from short pieces of it that are timed. Writes nothing."""
+    progress(PIECES, 0, N_PIECES)
     plan = plan_steer(run, settings or SteerSettings(), offline=offline)
+    progress(PIECES, 1, N_PIECES)
     subject, acts, rollout = plan.subject, plan.acts, plan.subject.cases[0].rollout
     n_cases, n_cells = len(subject.cases), len(SCOPES) * len(acts)
     few = replace(plan.tested, vectors=plan.tested.vectors[:TIMED_DIRECTIONS])
     n_rows, n_few = (len(each.vectors) * (len(acts) + 1) for each in (plan.tested, few))
     a_row = seconds_of(lambda: replay_case(subject, few, acts, rollout, "both")) / n_few
+    progress(PIECES, 2, N_PIECES)
     # The scopes think and both have about the chain's length, and answer next to none of it.
     a_case = 2.2 * a_row * n_rows
     beside = np.empty(0)
@@ -207,16 +214,20 @@ def estimate_steer(run: Path, settings: SteerSettings | None = None, *, offline:
         middle = plan.mapped[len(plan.mapped) // 2]
         beside = map_controls(plan.settings, middle)
         a_case += len(plan.mapped) * seconds_of(lambda: map_case(subject, middle, beside, 1e-6, acts, rollout))
+    progress(PIECES, 3, N_PIECES)
     lanes = min(plan.settings.lanes, len(plan.wanted), TIMED_LANES)
     on_sentences = sum(map(len, directions_on_sentences(len(plan.tested.vectors))))
     a_sentence = seconds_of(lambda: read_sentence(subject, few, acts, 0, range(len(few.vectors)))) / len(few.vectors)
+    progress(PIECES, 4, N_PIECES)
     two, four = (timed_steps(subject, plan.tested, acts[0], lanes, steps) for steps in (2, 4))
+    progress(PIECES, 5, N_PIECES)
     length = sum(len(case.rollout.completion_ids) for case in subject.cases) / n_cases
     a_rollout = max(four - two, 0.0) / 2 * length / lanes
     n_sampled = n_cells * len(plan.wanted) + 3 * n_cases
     ids = rollout.completion_ids
     said = [[*ids[start:], *ids[:start]] for start in range(min(4, len(ids)))]
     a_rollout += seconds_of(lambda: speak(subject, subject.cases[0], said)) / len(set(map(tuple, said)))
+    progress(PIECES, 6, N_PIECES)
     return SteerCost(
         n_items=n_cases,
         n_directions=len(plan.tested.vectors),

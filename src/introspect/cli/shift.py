@@ -53,7 +53,9 @@ def shift(
     if twice is not None:
         raise SpecError(f"two styles would be in the folder {twice}: name each once")
     if dry_run:
-        _print_cost(estimate_shift(run, styles, limit=limit, offline=offline), as_json)
+        with progress_bars() as progress:
+            costs = estimate_shift(run, styles, limit=limit, offline=offline, progress=progress)
+        _print_cost(costs, as_json)
         return
     with progress_bars() as progress:
         found = shift_run(run, styles, out, limit=limit, resume=resume, offline=offline, progress=progress)

@@ -159,7 +159,8 @@ def steer(
         typer.echo(f"a strength of {tested.unit:.4g} adds a typical activation's norm, {tested.typical:.4g}")
         return
     if dry_run:
-        cost = estimate_steer(run, settings, offline=offline)
+        with progress_bars() as progress:
+            cost = estimate_steer(run, settings, offline=offline, progress=progress)
         print_cost(cost, _in_words(cost), as_json)
         return
     with (

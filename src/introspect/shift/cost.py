@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..progress import silent
+from ..progress import Progress, silent
 from ..rollout import Rollout
 from ..transcripts.replay import TIMED_TOKENS, seconds_a_token
-from .drafts import Work
+from .drafts import Drafted, Work
 from .styles import Style
+
+PIECES = "drafts, and short replays"
+"""What progress calls an estimate: three a style."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,31 @@ class ShiftCost:
 
 
 def estimate_shift(
-    run: Path, styles: Sequence[Style], *, limit: int | None = None, offline: bool = False
+    run: Path,
+    styles: Sequence[Style],
+    *,
+    limit: int | None = None,
+    offline: bool = False,
+    progress: Progress = silent,
 ) -> list[ShiftCost]:
     """What `shift_run` would take on this machine, from short replays that are timed. Writes nothing.
 
     Raises:
         RunError, SpecError, ModelError, StoreError: as `shift_run`.
     """
-    work = Work(run, styles, limit, offline=offline)
-    drafts = [work.draft(style) for style in styles]
+    n_pieces = 3 * len(styles)
+    progress(PIECES, 0, n_pieces)
+    work, drafts = Work(run, styles, limit, offline=offline), list[Drafted]()
+    for style in styles:
+        drafts.append(work.draft(style))
+        progress(PIECES, len(drafts), n_pieces)
     found = []
     for place, drafted in enumerate(drafts):
         spec, capture = drafted.prepared.spec, drafted.prepared.capture
         replayed = seconds_a_token(drafted.prepared.backend, capture, drafted.shifted)
+        progress(PIECES, len(drafts) + 2 * place + 1, n_pieces)
         scored = _seconds_a_scored_token(work, drafted.shifted)
+        progress(PIECES, len(drafts) + 2 * place + 2, n_pieces)
         # The source is scored once; the base model reads the same tokens.
         passes = replayed * (2 if spec.organism is not None and spec.base_baseline else 1) + scored
         of_source = 0.0 if place else scored * sum(len(before.token_ids) for before, _ in drafted.pairs)

@@ -39,6 +39,8 @@ PART_TRANSCRIPTS, PART_BYTES = 64, 1 << 28
 """What is committed together at most, unless one transcript has more bytes; it is in memory at once."""
 TIMED_TOKENS = 256
 """Of the replay that is timed for an estimate."""
+PIECE = "a short replay"
+"""What progress calls it."""
 LONGEST = ("the longest transcript", "record fewer --layers, --sites or --tokens")
 AGAIN = (
     "token ids were made again from text, and may differ from those that the model drew; transcripts with prompt_ids "
@@ -175,12 +177,15 @@ def estimate_transcripts(
         SpecError, ModelError, RunError: as `record_transcripts`.
     """
     prepared = _prepare(_read(source, spec, exact), source, spec, offline=offline, progress=progress)
+    progress(PIECE, 0, 1)
+    a_token = seconds_a_token(prepared.backend, prepared.capture, prepared.rollouts)
+    progress(PIECE, 1, 1)
     return ReplayCost(
         n_transcripts=len(prepared.rollouts),
         n_tokens=prepared.n_tokens,
         n_rows=prepared.n_rows,
         bytes_on_disk=prepared.bytes_on_disk(),
-        seconds=seconds_a_token(prepared.backend, prepared.capture, prepared.rollouts) * prepared.n_tokens,
+        seconds=a_token * prepared.n_tokens,
         **prepared.loaded.memory(),
     )
 
