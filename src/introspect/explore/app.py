@@ -19,6 +19,7 @@ from ..errors import IntrospectError, RunError, SpecError, StoreError
 from .guard import POLICY, Guard
 from .pages import Page, Pages
 from .site import Site
+from .two_runs import TwoRuns
 
 STATIC = Path(__file__).parent / "static"
 KEPT = {"Cache-Control": "private, max-age=86400"}
@@ -28,6 +29,7 @@ KEPT = {"Cache-Control": "private, max-age=86400"}
 def make_app(site: Site, token: str) -> ASGIApp:
     """The whole application; every address begins with the token."""
     pages = Pages(site, f"/{token}")
+    two = TwoRuns(pages)
     # Known trade-off: the views are plain functions, which Starlette runs in a pool of threads: they read files.
     views: dict[str, Callable[[Request], Page | str]] = {
         "/": pages.home,
@@ -35,11 +37,11 @@ def make_app(site: Site, token: str) -> ASGIApp:
         "/runs/{run:int}/rollouts": pages.rollouts,
         "/runs/{run:int}/rollouts/{number:int}": pages.rollout,
         "/runs/{run:int}/figures": pages.figures,
-        "/compare": pages.compare,
-        "/compare/{number:int}": pages.pair,
+        "/compare": two.compare,
+        "/compare/{number:int}": two.pair,
     }
     routes = [Route(path, _html(view, pages), methods=["GET"]) for path, view in views.items()]
-    figures = {"/runs/{run:int}/figures/{name}.json": pages.figure, "/compare/grids.json": pages.grids}
+    figures = {"/runs/{run:int}/figures/{name}.json": pages.figure, "/compare/grids.json": two.grids}
     routes += [Route(path, _json(view), methods=["GET"]) for path, view in figures.items()]
     routes += [Route(f"/static/{name}", _file(path), methods=["GET"]) for name, path in _files().items()]
 

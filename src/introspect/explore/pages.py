@@ -18,12 +18,10 @@ from ..report.figures import figure_json
 from ..report.page import plain
 from ..report.sentences import headline, number, share
 from .asked import A_PAGE, Filter, neighbours, whole
-from .beside import common_grids, two_studies
 from .figures import by_layer, injection_shown, run_figures, shown
 from .index import ACTED, MISSING, PARTS, READ, SAID, Columns
 from .maps import MEASURES, cell_facts, layer_map
 from .opened import INJECTION, holding_together
-from .pairs import crossed, differing, twins
 from .site import OWN, Explored, Reading, Site
 from .tokens import LEVELS
 
@@ -60,9 +58,10 @@ class Pages:
         kept = {key: value for key, value in {**(query or {}), **more}.items() if value not in (None, "")}
         return f"{self.base}{path}" + (f"?{urlencode(kept)}" if kept else "")
 
-    def _page(
+    def page(
         self, template: str, title: str, *, has_figures: bool = False, run: int | None = None, **more: Any
     ) -> Page:
+        """A template filled in; `more` is what it shows."""
         values = {
             "title": title,
             "run": run,
@@ -77,12 +76,12 @@ class Pages:
 
     def trouble(self, line: str) -> Page:
         """An error, in its own words."""
-        return self._page("trouble.html.j2", "This cannot be shown", line=line)
+        return self.page("trouble.html.j2", "This cannot be shown", line=line)
 
     def home(self, request: Request) -> Page | str:
         if len(self.site.runs) == 1:
             return self.url("/runs/0")
-        return self._page("home.html.j2", "Runs")
+        return self.page("home.html.j2", "Runs")
 
     def overview(self, request: Request) -> Page:
         """The answer in sentences, and the map with its controls."""
@@ -93,7 +92,7 @@ class Pages:
         if run.kind == INJECTION and results is not None:
             with holding_together(run):
                 figures = [shown(*each) for each in injection_shown(results).items()]
-                return self._page(
+                return self.page(
                     "injection.html.j2",
                     run.name,
                     run=i,
@@ -107,13 +106,11 @@ class Pages:
             with holding_together(run):
                 more["sentences"] = headline(results)
                 if "headline" in results["probe"]:
-                    more |= self._map(results, query)
+                    more |= self.map_of(results, query)
         with holding_together(run):
-            return self._page(
-                "overview.html.j2", run.name, run=i, tab="overview", has_figures=bool(more["map"]), **more
-            )
+            return self.page("overview.html.j2", run.name, run=i, tab="overview", has_figures=bool(more["map"]), **more)
 
-    def _map(self, results: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    def map_of(self, results: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
         """The map, and what is known of the cell that is chosen."""
         head, show = results["probe"]["headline"], query.get("show", "") or "auroc"
         if show not in MEASURES:
@@ -142,7 +139,7 @@ class Pages:
             make = injection_shown if run.kind == INJECTION else run_figures
             found = [shown(*each) for each in make(run.results).items()]
             steering = run.results.get("steering", {})
-            return self._page(
+            return self.page(
                 "figures.html.j2", run.name, run=i, tab="figures", figures=found, steering=steering, has_figures=True
             )
 
@@ -153,7 +150,7 @@ class Pages:
             raise RunError(f"{run.path} has no results to draw; finish it with `introspect run ... --resume`")
         with holding_together(run):
             if name == "layers" and "grid" in run.results.get("probe", {}):
-                return figure_json(by_layer(run.results, self._map(run.results, request.query_params)["position"]))
+                return figure_json(by_layer(run.results, self.map_of(run.results, request.query_params)["position"]))
             found = (injection_shown if run.kind == INJECTION else run_figures)(run.results)
         if name not in found:
             raise RunError(f"there is no figure {name[:40]}: {', '.join(found) or 'none'}")
@@ -162,14 +159,14 @@ class Pages:
     def rollouts(self, request: Request) -> Page:
         """The list, filtered."""
         i = int(request.path_params["run"])
-        explored, asked = self._with_rollouts(i), Filter.of(request.query_params)
+        explored, asked = self.with_rollouts(i), Filter.of(request.query_params)
         explored.warm()
         columns = explored.run.index.columns(WAIT)
         rows = asked.rows(columns)
         last = max(0, (len(rows) - 1) // A_PAGE)
         at = min(whole(request.query_params.get("page"), "page"), last)
         listed = [self._line(explored, columns, int(row), asked) for row in rows[at * A_PAGE : (at + 1) * A_PAGE]]
-        return self._page(
+        return self.page(
             "rollouts.html.j2",
             f"Rollouts of {explored.run.name}",
             run=i,
@@ -191,34 +188,22 @@ class Pages:
     def _line(self, explored: Explored, columns: Columns, row: int, asked: Filter) -> dict[str, Any]:
         """A rollout of a list."""
         found = explored.run.rollout(columns, row)
-        return self._known(columns, row, asked) | {
+        return known(columns, row, asked) | {
             "item": found.item_id,
             "condition": found.condition,
             "answer": found.answer,
             "excerpt": found.chain_text.strip()[:EXCERPT],
         }
 
-    def _known(self, columns: Columns, row: int, asked: Filter) -> dict[str, Any]:
-        """What the index says of a rollout, in words."""
-        said, score = int(asked.said(columns)[row]), float(columns["score"][row])
-        return {
-            "number": int(columns["number"][row]),
-            "acted": ACTED[columns["acted"][row]],
-            "verdict": SAID[said] if said != MISSING else "",
-            "readout": READ[columns["readout"][row]] if columns["readout"][row] != MISSING else "",
-            "part": PARTS[columns["part"][row]] if columns["part"][row] != MISSING else "",
-            "score": None if np.isnan(score) else score,
-        }
-
     def rollout(self, request: Request) -> Page:
         """One rollout, its tokens coloured."""
         i, wanted = int(request.path_params["run"]), int(request.path_params["number"])
-        explored, query = self._with_rollouts(i), request.query_params
+        explored, query = self.with_rollouts(i), request.query_params
         asked, columns = Filter.of(query), explored.run.index.columns(WAIT)
         row = columns.row_of(wanted)
         if row is None:
             if not columns.whole:
-                return self._page(
+                return self.page(
                     "wait.html.j2", f"Rollout {wanted}", run=i, tab="rollouts", share=columns.share, again=True
                 )
             raise RunError(f"{explored.run.path} has no rollout {wanted}")
@@ -227,14 +212,14 @@ class Pages:
         view = explored.view(found, reading, WAIT)
         before, after, place = neighbours(rows := asked.rows(columns), row)
         at = reading.layers.index(reading.layer) if reading.layer in reading.layers else -1
-        return self._page(
+        return self.page(
             "rollout.html.j2",
             f"Rollout {wanted} of {explored.run.name}",
             run=i,
             tab="rollouts",
             again=bool(view.waits_for),
             rollout=found,
-            known=self._known(columns, row, asked),
+            known=known(columns, row, asked),
             verdicts=explored.run.verdicts(columns, wanted),
             reading=reading,
             view=view,
@@ -262,99 +247,29 @@ class Pages:
         """What of an address stays when another rollout is opened: the probe, its layer and the way of showing."""
         return {key: query[key] for key in ("probe", "layer", "view") if query.get(key)}
 
-    def _with_rollouts(self, i: int) -> Explored:
+    def with_rollouts(self, i: int) -> Explored:
+        """A run of the site.
+
+        Raises:
+            RunError: there is no such run, or it has none.
+        """
         explored = self.site.find(i)
         if not explored.run.has_rollouts:
             raise RunError(f"{explored.run.path} is a study of injected concepts: it has results, and no rollouts")
         return explored
 
-    def _two(self, query: Mapping[str, str]) -> tuple[int, int]:
-        """The runs that are compared."""
-        a = whole(query.get("a"), "a")
-        return a, whole(query.get("b"), "b", 1 if a == 0 else 0)
 
-    def compare(self, request: Request) -> Page:
-        """Two runs side by side: figures, maps, and the rollouts of the same question."""
-        a, b = self._two(request.query_params)
-        if len(self.site.runs) < 2:
-            raise RunError("one run is open, and two are compared: start `introspect explore RUN RUN`")
-        sides = [self.site.find(each) for each in (a, b)]
-        more: dict[str, Any] = {"maps": [], "table": {}, "crossed": None, "show": "auroc", "paired": []}
-        if all(each.run.kind == INJECTION for each in sides):
-            return self._page(
-                "studies.html.j2",
-                "Two studies side by side",
-                tab="compare",
-                a=a,
-                b=b,
-                has_figures=True,
-                **two_studies(self.site, a, b),
-            )
-        finished = [each.run.results for each in sides if each.run.kind != INJECTION and each.run.results is not None]
-        if len(finished) == 2:
-            for explored, results in zip(sides, finished, strict=True):
-                if "headline" in results["probe"]:
-                    with holding_together(explored.run):
-                        found = self._map(results, {"show": request.query_params.get("show", "")})
-                    more["show"] = found["show"]
-                    more["maps"].append(found["map"])
-            more["table"] = self.site.figures_of(a, b, WAIT)
-            more["again"] = more["table"] is None
-        if all(each.run.has_rollouts for each in sides):
-            columns = [each.run.index.columns(WAIT) for each in sides]
-            more |= {"whole": all(each.whole for each in columns), "asked": Filter()}
-            pairs = twins(columns[0], columns[1])
-            more["crossed"] = crossed(columns[0], columns[1], pairs)
-            rows = differing(columns[0], columns[1], pairs)
-            more["n_differ"] = len(rows)
-            more["paired"] = [
-                (self._known(columns[0], x, Filter()), self._known(columns[1], y, Filter())) for x, y in rows[:A_PAGE]
-            ]
-        return self._page(
-            "compare.html.j2", "Two runs side by side", tab="compare", a=a, b=b, measures=MEASURES, **more
-        )
-
-    def grids(self, request: Request) -> str:
-        """The grids of two studies of injected concepts, as plotly's JSON."""
-        return figure_json(common_grids(self.site, *self._two(request.query_params)))
-
-    def pair(self, request: Request) -> Page:
-        """The same question in two runs."""
-        (a, b), query = self._two(request.query_params), request.query_params
-        wanted, sides, waits = int(request.path_params["number"]), [], []
-        columns = [self._with_rollouts(each).run.index.columns(WAIT) for each in (a, b)]
-        row = columns[0].row_of(wanted)
-        other = None if row is None else np.flatnonzero(columns[1]["twin"] == columns[0]["twin"][row])
-        if row is None or other is None or not len(other):
-            if not all(each.whole for each in columns):
-                least = min(each.share for each in columns)
-                return self._page("wait.html.j2", f"Rollout {wanted}", tab="compare", share=least, again=True)
-            raise RunError(f"rollout {wanted} of {self.site.names[a]} has no counterpart in {self.site.names[b]}")
-        layer = query.get("layer", "")
-        for run, its, at in zip((a, b), columns, (row, int(other[0])), strict=True):
-            explored = self.site.find(run)
-            found = explored.run.rollout(its, at)
-            reading = explored.reading("", whole(layer, "layer") if layer else None)
-            view = explored.view(found, reading, WAIT)
-            waits.append(view.waits_for)
-            sides.append(
-                {
-                    "run": run,
-                    "rollout": found,
-                    "view": view,
-                    "reading": reading,
-                    "known": self._known(its, at, Filter()),
-                }
-            )
-        return self._page(
-            "pair.html.j2",
-            f"Rollout {wanted} in two runs",
-            tab="compare",
-            a=a,
-            b=b,
-            sides=sides,
-            again=any(waits),
-        )
+def known(columns: Columns, row: int, asked: Filter) -> dict[str, Any]:
+    """What the index says of a rollout, in words."""
+    said, score = int(asked.said(columns)[row]), float(columns["score"][row])
+    return {
+        "number": int(columns["number"][row]),
+        "acted": ACTED[columns["acted"][row]],
+        "verdict": SAID[said] if said != MISSING else "",
+        "readout": READ[columns["readout"][row]] if columns["readout"][row] != MISSING else "",
+        "part": PARTS[columns["part"][row]] if columns["part"][row] != MISSING else "",
+        "score": None if np.isnan(score) else score,
+    }
 
 
 def _words(name: str) -> str:
