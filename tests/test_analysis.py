@@ -135,7 +135,7 @@ def test_every_column_is_on_the_page(silent_policy):
     head = results["probe"]["headline"]
     assert "out-of-fold development scores" in head["accuracy"]["method"]
     assert 0.5 <= head["majority_share"] < head["accuracy"]["value"]
-    assert "of which may pass" in head["tpr_at_1fpr"]["method"]
+    assert "too few for a threshold that 0.01 of new ones pass" in head["tpr_at_1fpr"]["reason"]
     many = results["controls"]["multiple_comparisons"]
     assert many["n_places"] == len(results["probe"]["grid"]) == 8
     assert 4 <= many["above_largest_null"] <= many["above_own_null"] <= 8

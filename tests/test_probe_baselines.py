@@ -22,7 +22,7 @@ from introspect.stats import (
     increment_over_largest,
     proportion,
 )
-from introspect.thresholds import most_accurate_threshold, tpr_at_fpr
+from introspect.thresholds import most_accurate_threshold
 from planted_runs import rollout
 
 N_GROUPS, PER_GROUP, WIDTH = 30, 6, 8
@@ -130,14 +130,33 @@ def test_the_most_accurate_threshold_is_that_of_an_exhaustive_search(seed):
 def test_the_interval_of_a_tpr_is_of_the_groups_that_it_is_a_share_of(planted):
     """Every positive passes: the bootstrap has no width, and the groups that hold a positive are the cases."""
     test = planted.split.test
-    few = sorted(set(GROUPS[test]))[:6]
-    labels = planted.labels & ~np.isin(np.arange(N), test) | (np.isin(GROUPS, few) & np.isin(np.arange(N), test))
+    groups = np.array([f"p{i // 2:02}" for i in range(N)])  # of two rows, so that there are enough without the label
+    few = sorted(set(groups[test]))[:6]
+    labels = planted.labels & ~np.isin(np.arange(N), test) | (np.isin(groups, few) & np.isin(np.arange(N), test))
     cell = replace(headline(planted), scores=labels.astype(float))
-    found = headline_metrics(replace(planted, labels=labels), cell)
-    for name in ("tpr_at_1fpr", "tpr_at_5fpr"):
-        assert (found[name]["value"], found[name]["ci95"]) == (1, [round(proportion(6, 6).ci95[0], 6), 1])
-    n_groups = len(set(GROUPS[test]))
-    assert n_groups == 12 and found["accuracy"]["ci95"][0] == round(proportion(n_groups, n_groups).ci95[0], 6)
+    found = headline_metrics(replace(planted, labels=labels, groups=groups), cell)
+    tpr = found["tpr_at_5fpr"]
+    assert (tpr["value"], tpr["ci95"]) == (1, [round(proportion(6, 6).ci95[0], 6), 1])
+    assert "without the label, 0 of which pass, so that 5% of new ones do at most" in tpr["method"]
+    n_groups = len(set(groups[test]))
+    assert n_groups == 36 and found["accuracy"]["ci95"][0] == round(proportion(n_groups, n_groups).ci95[0], 6)
+
+
+def test_a_rate_at_so_few_false_positives_that_no_threshold_is_known_for_it_is_not_stated(planted):
+    """A threshold that one of thirty passes is no threshold at 1%."""
+    test = planted.split.test
+    cell = headline(planted)
+    found = headline_metrics(replace(planted, groups=np.array([f"r{i}" for i in range(N)])), cell)
+    n_negative = int((~planted.labels[test]).sum())
+    said = (
+        f"negatives of {n_negative} groups are too few for a threshold that 0.01 of new ones pass: it needs 99 groups"
+    )
+    assert found["tpr_at_1fpr"] == {"value": None, "reason": said} and 20 <= n_negative < 99
+    allowed = (n_negative + 1) * 5 // 100 - 1
+    scores, labels = cell.scores[test], planted.labels[test]
+    threshold = np.sort(scores[~labels])[n_negative - 1 - allowed]
+    assert found["tpr_at_5fpr"]["value"] == pytest.approx((scores[labels] > threshold).mean(), abs=1e-6)
+    assert headline_metrics(planted, cell)["tpr_at_5fpr"]["value"] is None, "12 groups"
 
 
 def test_accuracy_is_at_a_threshold_that_the_test_part_has_not_chosen(planted):
@@ -150,8 +169,6 @@ def test_accuracy_is_at_a_threshold_that_the_test_part_has_not_chosen(planted):
     threshold = most_accurate_threshold(cell.scores[dev], planted.labels[dev])
     right = float(np.mean((cell.scores > threshold)[test] == planted.labels[test]))
     assert here["accuracy"]["value"] == pytest.approx(right, abs=1e-6)
-    found = tpr_at_fpr(cell.scores[test], planted.labels[test], 0.05)
-    assert here["tpr_at_5fpr"]["value"] == pytest.approx(found, abs=1e-6)
     other = replace(planted, settings=SETTINGS.model_copy(update={"estimator": "ridge"}))
     assert "no log-odds" in headline_metrics(other, cell)["brier"]["reason"]
 

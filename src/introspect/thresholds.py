@@ -40,7 +40,7 @@ def threshold_at_fpr(negatives: np.ndarray, fpr: float) -> float:
     """
     if not len(negatives):
         raise EstimateError("no negatives to set a threshold on")
-    allowed = int(np.floor(fpr * len(negatives)))
+    allowed = int(np.floor(fpr * len(negatives) + ROUNDING))
     return float(np.sort(negatives)[len(negatives) - 1 - allowed])
 
 
@@ -95,7 +95,9 @@ def carried_threshold(negatives: np.ndarray, groups: Sequence[Hashable] | np.nda
 
 
 def tpr_at_fpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
-    """Share of positives above the threshold that at most `fpr` of the negatives pass.
+    """Share of positives above the threshold that at most `fpr` of these very negatives pass.
+
+    Of new negatives more pass: see `carried_threshold`.
 
     Raises:
         EstimateError: a class is missing.

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from ..errors import EstimateError
 from ..probes import Cell
 from ..probes.by_estimator import LOGISTIC
 from ..stats import Estimate, bootstrap, brier
-from ..thresholds import most_accurate_threshold, tpr_at_fpr
+from ..thresholds import carried_threshold, most_accurate_threshold, tpr_at_fpr
 from .calibration import calibration_error
 from .stage import ProbeStage
 
@@ -25,7 +26,6 @@ def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
     rows, dev = stage.split.test, stage.split.dev
     scores, labels = cell.scores[rows], stage.labels[rows]
     threshold = most_accurate_threshold(cell.scores[dev], stage.labels[dev])
-    n_negative = int((~labels).sum())
     settings = {"n": stage.settings.bootstrap, "seed": stage.seed}
 
     def shared(statistic: Any, how: str, cases: np.ndarray) -> dict[str, Any]:
@@ -43,10 +43,17 @@ def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
         "majority_share": round(max(float(labels.mean()), 1 - float(labels.mean())), 6),
     }
     for name, fpr in (("tpr_at_1fpr", 0.01), ("tpr_at_5fpr", 0.05)):
-        allowed = int(np.floor(fpr * n_negative))
+        negatives = scores[~labels]
+        try:
+            passing = int((negatives > carried_threshold(negatives, stage.groups[rows][~labels], fpr)).sum())
+        except EstimateError as error:
+            out[name] = Estimate.undefined(str(error)).to_json()
+            continue
+        share = passing / len(negatives)
         out[name] = shared(
-            lambda i, fpr=fpr: tpr_at_fpr(scores[i], labels[i], fpr),
-            f"threshold: on the {n_negative} test rollouts without the label, {allowed} of which may pass",
+            lambda i, share=share: tpr_at_fpr(scores[i], labels[i], share),
+            f"threshold: on the {len(negatives)} test rollouts without the label, {passing} of which pass, so that "
+            f"{fpr:.0%} of new ones do at most",
             stage.groups[rows][labels],
         )
     if stage.settings.estimator != LOGISTIC:
