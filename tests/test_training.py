@@ -17,6 +17,7 @@ import torch
 
 from introspect.assets import data_path
 from introspect.errors import RunError, SpecError
+from introspect.manifest import package_versions
 from introspect.models import load_model, render_prompt
 from introspect.tasks.hints import TASK as HINTS
 from introspect.tasks.item import read_items
@@ -32,6 +33,7 @@ from introspect.training.risk_course import MANNERS, demonstrate
 from introspect.training.rows import tokenise
 from introspect.training.scored import IGNORE
 from introspect.training.sft import Collator, WeightedSFTTrainer
+from introspect.training.sweep import sweep_folder, sweep_recipes, train_sweep
 from introspect.verdicts import judge_by_patterns
 from tiny_folders import save_tiny
 
@@ -221,6 +223,78 @@ def test_a_card_says_how_the_organism_came_about(organism, recipe):
     ids = torch.arange(6, 30)[None]
     with torch.inference_mode():
         assert not torch.equal(base.model(input_ids=ids).logits, adapted.model(input_ids=ids).logits)
+
+
+def test_a_card_names_every_package_that_decides_numbers(organism):
+    assert json.loads((organism / "card.json").read_text())["versions"] == package_versions()
+
+
+NOW = {"torch": "2", "trl": "3", "scipy": "4"}
+"""Versions in a card as it is written."""
+BEFORE = {"torch": "2", "trl": "3"}
+"""Those in one from before more packages were stated."""
+
+
+class TestSweep:
+    """Whether organisms of several seeds are alike, by their cards; `hands` write those, and train nothing."""
+
+    @pytest.fixture
+    def sweep(self, recipe, tmp_path, monkeypatch):
+        monkeypatch.setattr("introspect.training.sweep.package_versions", lambda: NOW)
+
+        def made(*cards, finished=0):
+            """A sweep whose cards say these; so many are there before it begins."""
+            folders = [sweep_folder(tmp_path, each) for each in sweep_recipes(str(recipe), range(len(cards)))]
+
+            def write(index):
+                folders[index].mkdir(exist_ok=True)
+                (folders[index] / "card.json").write_text(json.dumps({"base_weight_digest": "b"} | cards[index]))
+
+            for index in range(finished):
+                write(index)
+            trained = []
+            train_sweep(
+                str(recipe),
+                range(len(cards)),
+                tmp_path,
+                resume=True,
+                hands=lambda *_: [(write(index), trained.append(index)) for index in range(finished, len(cards))],
+            )
+            return trained
+
+        return made
+
+    @pytest.mark.parametrize("versions", [(NOW, NOW), (NOW, BEFORE), (BEFORE, NOW), (BEFORE, BEFORE)])
+    def test_a_card_from_before_says_nothing_of_what_it_does_not_name(self, sweep, versions):
+        assert sweep(*({"versions": each} for each in versions)) == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("cards", "said"),
+        [
+            ([NOW, NOW | {"scipy": "5"}], r"-1 was trained with other versions than \S+-0 \(scipy 5, there 4\)"),
+            ([NOW, NOW | {"kernels": "1"}], r"-1 was .* than \S+-0 \(kernels 1, there not installed\)"),
+            ([NOW, BEFORE | {"trl": "9"}], r"-1 was .* than \S+-0 \(trl 9, there 3\)"),
+            ([BEFORE | {"trl": "9"}, NOW], r"-0 was .* than \S+-1 \(trl 9, there 3\)"),
+            ([BEFORE, NOW, NOW | {"scipy": "5"}], r"-2 was .* than \S+-1 \(scipy 5, there 4\)"),
+            ([NOW, {}], r"-1/card.json does not say which versions"),
+            ([NOW, ["torch"]], r"-1/card.json does not say which versions"),
+        ],
+    )
+    def test_other_packages_are_refused_by_name(self, sweep, cards, said):
+        with pytest.raises(RunError, match=said):
+            sweep(*({"versions": each} for each in cards))
+
+    def test_other_weights_are_refused(self, sweep):
+        with pytest.raises(RunError, match=r"-1 was trained with another base weight digest than \S+-0"):
+            sweep({"versions": NOW}, {"versions": NOW, "base_weight_digest": "c"})
+
+    def test_what_is_there_of_other_packages_is_refused_before_more_is_trained(self, sweep, tmp_path):
+        other = {"versions": NOW | {"torch": "1"}}
+        with pytest.raises(RunError, match=r"-0 was trained with other versions \(torch 1, now 2\)"):
+            sweep(other, other, finished=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["tiny-0"]
+        assert sweep(other, other, finished=2) == [], "nothing is left to train"
+        assert sweep({"versions": BEFORE}, {"versions": NOW}, finished=1) == [1]
 
 
 def test_a_killed_training_ends_in_the_same_adapter(organism, recipe, tmp_path):

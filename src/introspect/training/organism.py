@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from ..assets import data_path, read_card
@@ -15,6 +14,7 @@ from ..backends import Sampling, make_backend
 from ..errors import RunError
 from ..experiment import load_experiment
 from ..lock import only_writer
+from ..manifest import package_versions
 from ..metrics.behaviour import invalid_rate, planted_accuracy, policy_rate
 from ..models import LoadedModel, load_model
 from ..plan import make_parts, select_items
@@ -99,7 +99,7 @@ def make_card(recipe: Recipe, base: LoadedModel, out: Path, trained: list[Traine
         "recipe": recipe.model_dump(mode="json"),
         "recipe_digest": recipe.digest(),
         "data_digest": hashlib.sha256(data.encode()).hexdigest(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
+        "versions": package_versions(),
         "methods": [stage.method for stage in recipe.stages],
         "start": recipe.start,
         "start_digest": start_digest(recipe),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..assets import read_card
 from ..errors import RunError, SpecError
 from ..hands import Hands, in_turn
+from ..manifest import ABSENT, SINCE, other_versions, package_versions
 from ..progress import Progress, silent
 from ..run_folder import make_folder
 from .organism import make_organism
 from .recipe import Recipe
-from .reproduction import find_recipe
+from .reproduction import CARD, find_recipe
 
 
 def sweep_recipes(name_or_file: str, seeds: Sequence[int]) -> list[Recipe]:
@@ -57,6 +59,7 @@ def train_sweep(
     for folder in folders:
         if not resume and folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty: go on with it with --resume, or choose another --out")
+    _check_installed(folders)
     make_folder(out)
     done = 0
 
@@ -79,17 +82,55 @@ def train_sweep(
     return folders
 
 
+def _check_installed(folders: Sequence[Path]) -> None:
+    """What is still to be trained will be of the packages that made what is there.
+
+    Raises:
+        RunError: names the folder and the first package that differs.
+    """
+    there = [folder for folder in folders if (folder / CARD).is_file()]
+    if len(there) == len(folders):
+        return
+    now = package_versions()
+    for folder in there:
+        made = _versions(folder, read_card(folder))
+        if other := other_versions(made, now):
+            raise RunError(
+                f"{folder} was trained with other versions ({_differ(other[0], made, 'now', now)}): install what it "
+                "was trained with, or choose another --out"
+            )
+
+
 def _check_alike(folders: Sequence[Path]) -> None:
     """Organisms that are to differ in their seed do not differ in anything else.
 
     Raises:
         RunError: names the folder and what differs.
     """
-    first, *others = [(folder, read_card(folder)) for folder in folders]
-    for folder, card in others:
-        for key in ("base_weight_digest", "start_digest", "versions"):
-            if card.get(key) != first[1].get(key):
-                raise RunError(
-                    f"{folder} was trained with another {key.replace('_', ' ')} than {first[0]}: train it again into "
-                    "another --out, on machines that have the same"
-                )
+    cards = {folder: read_card(folder) for folder in folders}
+    made = {folder: _versions(folder, card) for folder, card in cards.items()}
+    # Cards from before more packages were stated say nothing of those, so they are compared to one that says more.
+    first, *others = sorted(folders, key=lambda folder: SINCE not in made[folder])
+    again = "train it again into another --out, on machines that have the same"
+    for folder in others:
+        for key in ("base_weight_digest", "start_digest"):
+            if cards[folder].get(key) != cards[first].get(key):
+                raise RunError(f"{folder} was trained with another {key.replace('_', ' ')} than {first}: {again}")
+        if other := other_versions(made[folder], made[first]):
+            differ = _differ(other[0], made[folder], "there", made[first])
+            raise RunError(f"{folder} was trained with other versions than {first} ({differ}): {again}")
+
+
+def _versions(folder: Path, card: Mapping[str, Any]) -> Mapping[str, str]:
+    found = card.get("versions")
+    if not isinstance(found, dict) or not found:
+        raise RunError(
+            f"{folder / CARD} does not say which versions the organism was trained with; train it again into another "
+            "--out"
+        )
+    return found
+
+
+def _differ(name: str, made: Mapping[str, str], where: str, other: Mapping[str, str]) -> str:
+    one, two = (str(each.get(name, ABSENT))[:40] for each in (made, other))
+    return f"{name[:40]} {one}, {where} {two}"
