@@ -33,6 +33,8 @@ LAYOUT = {
     "yaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zerolinecolor": "rgba(128,128,128,0.2)", "automargin": True},
 }
 """Colours that can be read on a light and on a dark page."""
+ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+"""A legend that grows away from what is drawn, where a narrow page breaks it into lines."""
 NONE = {"increment": {"value": None}}
 """A strictest bound of results of an earlier version, which have none."""
 
@@ -171,7 +173,7 @@ def along(results: dict) -> go.Figure:
             },
         )
     figure.update_layout(**LAYOUT, height=320, yaxis_title="share over the threshold", yaxis_range=[-0.02, 1.05])
-    figure.update_layout(legend={"orientation": "h", "y": 1.15})
+    figure.update_layout(legend=ABOVE)
     return figure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from .figures import BLUE, GREEN, GREY, LAYOUT, ORANGE
+from .figures import ABOVE, BLUE, GREEN, GREY, LAYOUT, ORANGE
 
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)
 
@@ -33,7 +33,7 @@ def faithfulness(sections: dict[str, Any]) -> go.Figure:
         there = [kind for kind in kinds if by_kind[kind][key]["value"] is not None]
         figure.add_bar(name=label, x=there, marker_color=colour, **_bars([by_kind[kind][key] for kind in there]))
     figure.update_layout(**LAYOUT, height=340, yaxis_title="share", yaxis_range=[0, 1.05], barmode="group")
-    figure.update_layout(legend={"orientation": "h", "y": 1.15})
+    figure.update_layout(legend=ABOVE)
     return figure
 
 
@@ -79,9 +79,7 @@ def chain(section: dict[str, Any]) -> go.Figure:
             **_bars(moved["p_hint"]),
         )
     figure.update_layout(**LAYOUT, height=340, xaxis_title="share of the chain before the change")
-    figure.update_layout(
-        yaxis_title="same answer, or P(hinted)", yaxis_range=[0, 1.05], legend={"orientation": "h", "y": 1.15}
-    )
+    figure.update_layout(yaxis_title="same answer, or P(hinted)", yaxis_range=[0, 1.05], legend=ABOVE)
     return figure
 
 
