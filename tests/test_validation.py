@@ -266,6 +266,13 @@ class TestTable:
         assert row["found"]["n"] == len(draws) and row["found"]["ci95"][0] <= value <= row["found"]["ci95"][1]
         assert (row["nominal"], row["reading"], row["n_undefined"]) == (nominal, reading, 0)
 
+    def test_intervals_that_miss_are_counted_by_the_side_on_which_they_lie(self):
+        draws = made_up(70) + made_up(20, truth=0.39) + made_up(7, truth=0.9) + made_up(2, truth=0.4)
+        row = _row("nothing", Check("coverage", "auroc"), [*draws, {"scenario": "nothing", "undefined": "few"}], 0.05)
+        assert row["misses"] == {"below": 7, "above": 20} and row["reading"] == "too narrow"
+        assert found_wrong([row])[0].endswith("too narrow (7 lie below the truth, 20 above it).")
+        assert "misses" not in _row("nothing", Check("bias", "auroc"), draws, 0.05)
+
     def test_draws_that_gave_nothing_are_counted_apart(self):
         draws = [*made_up(4), {"scenario": "nothing", "draw": 4, "undefined": "too few"}]
         assert _row("nothing", Check("coverage", "auroc"), draws, 0.05)["n_undefined"] == 1
@@ -361,8 +368,10 @@ class TestPage:
         results = VALIDATION.read(finished / "results.json")
         wrong = next(row for row in results["rows"] if row["kind"] == "coverage")
         wrong |= {"found": {"value": 0.7, "ci95": [0.6, 0.8], "n": 100, "method": "wilson"}, "reading": "too narrow"}
+        wrong["misses"] = {"below": 29, "above": 1}
         page = render(results, None)
         assert "24 items of 5 rollouts" in page
+        assert page.count("missed: 29 below the truth, 1 above") == 1
         assert page.count(f'<tr class="wrong"><td>{escape(wrong["label"])}') == 1
         assert all(str(escape(row["label"])) in page for row in results["rows"]) and "70% [60%, 80%]" in page
         assert found_wrong([wrong])[0].startswith(

@@ -56,10 +56,18 @@ def found_wrong(rows: Sequence[Row]) -> list[str]:
     """A sentence for every measure that does not hold what it promises."""
     return [
         f"With {row['scenario']} planted, {row['label']}: {row['asked']} in {_value(row)}, against {promised(row)}: "
-        f"{row['reading']}."
+        f"{row['reading']}{_sides(row)}."
         for row in rows
         if row["reading"] in WRONG
     ]
+
+
+def _sides(row: Row) -> str:
+    """On which side of the truth intervals lie that do not hold it; a file of an earlier version does not say."""
+    missed = row.get("misses")
+    if not missed:
+        return ""
+    return f" ({missed['below']} lie below the truth, {missed['above']} above it)"
 
 
 def promised(row: Row) -> str:

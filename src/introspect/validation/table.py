@@ -54,26 +54,42 @@ def _row(scenario: str, check: Check, draws: Sequence[Draw], fpr: float) -> dict
         "n_undefined": len(draws) - len(kept),
         "reading": _reading(check, nominal, found),
         "note": check.note,
+        **({"misses": _misses(check.measure, fitted)} if check.kind == "coverage" else {}),
     }
+
+
+def _misses(measure: str, draws: Sequence[Draw]) -> dict[str, int]:
+    """How many intervals lie wholly below the truth, and above it: on which side a narrow one errs."""
+    pairs = [pair for pair in _pairs(measure, draws) if pair is not None]
+    return {
+        "below": sum(estimate[2] < truth for estimate, truth in pairs),
+        "above": sum(estimate[1] > truth for estimate, truth in pairs),
+    }
+
+
+def _pairs(measure: str, draws: Sequence[Draw]) -> list[tuple[Sequence[float], float] | None]:
+    """The estimate, as value, low and high, and the truth of each draw; None where it gives none."""
+    source = ESTIMATED_AS.get(measure, measure)
+    pairs = [(each["estimates"].get(source), each["truth"].get(measure)) for each in draws]
+    return [(a, b) if a is not None and b is not None else None for a, b in pairs]
 
 
 def _counted(check: Check, draws: Sequence[Draw], fpr: float) -> tuple[str, float | None, list[float | None]]:
     """What is asked of each draw, what the answer should be, and the answers; None where a draw gives none."""
-    measure, source = check.measure, ESTIMATED_AS.get(check.measure, check.measure)
+    measure = check.measure
     if check.kind == "found":
         p_values = [each["p_value"] if measure == SHUFFLED else each.get("p_values", {}).get(measure) for each in draws]
         rejected = [None if p is None else float(p <= NOMINAL_SIZE) for p in p_values]
         return "p at most .05", _unless(check, NOMINAL_SIZE), rejected
-    estimates = [each["estimates"].get(source) for each in draws]
-    truths = [each["truth"].get(measure) for each in draws]
     if check.kind == "above":
+        estimates = [each["estimates"].get(ESTIMATED_AS.get(measure, measure)) for each in draws]
         own = MEASURES[measure].level
         level = fpr if own is None else own
         above = [None if each is None else float(each[1] > level) for each in estimates]
         return f"interval above {level:g}", _unless(check, NOMINAL_SIDE), above
     if check.kind == "rate":
-        return "mean in the population", fpr, truths
-    pairs = [(a, b) if a is not None and b is not None else None for a, b in zip(estimates, truths, strict=True)]
+        return "mean in the population", fpr, [each["truth"].get(measure) for each in draws]
+    pairs = _pairs(measure, draws)
     if check.kind == "bias":
         return "mean of estimate minus truth", 0.0, [None if each is None else each[0][0] - each[1] for each in pairs]
     covered = [None if each is None else float(each[0][1] <= each[1] <= each[0][2]) for each in pairs]
