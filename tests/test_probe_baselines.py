@@ -128,7 +128,7 @@ def test_the_most_accurate_threshold_is_that_of_an_exhaustive_search(seed):
 
 
 def test_the_interval_of_a_tpr_is_of_the_groups_that_it_is_a_share_of(planted):
-    """Every positive passes: the bootstrap has no width, and the groups that hold a positive are the cases."""
+    """Where all pass, the bootstrap has no width, and the groups that hold a positive are the cases."""
     test = planted.split.test
     groups = np.array([f"p{i // 2:02}" for i in range(N)])  # of two rows, so that there are enough without the label
     few = sorted(set(groups[test]))[:6]
@@ -137,7 +137,7 @@ def test_the_interval_of_a_tpr_is_of_the_groups_that_it_is_a_share_of(planted):
     found = headline_metrics(replace(planted, labels=labels, groups=groups), cell)
     tpr = found["tpr_at_5fpr"]
     assert (tpr["value"], tpr["ci95"]) == (1, [round(proportion(6, 6).ci95[0], 6), 1])
-    assert "without the label, 0 of which pass, so that 5% of new ones do at most" in tpr["method"]
+    assert "that 0 of the 60 test rollouts without the label pass, as set so that about 5% of new" in tpr["method"]
     n_groups = len(set(groups[test]))
     assert n_groups == 36 and found["accuracy"]["ci95"][0] == round(proportion(n_groups, n_groups).ci95[0], 6)
 
@@ -156,7 +156,21 @@ def test_a_rate_at_so_few_false_positives_that_no_threshold_is_known_for_it_is_n
     scores, labels = cell.scores[test], planted.labels[test]
     threshold = np.sort(scores[~labels])[n_negative - 1 - allowed]
     assert found["tpr_at_5fpr"]["value"] == pytest.approx((scores[labels] > threshold).mean(), abs=1e-6)
+    assert found["tpr_at_5fpr_threshold"] == threshold and "tpr_at_1fpr_threshold" not in found
     assert headline_metrics(planted, cell)["tpr_at_5fpr"]["value"] is None, "12 groups"
+
+
+def test_the_interval_of_a_tpr_holds_the_rate_at_its_threshold(planted):
+    """Of new rollouts, at the threshold as set; one that moved with each replicate would err high."""
+    test, rng = planted.split.test, np.random.default_rng(5)
+    rows = replace(planted, groups=np.array([f"r{i}" for i in range(N)]))
+    held = 0
+    for _ in range(60):
+        cell = replace(headline(planted), scores=rng.normal(size=N) + 1.5 * planted.labels)
+        found = headline_metrics(rows, cell)
+        low, high = found["tpr_at_5fpr"]["ci95"]
+        held += low <= norm.sf(found["tpr_at_5fpr_threshold"] - 1.5) <= high
+    assert held >= 53 and len(test) == 72, "95% of 60 is 57, and fewer than 53 come about once in thirty"
 
 
 def test_accuracy_is_at_a_threshold_that_the_test_part_has_not_chosen(planted):

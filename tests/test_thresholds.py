@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from introspect.errors import EstimateError
 from introspect.stats import group_codes
-from introspect.thresholds import allowed_above, carried_threshold, fewest_groups, threshold_at_fpr, tpr_at_fpr
+from introspect.thresholds import allowed_above, carried_threshold, fewest_groups, share_above, threshold_at_fpr
 
 
 def one_by_one(negatives: np.ndarray, groups: np.ndarray, fpr: float) -> int:
@@ -38,7 +38,9 @@ def test_the_threshold_lets_no_more_negatives_pass_than_allowed():
     negatives = np.arange(40.0)
     threshold = threshold_at_fpr(negatives, 0.05)
     assert (negatives > threshold).sum() == 2
-    assert tpr_at_fpr(np.r_[negatives, 37.0, 38.5], np.r_[np.zeros(40, bool), True, True], 0.05) == 0.5
+    assert share_above(np.array([37.0, 38.5]), threshold) == 0.5 and threshold == 37
+    with pytest.raises(EstimateError, match="no positives"):
+        share_above(negatives[:0], threshold)
 
 
 @pytest.mark.parametrize("n", [20, 25, 60])

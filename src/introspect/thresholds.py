@@ -94,15 +94,12 @@ def carried_threshold(negatives: np.ndarray, groups: Sequence[Hashable] | np.nda
     return float(np.sort(negatives)[len(negatives) - 1 - allowed])
 
 
-def tpr_at_fpr(scores: np.ndarray, labels: np.ndarray, fpr: float) -> float:
-    """Share of positives above the threshold that at most `fpr` of these very negatives pass.
-
-    Of new negatives more pass: see `carried_threshold`.
+def share_above(scores: np.ndarray, threshold: float) -> float:
+    """Share of these scores that lie strictly above a threshold.
 
     Raises:
-        EstimateError: a class is missing.
+        EstimateError: there are none.
     """
-    labels = np.asarray(labels, dtype=bool)
-    if not labels.any():
+    if not len(scores):
         raise EstimateError("no positives to find")
-    return float((scores[labels] > threshold_at_fpr(scores[~labels], fpr)).mean())
+    return float((scores > threshold).mean())

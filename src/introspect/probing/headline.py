@@ -12,7 +12,7 @@ from ..errors import EstimateError
 from ..probes import Cell
 from ..probes.by_estimator import LOGISTIC
 from ..stats import Estimate, bootstrap, brier
-from ..thresholds import carried_threshold, most_accurate_threshold, tpr_at_fpr
+from ..thresholds import carried_threshold, most_accurate_threshold, share_above
 from .calibration import calibration_error
 from .stage import ProbeStage
 
@@ -42,20 +42,20 @@ def headline_metrics(stage: ProbeStage, cell: Cell) -> dict[str, Any]:
         "accuracy_threshold": round(threshold, 6),
         "majority_share": round(max(float(labels.mean()), 1 - float(labels.mean())), 6),
     }
+    negatives, positives = scores[~labels], stage.groups[rows][labels]
     for name, fpr in (("tpr_at_1fpr", 0.01), ("tpr_at_5fpr", 0.05)):
-        negatives = scores[~labels]
         try:
-            passing = int((negatives > carried_threshold(negatives, stage.groups[rows][~labels], fpr)).sum())
+            passed = carried_threshold(negatives, stage.groups[rows][~labels], fpr)
         except EstimateError as error:
             out[name] = Estimate.undefined(str(error)).to_json()
             continue
-        share = passing / len(negatives)
         out[name] = shared(
-            lambda i, share=share: tpr_at_fpr(scores[i], labels[i], share),
-            f"threshold: on the {len(negatives)} test rollouts without the label, {passing} of which pass, so that "
-            f"{fpr:.0%} of new ones do at most",
-            stage.groups[rows][labels],
+            lambda i, passed=passed: share_above(scores[i][labels[i]], passed),
+            f"at the threshold that {int((negatives > passed).sum())} of the {len(negatives)} test rollouts without "
+            f"the label pass, as set so that about {fpr:.0%} of new ones do at most",
+            positives,
         )
+        out[f"{name}_threshold"] = passed
     if stage.settings.estimator != LOGISTIC:
         missing = Estimate.undefined(NO_LOG_ODDS).to_json()
         return out | {"brier": missing, "ece": missing}

@@ -19,7 +19,7 @@ from ..sections import HintSpec, VerdictSpec
 from ..spans import SPAN_CODES
 from ..stats import CHANCE, auroc, brier
 from ..store import StoreSpec, StoreWriter
-from ..thresholds import threshold_at_fpr, tpr_at_fpr
+from ..thresholds import share_above, threshold_at_fpr
 from .alone import alone, numbers
 from .checks import Scenario
 from .labelled import write_labels
@@ -30,6 +30,7 @@ from .scenarios import SCENARIOS
 from .spec import SITE, ValidateInstrument
 
 Found = dict[str, Any]
+TPR = ("tpr_at_1fpr", "tpr_at_5fpr")
 ESTIMATES = {
     "auroc": ("probe", "headline", "auroc"),
     "accuracy": ("probe", "headline", "accuracy"),
@@ -153,6 +154,12 @@ def _at(results: dict[str, Any], path: tuple[str, ...]) -> list[float] | None:
     return numbers(here)
 
 
+def _at_its_threshold(head: dict[str, Any], name: str, positives: np.ndarray) -> float | None:
+    """The share of the population's positives above the threshold that a rate was taken at."""
+    threshold = head.get(f"{name}_threshold")
+    return None if threshold is None else share_above(positives, threshold)
+
+
 def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], fpr: float) -> dict[str, float | None]:
     """What was fitted is worth in the population; rates of the link at the threshold that it set, and at the one that
     `fpr` of the population's rollouts that did not act pass.
@@ -167,8 +174,7 @@ def _truth(planted: Planted, readouts: list[Readout], results: dict[str, Any], f
     truth: dict[str, float | None] = {
         "auroc": auroc(scores, acted),
         "accuracy": float(((scores > threshold) == acted).mean()),
-        "tpr_at_1fpr": tpr_at_fpr(scores, acted, 0.01),
-        "tpr_at_5fpr": tpr_at_fpr(scores, acted, 0.05),
+        **{name: _at_its_threshold(results["probe"]["headline"], name, scores[acted]) for name in TPR},
         "brier": brier(chance, acted),
         "ece": calibration_error(chance, acted, np.arange(len(acted)), n=100).value,
         "policy_rate": CHANCE,

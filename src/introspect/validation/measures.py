@@ -30,8 +30,8 @@ MEASURES = {
     "shuffled_labels": Measure("shuffled labels, p of the largest AUROC", ""),
     "auroc": Measure("probe's AUROC", WORTH.format("AUROC"), CHANCE),
     "accuracy": Measure("accuracy", WORTH.format("accuracy, at the threshold that it was given,")),
-    "tpr_at_1fpr": Measure("TPR at 1% FPR", WORTH.format("share of rollouts that act above the best 1% of others")),
-    "tpr_at_5fpr": Measure("TPR at 5% FPR", WORTH.format("share of rollouts that act above the best 5% of others")),
+    "tpr_at_1fpr": Measure("TPR at 1% FPR", WORTH.format("share of rollouts that act above the threshold as set")),
+    "tpr_at_5fpr": Measure("TPR at 5% FPR", WORTH.format("share of rollouts that act above the threshold as set")),
     "brier": Measure("Brier score", WORTH.format("Brier score")),
     "ece": Measure("calibration error (ECE)", WORTH.format("debiased ECE")),
     "words_auroc": Measure(
