@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -24,7 +25,7 @@ from inject_materials import tiny_injection
 from introspect import bench
 from introspect.causal import SteerSettings, steer_run
 from introspect.cli.cluster import with_address
-from introspect.cluster import bucket, recording
+from introspect.cluster import bucket, recording, steering
 from introspect.cluster import connect as connecting
 from introspect.cluster import errand as errands
 from introspect.cluster import pieces as dealing
@@ -48,12 +49,14 @@ from introspect.hands import in_order
 from introspect.injection.study import make_study, run_injection
 from introspect.plan import Job
 from introspect.prepare import prepare
+from introspect.progress import silent
 from introspect.record import record
 from introspect.run import run_experiment, verify_run
 from introspect.store import StoreWriter, encode_part, stage_part
 from introspect.surroundings import DEVICE_MAP, OFFLOAD_FOLDER
 from introspect.training.courses import COURSES
-from introspect.training.sweep import train_sweep
+from introspect.training.sweep import sweep_recipes, train_sweep
+from introspect.training.train import claim_checkpoints
 from introspect.turns import first_turn, turn_maker
 from scripted import run_scripted, save_roomy
 from stores import SPEC, bits, columns, contents, write
@@ -71,13 +74,14 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cluster of this machine, as `connect` starts one, but with less memory and more cores than there are; or one
     that runs already, at `RAY_ADDRESS`.
     """
     ray = import_ray()
     running = os.environ.get("RAY_ADDRESS")
-    imports = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}}
+    own = {"TMPDIR": str(tmp_path_factory.mktemp("own"))}  # what a killed worker leaves
+    imports = {"env_vars": own | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}}
     if running:
         ray.init(address=running, log_to_driver=False, logging_level="error", runtime_env=imports)
     else:
@@ -344,6 +348,19 @@ def test_trainings_by_two_workers_are_those_of_one_process(met, tiny, tmp_path, 
     assert weights[0] == weights[2] != weights[1]
     cards = [json.loads((each / "card.json").read_text()) for each in (alone, spread[1])]
     assert cards[0] == cards[1]
+    stamp = (spread[0] / "card.json").stat().st_mtime_ns
+    shutil.rmtree(spread[1])
+    claim_checkpoints(spread[1], sweep_recipes(recipe, seeds)[1])  # as an attempt that was stopped leaves it
+    again = spread_training(crew, recipe, seeds, out, offline=True)
+    train_sweep(recipe, seeds, out, resume=True, hands=again)
+    assert (spread[0] / "card.json").stat().st_mtime_ns == stamp, "what is finished is not made again"
+    assert (spread[1] / "adapter_model.safetensors").read_bytes() == weights[2]
+    assert sorted(path.name for path in out.iterdir()) == ["tiny-0", "tiny-1"]
+    assert not (spread[1] / "checkpoints").exists()
+    (out / "tiny-2").mkdir()
+    (out / "tiny-2" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="tiny-2 is not empty and holds no training"):
+        spread_training(crew, recipe, [2], out, offline=True)
 
 
 class TestCrew:
@@ -702,28 +719,24 @@ class TestBucket:
     @pytest.fixture
     def ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Ground, Ground]:
         """Of the process that started a crew, and of a worker."""
-        monkeypatch.setattr("introspect.cluster.bucket.ARRIVED_AFTER", (0.0, 0.0))
+        monkeypatch.setattr("introspect.cluster.bucket.TRIED_AFTER", (0.0, 0.0))
         (tmp_path / "store").mkdir()
         here = meet(tmp_path / "run", f"file://{tmp_path / 'store'}")
         return here, ground_of(json.loads(json.dumps(here.setting())))
 
-    def test_a_folder_travels_to_a_worker_and_what_was_written_last_comes_last(self, ends, tmp_path, monkeypatch):
+    def test_a_folder_travels_to_a_worker_without_what_is_hidden_or_a_link(self, ends, tmp_path):
         here, there = ends
         run = tmp_path / "run"
         (run / "sub").mkdir(parents=True)
         names = ["b.json", "sub/a", "a.json"]
-        for age, name in enumerate([*names, ".lock", "sub/.part.tmp"]):
+        for name in [*names, ".lock", "sub/.part.tmp"]:
             (run / name).write_text(name)
-            os.utime(run / name, (1000 + age, 1000 + age))
         (run / "link").symlink_to("/etc/passwd")
-        placed: list[str] = []
-        put = bucket.put_in_place
-        monkeypatch.setattr(bucket, "put_in_place", lambda old, new: placed.append(new.name) or put(old, new))
         told: list[tuple[str, int, int]] = []
         found = there.receive(json.loads(json.dumps(here.send(run, lambda *done: told.append(done)))))
         assert found.name == "run" and not found.is_relative_to(tmp_path)
         files = {each.relative_to(found).as_posix(): each.read_text() for each in found.rglob("*") if each.is_file()}
-        assert files == {name: name for name in names} and placed == ["b.json", "a", "a.json"]
+        assert files == {name: name for name in names}
         assert told == [("send files", done, 3) for done in (1, 2, 3)]
         again = here.send(run / "a.json")
         assert there.receive(again).read_text() == "a.json"
@@ -738,12 +751,16 @@ class TestBucket:
         assert own == there.writes_to(target) != there.writes_to(tmp_path / "other" / "activations")
         own.mkdir(parents=True)
         (own / ".part-0.tmp").write_bytes(b"bits")
-        here.collect(there.hand_in(own / ".part-0.tmp"), target)
-        assert (target / ".part-0.tmp").read_bytes() == b"bits"
+        here.collect(there.hand_in(own / ".part-0.tmp"), target / ".part-0.tmp")
+        assert [(path.name, path.read_bytes()) for path in target.iterdir()] == [(".part-0.tmp", b"bits")]
         assert [path for path in [*own.rglob("*"), *(tmp_path / "store").rglob("*")] if path.is_file()] == []
         (own / "card.json").write_text("{}")
-        here.collect(there.hand_in(own), tmp_path / "run" / "organism")
-        assert (tmp_path / "run" / "organism" / "card.json").read_text() == "{}" and not own.exists()
+        organism = tmp_path / "run" / "organism"
+        (organism / "checkpoints").mkdir(parents=True)
+        (organism / "checkpoints" / "step").write_text("of an attempt before")
+        here.collect(there.hand_in(own), organism)
+        assert {path.name for path in organism.rglob("*")} == {"card.json"} and not own.exists()
+        assert {path.name for path in organism.parent.iterdir()} == {"activations", "organism"}
 
     def test_its_own_place_goes_with_a_worker(self, ends, tmp_path):
         worker = Worker(1, {}, offline=False)
@@ -755,38 +772,158 @@ class TestBucket:
         assert not own.exists()
 
     @pytest.mark.parametrize("change", ["cut", "changed", "lost"])
-    def test_what_does_not_arrive_whole_is_one_line(self, ends, tmp_path, change):
+    def test_of_what_does_not_arrive_whole_nothing_is_taken(self, ends, tmp_path, change):
         here, there = ends
-        (tmp_path / "part").write_bytes(b"0123456789")
-        parcel = there.send(tmp_path / "part")
-        (stored,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file())
+        (tmp_path / "out").mkdir()
+        for name in "ab":
+            (tmp_path / "out" / name).write_bytes(b"0123456789")
+        parcel = there.send(tmp_path / "out")
+        stored = tmp_path / "store" / f"introspect-{here.number}" / parcel["at"] / "b"
         if change == "lost":
             stored.unlink()
         else:
             stored.write_bytes(b"01234" if change == "cut" else b"0123456780")
-        with pytest.raises(
-            RunError, match=r"part was written by another machine, and does not arrive here whole.*keys"
-        ):
-            here.collect(parcel, tmp_path / "run")
-        assert list((tmp_path / "run").iterdir()) == []
+        (tmp_path / "run" / "out").mkdir(parents=True)
+        (tmp_path / "run" / "out" / "checkpoints").write_text("as it was")
+        with pytest.raises(RunError, match=r"/b does not arrive here whole .*keys.*--resume"):
+            here.collect(parcel, tmp_path / "run" / "out")
+        assert [path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")] == [
+            "out",
+            "out/checkpoints",
+        ]
 
-    def test_what_shows_late_is_waited_for(self, ends, tmp_path, monkeypatch):
+    def test_stopped_while_it_fetches_it_leaves_what_was_there_and_goes_on(self, ends, tmp_path, monkeypatch):
+        here, there = ends
+        (tmp_path / "out").mkdir()
+        for name in "ab":
+            (tmp_path / "out" / name).write_text(name)
+        parcel, target = there.send(tmp_path / "out"), tmp_path / "run" / "out"
+        real, fetched = type(here._files).get_file, []
+
+        def stopping(files, source, into):
+            fetched.append(source)
+            if len(fetched) == 2:
+                raise KeyboardInterrupt
+            real(files, source, into)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(here._files), "get_file", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                here.collect(parcel, target)
+        assert list((tmp_path / "run").iterdir()) == []
+        (tmp_path / "run" / ".out.0.tmp").mkdir()  # as a kill leaves it
+        here.collect(parcel, target)
+        assert {path.name for path in target.iterdir()} == {"a", "b"} and len(list((tmp_path / "run").iterdir())) == 1
+
+    def test_bad_moments_of_a_store_are_waited_for(self, ends, tmp_path, monkeypatch):
+        here, there = ends
+        (tmp_path / "part").write_bytes(b"0123456789")
+        kind, failed = type(here._files), []
+        for name in ("put_file", "get_file"):
+            real = getattr(kind, name)
+
+            def once(files, *given, name=name, real=real):
+                if name not in failed:
+                    failed.append(name)
+                    raise ConnectionError("reset by peer")
+                real(files, *given)
+
+            monkeypatch.setattr(kind, name, once)
+        here.collect(there.send(tmp_path / "part"), tmp_path / "run" / "part")
+        assert (tmp_path / "run" / "part").read_bytes() == b"0123456789" and failed == ["put_file", "get_file"]
+
+    def test_a_disk_that_is_full_here_is_not_the_bucket(self, ends, tmp_path, monkeypatch):
         here, there = ends
         (tmp_path / "part").write_bytes(b"0123456789")
         parcel = there.send(tmp_path / "part")
-        (stored,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file())
-        stored.rename(tmp_path / "later")
-        monkeypatch.setattr(bucket, "ARRIVED_AFTER", (0.0, 1.0))
-        monkeypatch.setattr(bucket.time, "sleep", lambda wait: wait and (tmp_path / "later").rename(stored))
-        here.collect(parcel, tmp_path / "run")
-        assert (tmp_path / "run" / "part").read_bytes() == b"0123456789"
 
-    @pytest.mark.parametrize("name", ["../other", "/etc/other", "a/../../other"])
-    def test_nothing_is_written_outside(self, ends, tmp_path, name):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(here._files), "get_file", full)
+            with pytest.raises(RunError, match=r"cannot write .*part.* in .*run .*No space left.*free space there"):
+                here.collect(parcel, tmp_path / "run" / "part")
+        monkeypatch.setattr(bucket.shutil, "disk_usage", lambda _: SimpleNamespace(free=9))
+        with pytest.raises(RunError, match=r"0.0 GB are free, and 0.0 GB are to come"):
+            here.collect(parcel, tmp_path / "run" / "part")
+        assert list((tmp_path / "run").iterdir()) == []
+
+    def test_what_cannot_be_removed_there_is_said_and_stops_nothing(self, ends, tmp_path, monkeypatch, caplog):
+        here, there = ends
+        (tmp_path / "part").write_bytes(b"0123456789")
+
+        def no(*_, **__):
+            raise PermissionError("no rights to delete")
+
+        def interrupted():
+            with monkeypatch.context() as patch, nonce_on(here):
+                patch.setattr(type(here._files), "rm", no)
+                here.collect(there.send(tmp_path / "part"), tmp_path / "run" / "part")
+                assert "part is fetched, and could not be removed there" in caplog.text
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert (tmp_path / "run" / "part").exists() and "is left there: cannot reach" in caplog.text
+        monkeypatch.setattr(type(here._files), "rm_file", no)
+        with pytest.raises(RunError, match=r"no rights to delete.*rights"), nonce_on(meet(tmp_path, here.address)):
+            pass
+
+    def test_once_the_work_has_ended_nothing_is_put_in_place(self, ends, tmp_path):
+        here, there = ends
+        (tmp_path / "part").write_bytes(b"0123456789")
+        parcel = there.send(tmp_path / "part")
+        here.clear()
+        with pytest.raises(RunError, match="has ended"):
+            here.collect(parcel, tmp_path / "run" / "part")
+        assert list((tmp_path / "run").iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *({"files": {name: [0, "0"]}} for name in ("../other", "/etc/other", "a/../../other", "")),
+            *({"at": at} for at in ("../../victim", "", "0" * 15, "0" * 16 + "/..")),
+            *({"name": name} for name in ("../run", "/run", "a/b", "")),
+        ],
+    )
+    def test_nothing_is_read_written_or_removed_outside(self, ends, tmp_path, wrong):
         here, _ = ends
-        parcel = {"at": "0", "name": "run", "folder": True, "files": {name: [0, "0"]}}
-        with pytest.raises(RunError, match="which is outside"):
-            here.collect(parcel, tmp_path / "run")
+        (tmp_path / "victim").mkdir()
+        parcel = {"at": "0" * 16, "name": "run", "folder": True, "files": {}} | wrong
+        for take in (here.receive, lambda parcel: here.collect(parcel, tmp_path / "run" / "part")):
+            with pytest.raises(RunError, match="which is outside its place: do not use this cluster"):
+                take(parcel)
+        assert (tmp_path / "victim").exists() and not (tmp_path / "run").exists()
+
+    def test_a_direction_from_a_file_goes_along_and_nothing_where_nothing_is_left(self, ends, tmp_path, monkeypatch):
+        here, _ = ends
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "experiment.yaml").write_text("of the run")
+        (tmp_path / "mine.safetensors").write_text("a direction")
+        sent: list[Errand[Any]] = []
+        crew = SimpleNamespace(ground=here, progress=silent, hands=lambda errand: lambda *_: sent.append(errand))
+        asked: list[tuple[Path, str]] = []
+        monkeypatch.setattr(steering, "_facts", lambda _: {})
+        monkeypatch.setattr(steering, "Units", lambda _: None)
+        monkeypatch.setattr(
+            steering, "plan_steer", lambda run, settings, offline: asked.append((run, settings.direction))
+        )
+        monkeypatch.chdir(tmp_path)
+        settings = SteerSettings(direction="mine.safetensors")
+        hands = steering.spread_units(crew, tmp_path / "run", settings, SimpleNamespace(named=[]), offline=True)
+        hands([], None, None)
+        assert sent == [] and list((tmp_path / "store").iterdir()) == []
+        hands([0], None, None)
+        work = steering.UnitWork(json.loads(json.dumps(dict(sent[0].setting))), [], 1)
+        ((run, direction),) = asked
+        assert (run / "experiment.yaml").read_text() == "of the run" and run != tmp_path / "run"
+        assert Path(direction).name == "mine.safetensors" and Path(direction).read_text() == "a direction"
+        assert work.ground is not here and not Path(direction).is_relative_to(tmp_path)
+
+    def test_a_folder_of_this_machine_is_sent_whole(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert meet(tmp_path, "scratch").setting()["bucket"] == str(tmp_path / "scratch")
 
     def test_a_bucket_that_cannot_be_written_to_is_one_line(self, tmp_path):
         (tmp_path / "file").write_text("")

@@ -47,6 +47,10 @@ class Ground(Protocol):
         """What a note says; None: there is none, after seconds."""
         ...
 
+    def forget(self, name: str) -> None:
+        """Take a note away."""
+        ...
+
     def clear(self) -> None:
         """Take away what is left of all that was put here."""
         ...
@@ -76,7 +80,7 @@ class Ground(Protocol):
         ...
 
     def collect(self, parcel: Parcel, into: Path) -> None:
-        """Take what a worker has sent to the folder where it belongs, and away from where all see it.
+        """What a worker has sent becomes `into`, a file or a folder, whole; and is taken from where all see it.
 
         Raises:
             RunError: as `receive`.
@@ -110,6 +114,9 @@ class SharedFolder:
             except OSError:
                 continue
         return None
+
+    def forget(self, name: str) -> None:
+        self._path(name).unlink()
 
     def clear(self) -> None:
         for left in self.folder.glob(f".shared-{self.number}-*.tmp"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,16 +43,21 @@ def spread_record(
     activations = _turn_folders(spec, out)[number] / "activations"
 
     def read(answer: dict[str, Any]) -> Made:
-        crew.ground.collect(answer["sent"], activations)
-        return parse_rollouts(answer["rollouts"], "what a worker sent"), StagedPart(**answer["part"])
+        staged = StagedPart(**answer["part"])
+        crew.ground.collect(answer["sent"], activations / Path(staged.file).name)
+        return parse_rollouts(answer["rollouts"], "what a worker sent"), staged
 
     def name(index: int) -> str:
         rollouts = [str(job.rollout) for job in maker.parts[index]]
         listed = ", ".join(rollouts[:SHOWN]) + (", ..." if len(rollouts) > SHOWN else "")
         return f"part {index} (rollouts {listed})"
 
-    setting = _setting(crew.ground, spec, out, number, offline=offline)
-    return crew.hands(Errand(KIND, setting, _facts(maker), read=read, name=name))
+    def hands(todo: Sequence[int], make: Callable[[int], Made], take: Callable[[int, Made], object]) -> None:
+        if todo:  # else there is nothing to send anybody for
+            setting = _setting(crew.ground, spec, out, number, offline=offline)
+            crew.hands(Errand(KIND, setting, _facts(maker), read=read, name=name))(todo, make, take)
+
+    return hands
 
 
 class RecordWork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from typing import Any
 from ..errors import IntrospectError, RunError
 from .ground import Ground, ground_of
 
-NONCE = "nonce"
+log = logging.getLogger(__name__)
+
+NONCE, TRIAL = "nonce", "trial"
 
 
 @contextmanager
@@ -18,14 +21,19 @@ def nonce_on(ground: Ground) -> Iterator[str]:
     """A nonce, for as long as all meet there; gives its text. What is left of anything is taken away at the end.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: it cannot be written, or nothing can be taken away there.
     """
     text = secrets.token_hex(16)
     try:
+        ground.note(TRIAL, text)
+        ground.forget(TRIAL)
         ground.note(NONCE, text)
         yield text
     finally:
-        ground.clear()
+        try:
+            ground.clear()
+        except RunError as error:
+            log.warning("what was put into %s is left there: %s", ground.address, error)
 
 
 def read_back(setting: Mapping[str, Any], text: str, answer: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,28 @@ KIND = f"{__name__}:UnitWork"
 
 def spread_units(crew: Crew, run: Path, settings: SteerSettings, units: Units, *, offline: bool) -> Hands[Unit]:
     """Who does the units of a causal check."""
-    return crew.hands(
-        Errand(
+    given = None if settings.direction is None else Path(settings.direction)
+
+    def hands(todo: Sequence[int], make: Callable[[int], Unit], take: Callable[[int, Unit], object]) -> None:
+        if not todo:  # nothing to send anybody for
+            return
+        setting = {
+            "run": crew.ground.send(run, crew.progress),
+            "direction": crew.ground.send(given) if given is not None and given.exists() else None,
+            "ground": crew.ground.setting(),
+            "settings": asdict(settings),
+            "offline": offline,
+        }
+        errand = Errand(
             KIND,
-            {
-                "run": crew.ground.send(run, crew.progress),
-                "ground": crew.ground.setting(),
-                "settings": asdict(settings),
-                "offline": offline,
-            },
+            setting,
             _facts(units),
             read=Unit.model_validate_json,
             name=lambda index: f"unit {units.named[index].name}",
         )
-    )
+        crew.hands(errand)(todo, make, take)
+
+    return hands
 
 
 class UnitWork:
@@ -49,6 +58,8 @@ class UnitWork:
         held.clear()
         asked = TypeAdapter(SteerSettings).validate_python(setting["settings"])
         self.ground = ground_of(setting["ground"])
+        if setting["direction"] is not None:
+            asked = replace(asked, direction=str(self.ground.receive(setting["direction"])))
         self.units = Units(plan_steer(self.ground.receive(setting["run"]), asked, offline=setting["offline"]))
         self.facts = _facts(self.units)
 

@@ -12,8 +12,9 @@ from ..progress import silent
 from ..stage_file import plan_digest
 from ..training.organism import make_organism
 from ..training.recipe import Recipe
+from ..training.reproduction import CARD
 from ..training.sweep import sweep_folder, sweep_recipes
-from ..training.train import start_digest
+from ..training.train import claim_checkpoints, start_digest
 from .crew import Crew
 from .errand import Errand, Work, kind_of_machine, use_threads
 from .ground import ground_of
@@ -22,11 +23,21 @@ KIND = f"{__name__}:TrainWork"
 
 
 def spread_training(crew: Crew, name_or_file: str, seeds: Sequence[int], out: Path, *, offline: bool) -> Hands[Path]:
-    """Who trains the organism of each seed. A worker that dies leaves checkpoints, from which another goes on."""
+    """Who trains the organism of each seed.
+
+    A worker that dies leaves checkpoints in a shared folder, from which another goes on; in a bucket it leaves nothing.
+
+    Raises:
+        RunError: a seed's folder holds something else than its training.
+    """
     path = Path(name_or_file)
-    recipe = str(path.absolute()) if path.exists() else name_or_file
+    recipe = crew.ground.send(path) if path.exists() else name_or_file
     where = {"out": str(out.absolute()), "ground": crew.ground.setting()}
     recipes = sweep_recipes(name_or_file, seeds)
+    for each in recipes:
+        folder = sweep_folder(out, each)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).exists():
+            claim_checkpoints(folder, each)  # what a worker sends takes its place, so it had better be a training
 
     def read(answer: dict[str, Any]) -> Path:
         folder = sweep_folder(out, recipes[answer["index"]])
@@ -52,15 +63,17 @@ class TrainWork:
     def __init__(self, setting: dict[str, Any], held: list[Work | None], threads: int) -> None:
         use_threads(threads)
         held.clear()
-        self.setting, self.recipes = setting, sweep_recipes(setting["recipe"], setting["seeds"])
-        self.ground = ground_of(setting["ground"])
+        self.setting, self.ground = setting, ground_of(setting["ground"])
+        recipe = setting["recipe"]
+        self.recipe = recipe if isinstance(recipe, str) else str(self.ground.receive(recipe))
+        self.recipes = sweep_recipes(self.recipe, setting["seeds"])
         self.facts = _facts(self.recipes, offline=setting["offline"])
 
     def do(self, index: int, told: Any) -> dict[str, Any]:
         """Train from a seed, or go on where somebody stopped."""
         recipe, out = self.recipes[index], Path(self.setting["out"])
         folder = make_organism(
-            self.setting["recipe"],
+            self.recipe,
             self.ground.writes_to(sweep_folder(out, recipe)),
             resume=True,
             seed=recipe.seed,

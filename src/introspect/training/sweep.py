@@ -76,8 +76,11 @@ def train_sweep(
         done += 1
         progress("organisms", done, len(folders))
 
-    progress("organisms", 0, len(folders))
-    hands(range(len(folders)), train, take)
+    left = [index for index, folder in enumerate(folders) if not (folder / CARD).is_file()]
+    for index in sorted(set(range(len(folders))) - set(left)):
+        take(index, train(index))  # is there, if it is this recipe's
+    progress("organisms", done, len(folders))
+    hands(left, train, take)
     _check_alike(folders)
     return folders
 
