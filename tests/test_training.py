@@ -244,11 +244,13 @@ class TestSweep:
 
         def made(*cards, finished=0):
             """A sweep whose cards say these; so many are there before it begins."""
-            folders = [sweep_folder(tmp_path, each) for each in sweep_recipes(str(recipe), range(len(cards)))]
+            recipes = sweep_recipes(str(recipe), range(len(cards)))
+            folders = [sweep_folder(tmp_path, each) for each in recipes]
 
             def write(index):
                 folders[index].mkdir(exist_ok=True)
-                (folders[index] / "card.json").write_text(json.dumps({"base_weight_digest": "b"} | cards[index]))
+                card = {"base_weight_digest": "b", "recipe_digest": recipes[index].digest()} | cards[index]
+                (folders[index] / "card.json").write_text(json.dumps(card))
 
             for index in range(finished):
                 write(index)
@@ -258,7 +260,7 @@ class TestSweep:
                 range(len(cards)),
                 tmp_path,
                 resume=True,
-                hands=lambda *_: [(write(index), trained.append(index)) for index in range(finished, len(cards))],
+                hands=lambda todo, *_: [(write(index), trained.append(index)) for index in todo],
             )
             return trained
 
