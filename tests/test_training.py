@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,7 @@ class TestSweep:
             sweep(other, other, finished=1)
         assert [path.name for path in tmp_path.iterdir()] == ["tiny-0"]
         assert sweep(other, other, finished=2) == [], "nothing is left to train"
+        shutil.rmtree(tmp_path / "tiny-1")
         assert sweep({"versions": BEFORE}, {"versions": NOW}, finished=1) == [1]
 
 
